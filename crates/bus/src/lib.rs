@@ -1,0 +1,12 @@
+//! How stations talk: the ordered, durable [`log`] between ingest and the room workers, and the
+//! at-most-once [`fanout`] from a worker to the gateways that hold a room.
+//!
+//! Ports first, backends beside them. The in-process backends are [`local`]; only the server's
+//! wiring names one. Nothing here knows what a comment may contain or who may send it.
+
+pub mod fanout;
+pub mod local;
+pub mod log;
+
+pub use fanout::Fanout;
+pub use log::{AppendError, Consumer, Delivery, Entry, Log, Position, Record};

@@ -1,0 +1,154 @@
+//! The in-process log: one task that gathers what was appended, has it made durable in one commit,
+//! and hands it to the one consumer of the process.
+//!
+//! Owns the order and the next offset. Fed by `ingest`, heard by the room worker. It never touches
+//! a database itself: a [`Journal`], given by the server's wiring, makes a run of entries durable.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use model::{Metrics, RoomId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::log::{AppendError, Consumer, Delivery, Entry, Log, Position, Record};
+
+/// Records that may wait for a commit; beyond it `append` answers [`AppendError::Full`].
+const WAITING_MAX: usize = 65_536;
+/// Records of one commit.
+const COMMIT_MAX: usize = 2_048;
+/// Committed runs that may wait for the consumer; beyond it commits wait, and so do appenders.
+const DELIVERIES_MAX: usize = 8;
+
+/// Makes a run of entries durable.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Commits the run as a whole: `Ok` means that it survives a crash, `Err` that none of it was
+    /// kept. The journal says why in its own log.
+    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway>;
+}
+
+/// The journal could not commit.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the journal is away")]
+pub struct JournalAway;
+
+type Ack = oneshot::Sender<Result<Position, AppendError>>;
+
+struct Waiting {
+    room_id: RoomId,
+    record: Record,
+    ack: Ack,
+}
+
+/// The appending end; clones share it. The log closes when the last clone is gone and what was
+/// waiting has been committed.
+#[derive(Clone)]
+pub struct LocalLog {
+    queue: mpsc::Sender<Waiting>,
+    metrics: Arc<Metrics>,
+}
+
+/// Starts the log after the position `last`, the newest one the journal holds.
+///
+/// Returns the appending end and the consumer; must be called within a Tokio runtime.
+pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
+    let (queue, waiting) = mpsc::channel(WAITING_MAX);
+    let (deliveries, consumer) = mpsc::channel(DELIVERIES_MAX);
+    let committer = Committer { journal, last, deliveries, metrics: metrics.clone() };
+    tokio::spawn(committer.run(waiting));
+    (LocalLog { queue, metrics }, LocalConsumer { deliveries: consumer })
+}
+
+#[async_trait]
+impl Log for LocalLog {
+    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
+        let (ack, answer) = oneshot::channel();
+        self.queue.try_send(Waiting { room_id, record, ack }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Full,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Away,
+        })?;
+        self.metrics.log_depth.inc();
+        answer.await.unwrap_or(Err(AppendError::Away))
+    }
+}
+
+/// Gathers, commits, delivers. One per log, so it alone writes `last`.
+struct Committer {
+    journal: Arc<dyn Journal>,
+    last: Position,
+    deliveries: mpsc::Sender<LocalDelivery>,
+    metrics: Arc<Metrics>,
+}
+
+impl Committer {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut gathered = Vec::with_capacity(COMMIT_MAX);
+        while waiting.recv_many(&mut gathered, COMMIT_MAX).await > 0 {
+            self.metrics.log_depth.dec_by(gathered.len().cast_signed() as i64);
+            self.commit(gathered.drain(..)).await;
+        }
+    }
+
+    async fn commit(&mut self, gathered: impl Iterator<Item = Waiting>) {
+        let mut offset = self.last.offset;
+        let (mut entries, mut acks) = (Vec::new(), Vec::new());
+        for Waiting { room_id, record, ack } in gathered {
+            offset += 1;
+            let position = Position { epoch: self.last.epoch, offset };
+            entries.push(Entry { room_id, position, record });
+            acks.push(ack);
+        }
+        let started = Instant::now();
+        let committed = self.journal.commit(&entries).await;
+        self.metrics.log_commit.observe(started.elapsed().as_secs_f64());
+        match committed {
+            Ok(()) => {
+                self.last.offset = offset;
+                let delivery = LocalDelivery { entries, acks };
+                // A consumer that has gone away drops the delivery, which acknowledges it: it is durable.
+                let _ = self.deliveries.send(delivery).await;
+            }
+            Err(JournalAway) => {
+                for ack in acks {
+                    let _ = ack.send(Err(AppendError::Away));
+                }
+            }
+        }
+    }
+}
+
+/// The reading end of the process's log.
+pub struct LocalConsumer {
+    deliveries: mpsc::Receiver<LocalDelivery>,
+}
+
+#[async_trait]
+impl Consumer for LocalConsumer {
+    async fn next(&mut self) -> Option<Box<dyn Delivery>> {
+        Some(Box::new(self.deliveries.recv().await?))
+    }
+}
+
+/// A committed run. Its appenders get their answer when it is dropped: by then the consumer has
+/// handled it, or died trying, and either way it is durable.
+struct LocalDelivery {
+    entries: Vec<Entry>,
+    acks: Vec<Ack>,
+}
+
+impl Delivery for LocalDelivery {
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn commit(self: Box<Self>) {}
+}
+
+impl Drop for LocalDelivery {
+    fn drop(&mut self) {
+        for (entry, ack) in self.entries.iter().zip(self.acks.drain(..)) {
+            let _ = ack.send(Ok(entry.position));
+        }
+    }
+}

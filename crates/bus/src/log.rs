@@ -1,0 +1,115 @@
+//! The log: what was accepted, in the order that every reader agrees on.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::{Comment, Event, RoomId, RoomSettings, Session, Snowflake, UserId};
+
+/// One thing that happened in a room. Records are applied in the log's order by every consumer.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A comment enters: accepted now, or approved now after review.
+    Comment {
+        /// The comment.
+        comment: Arc<Comment>,
+        /// The sender's own id for it, remembered so that a retry returns the first answer.
+        client_msg_id: Option<Box<str>>,
+        /// Whether it is kept (`store` of the room).
+        keep: bool,
+    },
+    /// An event to show; its effects on the ranking are the worker's.
+    Event(Arc<Event>),
+    /// A comment's likes changed.
+    Liked {
+        /// The comment as it is now, its `like_count` included.
+        comment: Arc<Comment>,
+    },
+    /// The room's settings changed; consumers refresh what they hold.
+    Settings(Arc<RoomSettings>),
+    /// A live session starts: rankings and hot comments start anew.
+    SessionStarted(Arc<Session>),
+    /// A live session ended.
+    SessionEnded(Arc<Session>),
+    /// A user is to leave the room's sockets at once (`None`: every socket of the user closes).
+    Banned {
+        /// Who.
+        user_id: UserId,
+        /// Where; `None` is everywhere.
+        room_id: Option<RoomId>,
+        /// Until when, Unix milliseconds.
+        until_ms: i64,
+        /// Why, if somebody said.
+        reason: Option<String>,
+    },
+}
+
+/// Where a record stands. Offsets rise within an epoch; a new epoch is a log that lost its past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    /// The life of the log.
+    pub epoch: u32,
+    /// The place in it, from 1.
+    pub offset: u64,
+}
+
+/// A record with its room and its place.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The room whose order it belongs to.
+    pub room_id: RoomId,
+    /// Its place.
+    pub position: Position,
+    /// What happened.
+    pub record: Record,
+}
+
+impl Entry {
+    /// The comment's id, when the record is one.
+    #[must_use]
+    pub fn comment_id(&self) -> Option<Snowflake> {
+        match &self.record {
+            Record::Comment { comment, .. } => Some(comment.id),
+            _ => None,
+        }
+    }
+}
+
+/// Why a record was not appended. Nothing was accepted then, and trying again is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The queue before the log is full.
+    #[error("the log takes no more records now")]
+    Full,
+    /// The log, or what makes it durable, is away.
+    #[error("the log is away")]
+    Away,
+}
+
+/// A run of entries in the log's order, handed to one consumer.
+pub trait Delivery: Send {
+    /// The entries.
+    fn entries(&self) -> &[Entry];
+    /// Says that they are handled: they will not be delivered to this group again.
+    fn commit(self: Box<Self>);
+}
+
+/// One member of a named group of readers.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next run of entries, or `None` when the log is closing. A run that was not committed
+    /// before a crash is delivered again: consumers drop repeats by id.
+    async fn next(&mut self) -> Option<Box<dyn Delivery>>;
+}
+
+/// The ordered, durable hand-over.
+///
+/// - `append` returns when the record is durable and has a place; entries of one room reach every
+///   consumer in the order of their places. A failed append may be tried again with the same id.
+/// - Within one process the in-process backend also waits until its consumers have committed the
+///   entry, so that whoever reads after writing finds what it wrote.
+/// - Never blocks the caller's thread.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends one record to its room's order.
+    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError>;
+}

@@ -1,0 +1,312 @@
+//! What a slow socket has not taken yet: whole frames, shared with everybody else who gets them.
+//!
+//! Made when a socket would block, dropped when it has caught up; a healthy socket has none. Bounded
+//! by bytes: over the budget, comment frames that have not been started are skipped, so that the
+//! viewer goes on with the latest, and what was skipped is counted per room to be told once the
+//! socket has caught up. Events and answers are never skipped, and no frame is ever torn. Knows no
+//! socket: it writes to whatever is [`Write`].
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+
+use bytes::Bytes;
+
+/// Pieces handed to the kernel at once.
+const SLICES_MAX: usize = 16;
+
+/// One or more whole frames.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub bytes: Bytes,
+    /// Present when the piece holds comments and may be skipped.
+    pub comments: Option<Comments>,
+}
+
+/// What is missed when a piece is skipped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comments {
+    /// The room's key.
+    pub room: u32,
+    /// Comments in it, and those it would have told as omitted.
+    pub missed: u64,
+}
+
+/// What may not be skipped does not fit: the socket is too slow.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// Comments skipped in the attempt.
+    pub skipped: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece already written.
+    sent: usize,
+    /// Bytes not written yet.
+    bytes: usize,
+    missed: Vec<(u32, u64)>,
+    /// The tick at which the socket last took something.
+    pub moved: u32,
+}
+
+impl Backlog {
+    pub fn new(now: u32) -> Self {
+        Self { pieces: VecDeque::new(), sent: 0, bytes: 0, missed: Vec::new(), moved: now }
+    }
+
+    /// Bytes not written yet.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Of these, bytes that may not be skipped.
+    pub fn kept_bytes(&self) -> usize {
+        let kept = self.pieces.iter().filter(|piece| piece.comments.is_none());
+        kept.map(|piece| piece.bytes.len()).sum()
+    }
+
+    /// Queues a piece of which `sent` bytes are written already. What is started is always taken.
+    pub fn push_started(&mut self, piece: Piece, sent: usize) {
+        debug_assert!(self.pieces.is_empty());
+        self.bytes += piece.bytes.len() - sent;
+        self.sent = sent;
+        self.pieces.push_back(piece);
+    }
+
+    /// Queues a piece, skipping comments when the budget is spent; returns how many were skipped.
+    pub fn push(&mut self, piece: Piece, budget: usize) -> Result<u64, Overflow> {
+        let mut skipped = 0;
+        if self.bytes + piece.bytes.len() > budget {
+            skipped = self.skip();
+        }
+        match piece.comments {
+            _ if self.bytes + piece.bytes.len() <= budget => {
+                self.bytes += piece.bytes.len();
+                self.pieces.push_back(piece);
+            }
+            Some(comments) => skipped += self.miss(comments),
+            None => return Err(Overflow { skipped }),
+        }
+        Ok(skipped)
+    }
+
+    /// Drops every comment frame that is not started.
+    fn skip(&mut self) -> u64 {
+        let started = if self.sent > 0 { self.pieces.pop_front() } else { None };
+        let mut skipped = 0;
+        let mut kept = VecDeque::from_iter(started);
+        for piece in std::mem::take(&mut self.pieces) {
+            match piece.comments {
+                Some(comments) => {
+                    self.bytes -= piece.bytes.len();
+                    skipped += self.miss(comments);
+                }
+                None => kept.push_back(piece),
+            }
+        }
+        self.pieces = kept;
+        skipped
+    }
+
+    fn miss(&mut self, comments: Comments) -> u64 {
+        match self.missed.iter_mut().find(|(room, _)| *room == comments.room) {
+            Some((_, missed)) => *missed += comments.missed,
+            None => self.missed.push((comments.room, comments.missed)),
+        }
+        comments.missed
+    }
+
+    /// Drops everything that is not started: only a close is to follow.
+    pub fn clear_unstarted(&mut self) {
+        let started = usize::from(self.sent > 0);
+        self.pieces.truncate(started);
+        self.bytes = self.pieces.front().map_or(0, |piece| piece.bytes.len() - self.sent);
+        self.missed.clear();
+    }
+
+    /// What was skipped, per room; told once.
+    pub fn take_missed(&mut self) -> Vec<(u32, u64)> {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// Writes until everything is written or `socket` would block. Returns the bytes written.
+    pub fn write_to(&mut self, socket: &mut impl Write) -> io::Result<usize> {
+        let mut written = 0;
+        while self.bytes > 0 {
+            match self.write_some(socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.advance(n);
+                    written += n;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn write_some(&self, socket: &mut impl Write) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut sent = self.sent;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece.bytes.get(std::mem::take(&mut sent)..).unwrap_or_default());
+        }
+        let used = self.pieces.len().min(SLICES_MAX);
+        socket.write_vectored(slices.get(..used).unwrap_or_default())
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        self.bytes = self.bytes.saturating_sub(n);
+        while let Some(piece) = self.pieces.front() {
+            let left = piece.bytes.len() - self.sent;
+            if n < left {
+                self.sent += n;
+                return;
+            }
+            n -= left;
+            self.sent = 0;
+            self.pieces.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A socket that takes `room` bytes and then would block, at most `bite` at a time.
+    #[derive(Default)]
+    struct Socket {
+        out: Vec<u8>,
+        room: usize,
+        bite: usize,
+    }
+
+    impl Write for Socket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.room).min(self.bite.max(1));
+            if n == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.out.extend_from_slice(&bytes[..n]);
+            self.room -= n;
+            Ok(n)
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.write(&slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<_>>())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A frame that names itself: length, number, filling.
+    fn piece(number: u16, filling: usize, comments: bool) -> Piece {
+        let len = (4 + filling) as u16;
+        let bytes = [&len.to_be_bytes()[..], &number.to_be_bytes(), &vec![number as u8; filling]].concat();
+        let comments = comments.then_some(Comments { room: u32::from(number % 3), missed: 1 + u64::from(number) });
+        Piece { bytes: bytes.into(), comments }
+    }
+
+    /// The numbers of the frames in a stream; panics when one is torn.
+    fn numbers(mut bytes: &[u8]) -> Vec<u16> {
+        let mut numbers = Vec::new();
+        while !bytes.is_empty() {
+            let len = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+            let number = u16::from_be_bytes([bytes[2], bytes[3]]);
+            assert!(bytes[4..len].iter().all(|b| *b == number as u8), "a torn frame");
+            numbers.push(number);
+            bytes = &bytes[len..];
+        }
+        numbers
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push { filling: usize, comments: bool },
+        Write { room: usize, bite: usize },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0usize..60, prop::bool::weighted(0.7)).prop_map(|(filling, comments)| Step::Push { filling, comments }),
+            2 => (0usize..150, 1usize..40).prop_map(|(room, bite)| Step::Write { room, bite }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// Whatever is pushed and however little the socket takes at a time: frames leave whole, in order, once;
+        /// those missing are comments, and counted; the budget holds.
+        #[test]
+        fn no_frame_is_torn_lost_or_doubled(
+            first in (1usize..40, any::<bool>(), any::<prop::sample::Index>()),
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
+            const BUDGET: usize = 200;
+            let mut socket = Socket::default();
+            let mut backlog = Backlog::new(0);
+            let (filling, comments, sent) = first;
+            let begun = piece(0, filling, comments);
+            let sent = sent.index(begun.bytes.len());
+            socket.out.extend_from_slice(&begun.bytes[..sent]);
+            let mut pushed = vec![comments];
+            let mut refused = Vec::new();
+            let mut skipped = 0;
+            backlog.push_started(begun, sent);
+            for step in steps {
+                match step {
+                    Step::Push { filling, comments } => {
+                        let number = pushed.len() as u16;
+                        pushed.push(comments);
+                        match backlog.push(piece(number, filling, comments), BUDGET) {
+                            Ok(missed) => skipped += missed,
+                            Err(Overflow { skipped: missed }) => {
+                                skipped += missed;
+                                refused.push(number);
+                            }
+                        }
+                        prop_assert!(backlog.bytes() <= BUDGET);
+                    }
+                    Step::Write { room, bite } => {
+                        (socket.room, socket.bite) = (room, bite);
+                        let before = socket.out.len();
+                        let written = backlog.write_to(&mut socket).expect("no error but would-block");
+                        prop_assert_eq!(socket.out.len() - before, written);
+                    }
+                }
+            }
+            (socket.room, socket.bite) = (usize::MAX, 1);
+            backlog.write_to(&mut socket).expect("no error");
+            prop_assert_eq!(backlog.bytes(), 0);
+            let written = numbers(&socket.out);
+            prop_assert!(written.is_sorted_by(|a, b| a < b));
+            let lost: Vec<u16> = (0..pushed.len() as u16).filter(|n| !written.contains(n) && !refused.contains(n)).collect();
+            prop_assert!(lost.iter().all(|n| pushed[usize::from(*n)]), "something that may not be skipped is gone");
+            prop_assert!(refused.iter().all(|n| !pushed[usize::from(*n)]), "comments are skipped, never refused");
+            let told: u64 = backlog.take_missed().into_iter().map(|(_, missed)| missed).sum();
+            prop_assert_eq!(told, lost.iter().map(|n| 1 + u64::from(*n)).sum::<u64>());
+            prop_assert_eq!(told, skipped);
+        }
+    }
+
+    #[test]
+    fn before_a_close_only_the_started_frame_is_left() {
+        let mut backlog = Backlog::new(0);
+        backlog.push_started(piece(0, 10, true), 5);
+        backlog.push(piece(1, 10, true), 1_000).expect("room");
+        backlog.push(piece(2, 10, false), 1_000).expect("room");
+        backlog.clear_unstarted();
+        backlog.push(piece(3, 0, false), usize::MAX).expect("room");
+        let mut socket = Socket { out: piece(0, 10, true).bytes[..5].to_vec(), room: usize::MAX, bite: usize::MAX };
+        backlog.write_to(&mut socket).expect("no error");
+        assert_eq!(numbers(&socket.out), [0, 3]);
+    }
+}

@@ -1,0 +1,24 @@
+//! `like`: once per user and comment.
+
+use model::Snowflake;
+use protocol::message::ServerMessage;
+use serde_json::value::RawValue;
+
+use super::{error_frame, message_frame};
+use crate::inbox::Reply;
+use crate::shard::Shard;
+
+impl Shard {
+    pub(super) fn like(&mut self, index: u32, comment_id: Snowflake, reference: Option<&RawValue>) {
+        let Some(session) = self.need_session(index, reference) else { return };
+        let (common, reference) = (self.common.clone(), reference.map(RawValue::to_owned));
+        self.run_async(index, async move {
+            Reply::Frames(match common.services.ingest.like(&session.identity, comment_id).await {
+                Ok(like_count) => {
+                    message_frame(&ServerMessage::LikeAck { comment_id, like_count }, reference.as_deref())
+                }
+                Err(refusal) => error_frame(&refusal.into(), reference.as_deref()),
+            })
+        });
+    }
+}

@@ -1,0 +1,190 @@
+//! A room's batch to its members in this shard: the hot path.
+//!
+//! Per stream and sub-protocol one parcel is put together (events, then the stream's comments) and written
+//! to every member with one system call. Members who get something else are found first, by the users a
+//! batch names, never by asking every member: who wrote or is mentioned in a comment their stream was not
+//! given, to whom an event is critical, and who holds a credit against the number told as `omitted`.
+
+use std::sync::Arc;
+
+use ahash::HashMap;
+use bytes::Bytes;
+use model::{Audience, UserId};
+use protocol::handshake::SubProtocol;
+use room::batch::{Batch, EventFrame, Item, StreamBatch, encode};
+use room::hub::StreamId;
+
+use crate::backlog::Comments;
+use crate::conn::{Parcel, Sent};
+use crate::members::ShardRoom;
+use crate::shard::{Shard, is_stored};
+
+/// Seats that get something of their own, with the batch's items that concern them, in order.
+type Special = HashMap<u32, Vec<u32>>;
+
+impl Shard {
+    /// Writes a batch to the room's members here.
+    pub fn deliver(&mut self, batch: &Batch) {
+        let key = batch.room.key();
+        let Some(room) = self.rooms.get(&key) else { return };
+        let streams: HashMap<StreamId, &StreamBatch> = batch.streams.iter().map(|s| (s.stream, s)).collect();
+        let special = self.special(room, batch);
+        let mut troubled = self.deliver_shared(key, batch, &streams, &special);
+        for (index, concerns) in &special {
+            let sent = self.deliver_own(key, *index, batch, &streams, concerns);
+            troubled.push((*index, sent));
+        }
+        self.await_receipts(key, &batch.events);
+        for (index, sent) in troubled {
+            self.after_send(index, sent);
+        }
+        self.observe(batch);
+    }
+
+    /// Writes each list's parcel to its members but the special ones. Returns whoever did not take all of it.
+    fn deliver_shared(
+        &mut self,
+        key: u32,
+        batch: &Batch,
+        streams: &HashMap<StreamId, &StreamBatch>,
+        special: &Special,
+    ) -> Vec<(u32, Sent)> {
+        let events = shared_events(&batch.events);
+        let (budget, now) = (self.budget(), self.now);
+        let Self { rooms, conns, tally, .. } = self;
+        let mut troubled = Vec::new();
+        for ((stream, protocol), seats) in rooms.get(&key).into_iter().flat_map(|room| room.roster.lists()) {
+            let share = streams.get(&stream);
+            let comments = share.map_or(&Bytes::new(), |share| share.frames.of(protocol)).clone();
+            let missed = share.map_or(0, |share| share.kept.len() as u64 + share.omitted);
+            let parcel = Parcel::new(&events, batch.events.len(), &comments, Comments { room: key, missed });
+            if parcel.is_empty() {
+                continue;
+            }
+            for index in seats {
+                if !special.is_empty() && special.contains_key(index) {
+                    continue;
+                }
+                let Some(conn) = conns.get_mut(*index as usize) else { continue };
+                match conn.send(&parcel, budget, now, tally) {
+                    Sent::Whole => {}
+                    sent => troubled.push((*index, sent)),
+                }
+            }
+        }
+        troubled
+    }
+
+    /// Who gets something of their own.
+    fn special(&self, room: &ShardRoom, batch: &Batch) -> Special {
+        let mut special: Special = room.credits.keys().map(|index| (*index, Vec::new())).collect();
+        let left_out = batch.streams.iter().any(|stream| !stream.left_out.is_empty());
+        for (i, item) in (0u32..).zip(&batch.items).filter(|_| left_out) {
+            for user in std::iter::once(&item.comment.user_id).chain(&item.comment.mentions) {
+                for index in self.readers(room, user) {
+                    let concerns = special.entry(index).or_default();
+                    if concerns.last() != Some(&i) {
+                        concerns.push(i);
+                    }
+                }
+            }
+        }
+        for frame in &batch.events {
+            if let Audience::Users(users) = &frame.event.critical_for {
+                for index in users.iter().flat_map(|user| self.readers(room, user)) {
+                    special.entry(index).or_default();
+                }
+            }
+        }
+        special
+    }
+
+    /// The sockets of a user that read the room here.
+    fn readers<'a>(&'a self, room: &'a ShardRoom, user: &UserId) -> impl Iterator<Item = u32> + 'a {
+        let key = room.room.key();
+        let seats = self.users.get(user).map_or(&[][..], |seats| seats.as_slice());
+        let reads =
+            move |index: &u32| self.conns.get(*index as usize).is_some_and(|conn| conn.membership(key).is_some());
+        seats.iter().copied().filter(reads)
+    }
+
+    /// Writes one member's own frames: the stream's comments with those that concern them, in order.
+    fn deliver_own(
+        &mut self,
+        key: u32,
+        index: u32,
+        batch: &Batch,
+        streams: &HashMap<StreamId, &StreamBatch>,
+        concerns: &[u32],
+    ) -> Sent {
+        let (budget, now) = (self.budget(), self.now);
+        let Some(conn) = self.conns.get_mut(index as usize) else { return Sent::Whole };
+        let Some(membership) = conn.membership(key).copied() else { return Sent::Whole };
+        let Some(room) = self.rooms.get_mut(&key) else { return Sent::Whole };
+        let user = conn.session.as_ref().map(|session| &session.identity.user_id);
+        let events: Vec<u8> = batch.events.iter().flat_map(|frame| frame.for_user(user).0).copied().collect();
+        let mut comments = Bytes::new();
+        let mut missed = 0;
+        if let Some(share) = streams.get(&membership.stream) {
+            let extras: Vec<u32> = concerns.iter().copied().filter(|i| share.left_out.contains(i)).collect();
+            let credit = room.credits.remove(&index).unwrap_or(0) + extras.len() as u64;
+            let omitted = share.omitted.saturating_sub(credit);
+            if share.omitted == 0 && credit > 0 {
+                room.credits.insert(index, credit);
+            }
+            missed = (share.kept.len() + extras.len()) as u64 + omitted;
+            self.tally.delivered += extras.len() as u64;
+            comments = own_comments(conn.protocol, batch, share, &extras, omitted);
+        }
+        let parcel = Parcel::new(&Bytes::from(events), batch.events.len(), &comments, Comments { room: key, missed });
+        if parcel.is_empty() { Sent::Whole } else { conn.send(&parcel, budget, now, &mut self.tally) }
+    }
+
+    /// Remembers who owes receipts for the batch's critical events.
+    fn await_receipts(&mut self, key: u32, events: &[Arc<EventFrame>]) {
+        for frame in events {
+            let Some(room) = self.rooms.get(&key) else { return };
+            let indices: Vec<u32> = match &frame.event.critical_for {
+                Audience::Nobody => continue,
+                Audience::Everyone => room.roster.lists().flat_map(|(_, seats)| seats).copied().collect(),
+                Audience::Users(users) => users.iter().flat_map(|user| self.readers(room, user)).collect(),
+            };
+            let conns = &self.conns;
+            let seats = indices.iter().filter_map(|index| Some(conns.get(*index as usize)?.seat(*index as usize)));
+            self.critical.sent(frame.event.id, &frame.critical, is_stored(frame), seats, self.now_ms);
+        }
+    }
+
+    fn observe(&self, batch: &Batch) {
+        if !batch.items.is_empty() {
+            let services = &self.common.services;
+            let took_ms = services.clock.now_ms().saturating_sub(batch.accepted_at_ms).max(0);
+            services.metrics.publish_to_socket.observe(took_ms as f64 / 1_000.0);
+        }
+    }
+}
+
+/// The events as most members get them.
+fn shared_events(events: &[Arc<EventFrame>]) -> Bytes {
+    let frame = |frame: &Arc<EventFrame>| frame.for_user(None).0.clone();
+    match events {
+        [] => Bytes::new(),
+        [only] => frame(only),
+        many => many.iter().flat_map(frame).collect(),
+    }
+}
+
+/// A member's own encoding, or the shared one when it says the same.
+fn own_comments(protocol: SubProtocol, batch: &Batch, share: &StreamBatch, extras: &[u32], omitted: u64) -> Bytes {
+    if extras.is_empty() && omitted == share.omitted {
+        return share.frames.of(protocol).clone();
+    }
+    let mut indices: Vec<u32> = share.kept.iter().chain(extras).copied().collect();
+    if indices.is_empty() && omitted == 0 {
+        return Bytes::new();
+    }
+    indices.sort_unstable();
+    let items = indices.iter().filter_map(|i| batch.items.get(*i as usize));
+    let items: Vec<&Item> = items.collect();
+    encode(protocol, batch.room.id(), items.into_iter(), omitted)
+}

@@ -1,0 +1,121 @@
+//! A shard's one queue from outside: the hub's batches, accepted sockets, answers of async commands.
+//!
+//! Anybody may push; only the shard takes. Pushing wakes the shard's epoll only when it sleeps, so a
+//! busy shard costs its senders no system call.
+//!
+//! Batches that carry comments only are refused when [`MESSAGES_MAX`] messages wait (the hub counts
+//! them as omitted). Everything else is always taken: it is bounded by the sockets that exist (one
+//! answer each), or rare (events, bans).
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+use mio::net::TcpStream;
+use model::{DeviceId, UserId, WireError};
+use parking_lot::Mutex;
+use room::HubRoom;
+use room::batch::{ConnRef, EventFrame, Shard, ToShard};
+use room::hub::StreamId;
+use serde_json::value::RawValue;
+
+/// Messages that may wait before comments are refused: minutes of a busy room.
+const MESSAGES_MAX: usize = 4_096;
+
+/// What a shard can be told.
+pub(crate) enum Inbound {
+    /// By the hub.
+    Hub(ToShard),
+    /// A socket that another shard accepted takes its seat here.
+    Accepted(TcpStream, SocketAddr),
+    /// An async command is done.
+    Reply(ConnRef, Reply),
+    /// What the store still owes a user who has just connected.
+    Unacknowledged(ConnRef, Vec<Arc<EventFrame>>),
+    /// A device connected anew: its sockets with an older session close.
+    Replaced { user: UserId, device: DeviceId, session: u64 },
+    /// Stop accepting, tell every socket to reconnect, end by then.
+    Drain(Instant),
+}
+
+/// How an async command ended.
+pub(crate) enum Reply {
+    /// With these finished frames, perhaps none.
+    Frames(Vec<u8>),
+    /// A join was handed to the hub, whose answer is in this inbox already.
+    Joined,
+    /// A join was refused; the reader stays in the stream it was in.
+    NotJoined { error: WireError, reference: Option<Box<RawValue>>, previous: Option<(Arc<HubRoom>, StreamId)> },
+}
+
+pub(crate) struct Inbox {
+    queue: Mutex<VecDeque<Inbound>>,
+    waker: mio::Waker,
+    /// The shard is about to block, or blocks, in epoll.
+    asleep: AtomicBool,
+    /// The shard's load as bits of an `f32`.
+    load: AtomicU32,
+}
+
+impl Inbox {
+    pub fn new(registry: &mio::Registry, token: mio::Token) -> io::Result<Self> {
+        let waker = mio::Waker::new(registry, token)?;
+        let (queue, asleep, load) = (Mutex::default(), AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Self { queue, waker, asleep, load })
+    }
+
+    pub fn push(&self, message: Inbound) {
+        self.queue.lock().push_back(message);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            // The shard still wakes for its next tick.
+            tracing::warn!(%error, "a shard could not be woken");
+        }
+    }
+
+    /// Announces that the shard is going to sleep; false when something waits and it must not.
+    pub fn may_sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        self.queue.lock().is_empty()
+    }
+
+    /// The shard is awake: nobody needs to wake it.
+    pub fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Exchanges what waits for an empty queue, whose memory is used again.
+    pub fn take(&self, empty: &mut VecDeque<Inbound>) {
+        std::mem::swap(&mut *self.queue.lock(), empty);
+    }
+
+    pub fn set_load(&self, load: f32) {
+        self.load.store(load.to_bits(), Ordering::Relaxed);
+    }
+}
+
+impl Shard for Inbox {
+    fn send(&self, message: ToShard) -> bool {
+        let may_be_refused = matches!(&message, ToShard::Batch(batch) if batch.events.is_empty());
+        let mut queue = self.queue.lock();
+        if may_be_refused && queue.len() >= MESSAGES_MAX {
+            return false;
+        }
+        queue.push_back(Inbound::Hub(message));
+        drop(queue);
+        self.wake();
+        true
+    }
+
+    fn load(&self) -> f32 {
+        f32::from_bits(self.load.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,313 @@
+//! One comment's way in, cheapest check first: retry → room → ban → length → rates and repeats →
+//! words → session → append. Acknowledged means durable: the log's append has returned.
+
+use std::sync::Arc;
+
+use bus::Record;
+use model::metrics::count;
+use model::{Comment, CommentStatus, Identity, Kind, Level, RoomId, RoomSettings, Snowflake, UserId};
+use protocol::message::CommentDraft;
+use state::{Answer, FirstAnswer, Knock, Rate, Reserved};
+use store::{NewComment, Review, ReviewStatus};
+use words::Verdict;
+
+use crate::rooms::{RoomInfo, may_enter, may_speak};
+use crate::{Ingest, Refusal};
+
+/// Longest `client_msg_id`, in bytes.
+const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
+/// A retry waits at most this long for the first attempt's answer.
+const FIRST_ATTEMPT_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// The farthest place in a recording, in milliseconds: a week.
+const OFFSET_MS_MAX: i64 = 7 * 86_400_000;
+
+/// The answer to a comment that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its id.
+    pub id: Snowflake,
+    /// Published, or held for a moderator.
+    pub status: CommentStatus,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+impl Ingest {
+    /// Takes a comment into a room.
+    ///
+    /// # Errors
+    /// Says why not; a refused comment left no trace but in the limits and counters.
+    pub async fn admit(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<Admitted, Refusal> {
+        let outcome = self.once(who, room, draft).await;
+        let label = match &outcome {
+            Ok((_, true)) => "replayed",
+            Ok((admitted, _)) if admitted.status == CommentStatus::Accepted => "accepted",
+            Ok(_) => "pending_review",
+            Err(refusal) => refusal.code().as_str(),
+        };
+        count(&self.metrics.comments, "outcome", label);
+        if let Err(refusal) = &outcome {
+            self.note_refusal(who, room, refusal).await;
+        }
+        outcome.map(|(admitted, _)| admitted)
+    }
+
+    /// A retry of a known `client_msg_id` gets the first answer, which `true` says; anything else is decided.
+    async fn once(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<(Admitted, bool), Refusal> {
+        check_fields(&draft, self.limits.mentions_max)?;
+        let id = self.ids.next();
+        let Some(client_msg_id) = draft.client_msg_id.clone() else {
+            return self.decide(who, room, draft, id).await.map(|admitted| (admitted, false));
+        };
+        if let Some(first) = self.reserve(&who.user_id, &client_msg_id, id).await? {
+            return Ok((first.into(), true));
+        }
+        let outcome = self.decide(who, room, draft, id).await;
+        match &outcome {
+            Ok(admitted) => self.reservations.finish(&who.user_id, &client_msg_id, (*admitted).into()).await?,
+            Err(_) => self.reservations.release(&who.user_id, &client_msg_id, id).await?,
+        }
+        outcome.map(|admitted| (admitted, false))
+    }
+
+    /// Reserves the key; `Some` is the answer that somebody got for it before.
+    async fn reserve(&self, user: &UserId, key: &str, id: Snowflake) -> Result<Option<FirstAnswer>, Refusal> {
+        match self.reservations.reserve(user, key, id, self.clock.now_ms()).await? {
+            Reserved::Known(first) => Ok(Some(first)),
+            Reserved::InFlight(_) => {
+                let first = self.reservations.wait(user, key, FIRST_ATTEMPT_MAX).await?;
+                first.map(Some).ok_or(Refusal::Unavailable)
+            }
+            Reserved::New => {
+                let stored = match self.store.first_answer(user, key).await {
+                    Ok(stored) => stored,
+                    Err(error) => {
+                        self.reservations.release(user, key, id).await?;
+                        return Err(error.into());
+                    }
+                };
+                let Some(store::FirstAnswer { id, pending_review, created_at_ms }) = stored else { return Ok(None) };
+                let first = FirstAnswer { id, pending_review, created_at_ms };
+                self.reservations.finish(user, key, first).await?;
+                Ok(Some(first))
+            }
+        }
+    }
+
+    async fn decide(
+        &self,
+        who: &Identity,
+        room: &RoomId,
+        draft: CommentDraft,
+        id: Snowflake,
+    ) -> Result<Admitted, Refusal> {
+        let now_ms = self.clock.now_ms();
+        let info = self.rooms.info(room).await?;
+        let live = draft.session_id.is_none() || draft.session_id == info.session.as_ref().map(|s| s.id);
+        may_enter(&info, Some(who), room)?;
+        if live && (info.closed || !(self.rooms.accepts_comments(&info) || may_speak_in_silence(&info, who))) {
+            return Err(Refusal::RoomClosed);
+        }
+        may_speak(&info, who, room)?;
+        self.bans.may_speak(&who.user_id, room, now_ms)?;
+        let content = self.measure(&draft.content, &info.settings)?;
+        self.knock(who, room, &info.settings, &content, now_ms).await?;
+        let (content, word) = self.read(content)?;
+
+        if !live && !info.settings.store {
+            return Err(Refusal::Forbidden("the room keeps no comments"));
+        }
+        let place = self.place(room, &draft, live, now_ms).await?;
+        let comment = Arc::new(Comment {
+            id,
+            room_id: room.clone(),
+            session_id: Some(place.session_id),
+            user_id: who.user_id.clone(),
+            username: (*who.username).into(),
+            level: standing(who, &info.settings),
+            content: content.into(),
+            style: draft.style.unwrap_or_default(),
+            kind: place.kind,
+            mentions: draft.mentions.into(),
+            created_at_ms: now_ms,
+            offset_ms: place.offset_ms,
+            like_count: 0,
+        });
+        let keep = info.settings.store;
+        let client_msg_id = draft.client_msg_id.map(String::into_boxed_str);
+        let status = match word {
+            Some(word) => self.hold(comment, keep, word, client_msg_id).await?,
+            None => self.publish(comment, keep, client_msg_id).await?,
+        };
+        Ok(Admitted { id, status, created_at_ms: now_ms })
+    }
+
+    /// The cleaned text, if its length is right.
+    fn measure(&self, content: &str, settings: &RoomSettings) -> Result<String, Refusal> {
+        let chars_max = settings.limits.comment_chars_max.unwrap_or(self.limits.comment_chars_max);
+        let content = words::sanitise(content);
+        match content.chars().count() {
+            0 => Err(Refusal::Empty),
+            n if n > chars_max as usize => Err(Refusal::TooLong { chars_max }),
+            _ => Ok(content.into_owned()),
+        }
+    }
+
+    async fn knock(
+        &self,
+        who: &Identity,
+        room: &RoomId,
+        settings: &RoomSettings,
+        content: &str,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
+        let level = standing(who, settings);
+        let user_per_s = match level {
+            Level::Normal => settings.limits.user_per_s.unwrap_or(self.limits.normal_per_s),
+            Level::Vip => self.limits.vip_per_s,
+            Level::Owner | Level::Moderator | Level::Admin => self.limits.owner_per_s,
+        };
+        let slowed = settings.slow_mode_s > 0 && level <= Level::Vip;
+        let answer = self.gate.knock(Knock {
+            user: &who.user_id,
+            room,
+            user_rate: Rate::per_s(user_per_s),
+            slow_mode: slowed.then(|| Rate::every_ms(settings.slow_mode_s.saturating_mul(1_000))),
+            room_rate: Rate::per_s(settings.limits.room_per_s.unwrap_or(self.limits.room_per_s)),
+            global_rate: Rate::per_s(self.limits.global_per_s),
+            text_key: words::same_text_key(content),
+            duplicate_window_ms: self.limits.duplicate_window_ms,
+            now_ms,
+        });
+        match answer.await? {
+            Answer::Admitted => Ok(()),
+            Answer::CoolingDown { retry_after_ms } => Err(Refusal::CoolingDown { retry_after_ms }),
+            Answer::Limited { scope, retry_after_ms } => Err(Refusal::Limited { scope, retry_after_ms }),
+            Answer::Duplicate { retry_after_ms } => Err(Refusal::Duplicate { retry_after_ms }),
+        }
+    }
+
+    /// The text as it may be published, and the word that holds it back, if one does.
+    fn read(&self, content: String) -> Result<(String, Option<String>), Refusal> {
+        let hit = |list| count(&self.metrics.word_hits, "list", list);
+        match self.filter.check(&content) {
+            Verdict::Clean => Ok((content, None)),
+            Verdict::Masked(masked) => {
+                hit("mask");
+                Ok((masked, None))
+            }
+            Verdict::Review { word } => {
+                hit("review");
+                Ok((content, Some(word)))
+            }
+            Verdict::Block { .. } => {
+                hit("block");
+                Err(Refusal::Blocked)
+            }
+        }
+    }
+
+    async fn place(&self, room: &RoomId, draft: &CommentDraft, live: bool, now_ms: i64) -> Result<Place, Refusal> {
+        if live {
+            let session = self.rooms.session_for_comment(room, now_ms).await?;
+            let offset_ms = (now_ms - session.started_at_ms).max(0);
+            return Ok(Place { session_id: session.id, offset_ms, kind: Kind::Comment });
+        }
+        let id = draft.session_id.ok_or(Refusal::NotFound("there is no such session"))?;
+        let session = self.store.session(id).await?.filter(|session| session.room_id == *room);
+        let session = session.ok_or(Refusal::NotFound("there is no such session in this room"))?;
+        match draft.offset_ms {
+            Some(offset_ms @ 0..=OFFSET_MS_MAX) => Ok(Place { session_id: session.id, offset_ms, kind: Kind::Recorded }),
+            _ => Err(Refusal::Invalid("offset_ms must say the place in the recording".into())),
+        }
+    }
+
+    async fn hold(
+        &self,
+        comment: Arc<Comment>,
+        keep: bool,
+        word: String,
+        client_msg_id: Option<Box<str>>,
+    ) -> Result<CommentStatus, Refusal> {
+        let review = Review {
+            comment,
+            keep,
+            word: Some(word),
+            status: ReviewStatus::Pending,
+            decided_by: None,
+            decided_at_ms: None,
+        };
+        self.store.hold(&review, client_msg_id.as_deref()).await?;
+        Ok(CommentStatus::PendingReview)
+    }
+
+    /// Makes a comment durable and lets it go out. One about a recording has no place in the live
+    /// order, so it goes to the store alone.
+    pub(crate) async fn publish(
+        &self,
+        comment: Arc<Comment>,
+        keep: bool,
+        client_msg_id: Option<Box<str>>,
+    ) -> Result<CommentStatus, Refusal> {
+        if comment.kind == Kind::Recorded {
+            self.store.append_comments(vec![NewComment { comment, position: 0, client_msg_id }]).await?;
+        } else {
+            self.log.append(comment.room_id.clone(), Record::Comment { comment, client_msg_id, keep }).await?;
+        }
+        Ok(CommentStatus::Accepted)
+    }
+
+    /// Counts a refusal towards the sender's cool-down and tells the sender when one starts.
+    async fn note_refusal(&self, who: &Identity, room: &RoomId, refusal: &Refusal) {
+        if !refusal.counts() {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        // Without the shared state nobody is counted, and nobody is muted for it.
+        if let Ok(Some(mute_ms)) = self.gate.refused(&who.user_id, now_ms, &self.limits.cool_down).await {
+            let until_ms = now_ms + i64::try_from(mute_ms).unwrap_or(i64::MAX / 2);
+            self.tell_muted(room, &who.user_id, until_ms, Some("too many refused comments".into())).await;
+        }
+    }
+}
+
+struct Place {
+    session_id: Snowflake,
+    offset_ms: i64,
+    kind: Kind,
+}
+
+impl From<FirstAnswer> for Admitted {
+    fn from(first: FirstAnswer) -> Self {
+        let status = if first.pending_review { CommentStatus::PendingReview } else { CommentStatus::Accepted };
+        Self { id: first.id, status, created_at_ms: first.created_at_ms }
+    }
+}
+
+impl From<Admitted> for FirstAnswer {
+    fn from(admitted: Admitted) -> Self {
+        let pending_review = admitted.status == CommentStatus::PendingReview;
+        Self { id: admitted.id, pending_review, created_at_ms: admitted.created_at_ms }
+    }
+}
+
+fn check_fields(draft: &CommentDraft, mentions_max: usize) -> Result<(), Refusal> {
+    let id = draft.client_msg_id.as_deref();
+    if id.is_some_and(|id| id.is_empty() || id.len() > CLIENT_MSG_ID_BYTES_MAX) {
+        return Err(Refusal::Invalid("client_msg_id must be 1-64 bytes".into()));
+    }
+    if draft.mentions.len() > mentions_max {
+        return Err(Refusal::Invalid(format!("a comment may mention {mentions_max} people").into()));
+    }
+    Ok(())
+}
+
+/// The owner's comments are the owner's whatever the token's level says.
+fn standing(who: &Identity, settings: &RoomSettings) -> Level {
+    if settings.owner_id.as_ref() == Some(&who.user_id) { who.level.max(Level::Owner) } else { who.level }
+}
+
+/// Where nobody may speak, its owner and admins still may.
+fn may_speak_in_silence(info: &RoomInfo, who: &Identity) -> bool {
+    info.settings.enabled && (who.level == Level::Admin || info.settings.owner_id.as_ref() == Some(&who.user_id))
+}

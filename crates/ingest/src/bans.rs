@@ -1,0 +1,133 @@
+//! Who may not speak or enter, and until when.
+//!
+//! The node's copy of the store's bans, kept by user. Loaded at start, changed with every ban and
+//! lift; an expired ban is ignored at once and forgotten by the sweep.
+
+use dashmap::DashMap;
+use model::{RoomId, Snowflake, UserId};
+use store::{Ban, BanKind};
+
+use crate::Refusal;
+
+/// The bans in force.
+#[derive(Default)]
+pub struct Bans {
+    by_user: DashMap<UserId, Vec<Ban>>,
+}
+
+impl Bans {
+    /// Takes in what the store has.
+    pub fn load(&self, bans: Vec<Ban>) {
+        bans.into_iter().for_each(|ban| self.add(ban));
+    }
+
+    /// Adds one.
+    pub fn add(&self, ban: Ban) {
+        let mut bans = self.by_user.entry(ban.user_id.clone()).or_default();
+        bans.retain(|known| known.id != ban.id);
+        bans.push(ban);
+    }
+
+    /// Lifts one.
+    pub fn remove(&self, user: &UserId, id: Snowflake) {
+        self.by_user.remove_if_mut(user, |_, bans| {
+            bans.retain(|ban| ban.id != id);
+            bans.is_empty()
+        });
+    }
+
+    /// Forgets what has expired.
+    pub fn sweep(&self, now_ms: i64) {
+        self.by_user.retain(|_, bans| {
+            bans.retain(|ban| ban.until_ms > now_ms);
+            !bans.is_empty()
+        });
+    }
+
+    /// Refuses a user who may not enter a room.
+    ///
+    /// # Errors
+    /// [`Refusal::Banned`] with the time left.
+    pub fn may_enter(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
+        match self.longest(user, Some(room), BanKind::Ban, now_ms) {
+            Some(ban) => Err(refusal(&ban, now_ms)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a user who may not connect at all.
+    ///
+    /// # Errors
+    /// [`Refusal::Banned`] with the time left.
+    pub fn may_connect(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
+        match self.longest(user, None, BanKind::Ban, now_ms) {
+            Some(ban) => Err(refusal(&ban, now_ms)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a user who may not speak in a room.
+    ///
+    /// # Errors
+    /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
+    pub fn may_speak(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
+        self.may_enter(user, room, now_ms)?;
+        match self.longest(user, Some(room), BanKind::Mute, now_ms) {
+            Some(mute) => Err(refusal(&mute, now_ms)),
+            None => Ok(()),
+        }
+    }
+
+    /// The longest ban in force: deployment-wide ones and, when a room is given, its own.
+    fn longest(&self, user: &UserId, room: Option<&RoomId>, kind: BanKind, now_ms: i64) -> Option<Ban> {
+        let bans = self.by_user.get(user)?;
+        let here = |ban: &&Ban| {
+            ban.kind == kind && ban.until_ms > now_ms && (ban.room_id.is_none() || ban.room_id.as_ref() == room)
+        };
+        bans.iter().filter(here).max_by_key(|ban| ban.until_ms).cloned()
+    }
+}
+
+fn refusal(ban: &Ban, now_ms: i64) -> Refusal {
+    let (retry_after_ms, reason) = ((ban.until_ms - now_ms).unsigned_abs(), ban.reason.clone());
+    match ban.kind {
+        BanKind::Ban => Refusal::Banned { retry_after_ms, reason },
+        BanKind::Mute => Refusal::Muted { retry_after_ms, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(id: u64, kind: BanKind, room: Option<&str>, until_ms: i64) -> Ban {
+        Ban {
+            id: Snowflake(id),
+            user_id: UserId::new("u").expect("id"),
+            room_id: room.map(|room| RoomId::new(room).expect("id")),
+            kind,
+            until_ms,
+            reason: None,
+            by: "m".into(),
+            at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn bans_hold_where_and_while_they_are_meant_to() {
+        let (bans, user) = (Bans::default(), UserId::new("u").expect("id"));
+        let (a, b) = (RoomId::new("a").expect("id"), RoomId::new("b").expect("id"));
+        bans.add(ban(1, BanKind::Mute, Some("a"), 100));
+        assert!(bans.may_enter(&user, &a, 0).is_ok());
+        assert_eq!(bans.may_speak(&user, &a, 40), Err(Refusal::Muted { retry_after_ms: 60, reason: None }));
+        assert!(bans.may_speak(&user, &b, 40).is_ok());
+        assert!(bans.may_speak(&user, &a, 100).is_ok());
+        bans.add(ban(2, BanKind::Ban, None, 500));
+        assert!(bans.may_connect(&user, 499).is_err());
+        assert!(matches!(bans.may_speak(&user, &b, 40), Err(Refusal::Banned { retry_after_ms: 460, .. })));
+        bans.remove(&user, Snowflake(2));
+        assert!(bans.may_connect(&user, 499).is_ok());
+        bans.sweep(100);
+        assert!(bans.by_user.is_empty());
+    }
+}

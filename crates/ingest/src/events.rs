@@ -1,0 +1,93 @@
+//! Events: how rooms and users are told, and what is kept until it is acknowledged.
+
+use std::sync::Arc;
+
+use bus::{AppendError, Record};
+use model::{Audience, Event, EventBody, Identity, RoomId, Snowflake, UserId};
+use store::StoreError;
+
+use crate::Ingest;
+
+/// Unacknowledged events given to a user who connects.
+const UNACKNOWLEDGED_MAX: usize = 100;
+
+/// Whom an event is for, and who must acknowledge it.
+pub(crate) enum Importance {
+    /// Everybody in the room, nobody must.
+    Plain,
+    /// Everybody in the room must.
+    Critical,
+    /// Everybody in the room is told, these users must acknowledge it.
+    CriticalFor(Vec<UserId>),
+    /// Only these users are told, and must acknowledge it.
+    Private(Vec<UserId>),
+}
+
+impl Ingest {
+    /// Makes an event and appends it to its room's order.
+    pub(crate) async fn tell(&self, room: &RoomId, how: Importance, body: EventBody) -> Result<Snowflake, AppendError> {
+        let event = Arc::new(self.event(room, how, body));
+        self.log.append(room.clone(), Record::Event(event.clone())).await?;
+        Ok(event.id)
+    }
+
+    /// As [`Ingest::tell`], for an event that certain users must acknowledge even if they are away
+    /// now: it is kept for them first.
+    pub(crate) async fn tell_and_keep(
+        &self,
+        room: &RoomId,
+        how: Importance,
+        body: EventBody,
+    ) -> Result<Snowflake, StoreOrLog> {
+        let event = Arc::new(self.event(room, how, body));
+        if let Audience::Users(users) = &event.critical_for {
+            self.store.keep_event(&event, users).await?;
+        }
+        self.log.append(room.clone(), Record::Event(event.clone())).await?;
+        Ok(event.id)
+    }
+
+    fn event(&self, room: &RoomId, how: Importance, body: EventBody) -> Event {
+        let (audience, critical_for) = match how {
+            Importance::Plain => (Audience::Everyone, Audience::Nobody),
+            Importance::Critical => (Audience::Everyone, Audience::Everyone),
+            Importance::CriticalFor(users) => (Audience::Everyone, Audience::Users(users)),
+            Importance::Private(users) => (Audience::Users(users.clone()), Audience::Users(users)),
+        };
+        let (id, at_ms) = (self.ids.next(), self.clock.now_ms());
+        Event { id, room_id: room.clone(), audience, critical_for, at_ms, body }
+    }
+
+    /// Tells a user of a cool-down. It is short, so it is not kept for later.
+    pub(crate) async fn tell_muted(&self, room: &RoomId, user: &UserId, until_ms: i64, reason: Option<String>) {
+        let body = EventBody::UserMuted { user_id: user.clone(), until_ms, reason };
+        if let Err(error) = self.tell(room, Importance::Private(vec![user.clone()]), body).await {
+            tracing::warn!(room = room.as_str(), %error, "could not tell a user of a cool-down");
+        }
+    }
+
+    /// What a user who connects has not acknowledged, oldest first.
+    ///
+    /// # Errors
+    /// When the store is away; the user asks again by connecting again.
+    pub async fn unacknowledged(&self, user: &UserId) -> Result<Vec<Event>, StoreError> {
+        self.store.unacknowledged(user, UNACKNOWLEDGED_MAX).await
+    }
+
+    /// A user acknowledges an event.
+    ///
+    /// # Errors
+    /// When the store is away; the event is then told again at the next connection.
+    pub async fn acknowledge(&self, who: &Identity, event: Snowflake) -> Result<(), StoreError> {
+        self.store.acknowledge(&who.user_id, event).await
+    }
+}
+
+/// The store or the log is away.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreOrLog {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}

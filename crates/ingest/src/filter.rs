@@ -1,0 +1,76 @@
+//! The word lists in force on this node: read without a lock, replaced while comments flow.
+//!
+//! Owns the lists and the built filter. The store keeps them; [`crate::moderation`] changes both.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use store::WordList;
+use words::{BuildError, Filter, Lists};
+
+/// The lists and the filter built from them.
+pub struct WordFilter {
+    current: ArcSwap<(Lists, Filter)>,
+}
+
+impl WordFilter {
+    /// A filter from what the store has.
+    ///
+    /// # Errors
+    /// When the lists cannot be used; the store only holds lists that could be.
+    pub fn new(words: Vec<(WordList, String)>) -> Result<Self, BuildError> {
+        let lists = lists_of(words);
+        let filter = Filter::build(&lists)?;
+        Ok(Self { current: ArcSwap::from_pointee((lists, filter)) })
+    }
+
+    /// What is to be done with a text.
+    #[must_use]
+    pub fn check(&self, text: &str) -> words::Verdict {
+        self.current.load().1.check(text)
+    }
+
+    /// The lists in force.
+    #[must_use]
+    pub fn lists(&self) -> Lists {
+        self.current.load().0.clone()
+    }
+
+    /// Puts other lists in force. The automaton is built beside the running one, off the runtime's
+    /// threads, so that 100,000 words pause nobody.
+    ///
+    /// # Errors
+    /// When the lists cannot be used; the old ones stay in force.
+    pub async fn replace(&self, lists: Lists) -> Result<(), BuildError> {
+        let build = move || Filter::build(&lists).map(|filter| (lists, filter));
+        let built = tokio::task::spawn_blocking(build).await;
+        let built = built.map_err(|error| BuildError::TooLarge(error.to_string()))??;
+        self.current.store(Arc::new(built));
+        Ok(())
+    }
+}
+
+/// Lists as the store keeps them.
+#[must_use]
+pub fn words_of(lists: &Lists) -> Vec<(WordList, String)> {
+    let of = |list, words: &[String]| words.iter().map(move |word| (list, word.clone())).collect::<Vec<_>>();
+    let (mask, review) = (of(WordList::Mask, &lists.mask), of(WordList::Review, &lists.review));
+    mask.into_iter().chain(review).chain(of(WordList::Block, &lists.block)).collect()
+}
+
+fn lists_of(words: Vec<(WordList, String)>) -> Lists {
+    let mut lists = Lists::default();
+    for (list, word) in words {
+        list_mut(&mut lists, list).push(word);
+    }
+    lists
+}
+
+/// One of the three lists.
+pub fn list_mut(lists: &mut Lists, list: WordList) -> &mut Vec<String> {
+    match list {
+        WordList::Mask => &mut lists.mask,
+        WordList::Review => &mut lists.review,
+        WordList::Block => &mut lists.block,
+    }
+}

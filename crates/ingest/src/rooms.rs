@@ -1,0 +1,397 @@
+//! The rooms this node knows: settings, state, and the session that is on.
+//!
+//! Owns the node's cache; the store is the truth and the log tells everybody else. One lock per
+//! room serialises opening, closing and changing it; reading takes no lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use bus::{Log, Record};
+use dashmap::DashMap;
+use model::room::{InvalidSetting, RoomPatch};
+use model::{
+    Audience, Clock, Event, EventBody, Identity, Level, RoomId, RoomSettings, RoomState, Session,
+    SnowflakeGenerator, Speakers, WireError,
+};
+use store::{RoomRow, Store, StoreError};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::Refusal;
+use crate::moderation::EVERYWHERE;
+
+/// How rooms live unless their settings say otherwise.
+#[derive(Debug, Clone)]
+pub struct RoomRules {
+    /// Whether a room that nobody opened takes comments, in an implicit session.
+    pub unopened: bool,
+    /// An implicit session ends after so long without a comment, in milliseconds.
+    pub silence_ms: i64,
+    /// An implicit session ends after so long in any case, in milliseconds.
+    pub session_ms_max: i64,
+    /// Rooms kept in memory; beyond it those without a session are forgotten first.
+    pub rooms_max: usize,
+}
+
+/// A picture of one room.
+#[derive(Debug, Clone, Default)]
+pub struct RoomInfo {
+    /// Its settings; the defaults for a room nobody configured.
+    pub settings: Arc<RoomSettings>,
+    /// Somebody closed it and nobody opened it since.
+    pub closed: bool,
+    /// The session that is on.
+    pub session: Option<Arc<Session>>,
+    /// It is being opened or closed at this moment.
+    pub changing: Option<RoomState>,
+}
+
+impl RoomInfo {
+    /// Where the room stands.
+    #[must_use]
+    pub fn state(&self) -> RoomState {
+        self.changing.unwrap_or(if self.session.is_some() { RoomState::Live } else { RoomState::Idle })
+    }
+}
+
+struct Seat {
+    info: ArcSwap<RoomInfo>,
+    loaded: OnceCell<()>,
+    /// Held while the room is opened, closed or changed.
+    change: Mutex<()>,
+    spoken_ms: AtomicI64,
+}
+
+/// Why a room could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// A dependency is away.
+    #[error("away")]
+    Away,
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(_: StoreError) -> Self {
+        Self::Away
+    }
+}
+
+impl From<bus::AppendError> for ChangeError {
+    fn from(_: bus::AppendError) -> Self {
+        Self::Away
+    }
+}
+
+impl From<ChangeError> for WireError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Setting(setting) => WireError::invalid(setting.to_string()),
+            ChangeError::Away => WireError::unavailable(),
+        }
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(_: ChangeError) -> Self {
+        Refusal::Unavailable
+    }
+}
+
+/// The rooms.
+pub struct Rooms {
+    seats: DashMap<RoomId, Arc<Seat>>,
+    store: Arc<dyn Store>,
+    log: Arc<dyn Log>,
+    ids: Arc<SnowflakeGenerator>,
+    clock: Arc<dyn Clock>,
+    rules: RoomRules,
+}
+
+impl Rooms {
+    /// Rooms over a store, none loaded yet.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        ids: Arc<SnowflakeGenerator>,
+        clock: Arc<dyn Clock>,
+        rules: RoomRules,
+    ) -> Self {
+        Self { seats: DashMap::new(), store, log, ids, clock, rules }
+    }
+
+    /// A room as it is now.
+    ///
+    /// # Errors
+    /// When it must be loaded and the store is away.
+    pub async fn info(&self, room: &RoomId) -> Result<Arc<RoomInfo>, StoreError> {
+        Ok(self.seat(room).await?.info.load_full())
+    }
+
+    /// Loads the rooms whose sessions are on, so that those of an earlier run end in time.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn load_live(&self) -> Result<(), StoreError> {
+        for row in self.store.rooms(self.rules.rooms_max).await? {
+            if row.session.is_some() {
+                self.seat(&row.room_id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the room takes comments at all; who may speak is another question.
+    #[must_use]
+    pub fn accepts_comments(&self, info: &RoomInfo) -> bool {
+        info.settings.enabled
+            && !info.closed
+            && info.settings.speakers != Speakers::Nobody
+            && (info.session.is_some() || self.rules.unopened)
+    }
+
+    /// Whether somebody may read the room. `None` is a reader without identity, whom the caller
+    /// admits at all only where anonymous reading is allowed.
+    ///
+    /// # Errors
+    /// `room_closed` for a disabled room, `forbidden` for one that this reader may not enter.
+    pub async fn may_enter(&self, who: Option<&Identity>, room: &RoomId) -> Result<(), WireError> {
+        let info = self.info(room).await.map_err(|_| WireError::unavailable())?;
+        may_enter(&info, who, room).map_err(WireError::from)
+    }
+
+    /// Changes settings and tells the room.
+    ///
+    /// # Errors
+    /// [`ChangeError::Setting`] names the field that is out of range; nothing is changed then.
+    pub async fn configure(&self, room: &RoomId, patch: RoomPatch) -> Result<Arc<RoomInfo>, ChangeError> {
+        let seat = self.seat(room).await?;
+        let _change = seat.change.lock().await;
+        let before = seat.info.load_full();
+        let settings = Arc::new(patch.apply(&before.settings)?);
+        self.store.put_room(room, &settings).await?;
+        let after = Arc::new(RoomInfo { settings: settings.clone(), ..(*before).clone() });
+        seat.info.store(after.clone());
+        self.log.append(room.clone(), Record::Settings(settings)).await?;
+        if self.accepts_comments(&before) != self.accepts_comments(&after) {
+            self.tell_state(room, &after).await?;
+        }
+        Ok(after)
+    }
+
+    /// Opens a session, or returns the one that somebody opened already. An implicit session ends
+    /// for it.
+    ///
+    /// # Errors
+    /// [`ChangeError::Away`]; asking again is safe.
+    pub async fn open(&self, room: &RoomId) -> Result<Arc<Session>, ChangeError> {
+        let seat = self.seat(room).await?;
+        let _change = seat.change.lock().await;
+        if let Some(session) = seat.info.load().session.as_ref().filter(|session| session.explicit) {
+            return Ok(session.clone());
+        }
+        let _changing = Changing::mark(&seat, RoomState::Starting);
+        self.end(&seat, room, false).await?;
+        let session = self.start(&seat, room, true).await?;
+        self.tell_state(room, &seat.info.load().settled()).await?;
+        Ok(session)
+    }
+
+    /// Closes the room: its session ends and comments are refused until it is opened again.
+    ///
+    /// # Errors
+    /// [`ChangeError::Away`]; asking again is safe.
+    pub async fn close(&self, room: &RoomId) -> Result<Option<Arc<Session>>, ChangeError> {
+        let seat = self.seat(room).await?;
+        let _change = seat.change.lock().await;
+        let _changing = Changing::mark(&seat, RoomState::Closing);
+        let ended = self.end(&seat, room, true).await?;
+        self.tell_state(room, &seat.info.load().settled()).await?;
+        Ok(ended)
+    }
+
+    /// The session a comment belongs to; starts an implicit one in a room that nobody opened.
+    pub(crate) async fn session_for_comment(&self, room: &RoomId, now_ms: i64) -> Result<Arc<Session>, Refusal> {
+        let seat = self.seat(room).await?;
+        seat.spoken_ms.store(now_ms, Ordering::Relaxed);
+        if let Some(session) = &seat.info.load().session {
+            return Ok(session.clone());
+        }
+        let _change = seat.change.lock().await;
+        let info = seat.info.load_full();
+        match &info.session {
+            Some(session) => Ok(session.clone()),
+            None if !self.accepts_comments(&info) && info.closed => Err(Refusal::RoomClosed),
+            None => {
+                let session = self.start(&seat, room, false).await?;
+                self.tell_state(room, &seat.info.load().settled()).await?;
+                Ok(session)
+            }
+        }
+    }
+
+    /// Ends implicit sessions that have been silent or on for too long, and forgets rooms that are
+    /// only taking up memory. Called now and then.
+    pub async fn sweep(&self) {
+        let now_ms = self.clock.now_ms();
+        for (room, seat) in self.seats.iter().map(|seat| (seat.key().clone(), seat.value().clone())).collect::<Vec<_>>() {
+            if self.is_over(&seat, now_ms) {
+                let _change = seat.change.lock().await;
+                if let Err(error) = self.end_quietly(&seat, &room).await {
+                    tracing::warn!(room = room.as_str(), %error, "could not end a silent session; will try again");
+                }
+            }
+        }
+        let spare = self.seats.len().saturating_sub(self.rules.rooms_max);
+        if spare > 0 {
+            self.seats.retain(|_, seat| seat.info.load().session.is_some() || Arc::strong_count(seat) > 1);
+        }
+    }
+
+    fn is_over(&self, seat: &Seat, now_ms: i64) -> bool {
+        let silent = now_ms - seat.spoken_ms.load(Ordering::Relaxed) > self.rules.silence_ms;
+        let info = seat.info.load();
+        let implicit = info.session.as_ref().filter(|session| !session.explicit);
+        implicit.is_some_and(|session| silent || now_ms - session.started_at_ms > self.rules.session_ms_max)
+    }
+
+    async fn end_quietly(&self, seat: &Seat, room: &RoomId) -> Result<(), ChangeError> {
+        self.end(seat, room, false).await?;
+        self.tell_state(room, &seat.info.load()).await
+    }
+
+    async fn seat(&self, room: &RoomId) -> Result<Arc<Seat>, StoreError> {
+        let known = self.seats.get(room).map(|seat| seat.clone());
+        let seat = known.unwrap_or_else(|| {
+            let fresh = || {
+                Arc::new(Seat {
+                    info: ArcSwap::default(),
+                    loaded: OnceCell::new(),
+                    change: Mutex::new(()),
+                    spoken_ms: AtomicI64::new(self.clock.now_ms()),
+                })
+            };
+            self.seats.entry(room.clone()).or_insert_with(fresh).clone()
+        });
+        seat.loaded
+            .get_or_try_init(async || {
+                if let Some(row) = self.store.room(room).await? {
+                    seat.info.store(Arc::new(info_of(row)));
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        Ok(seat)
+    }
+
+    /// Starts a session; the caller holds the room's lock and has seen that none is on.
+    async fn start(&self, seat: &Seat, room: &RoomId, explicit: bool) -> Result<Arc<Session>, ChangeError> {
+        let started_at_ms = self.clock.now_ms();
+        let session = Session { id: self.ids.next(), room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
+        let session = Arc::new(self.store.start_session(&session).await?);
+        self.log.append(room.clone(), Record::SessionStarted(session.clone())).await?;
+        let info = seat.info.load_full();
+        let closed = info.closed && !explicit;
+        seat.info.store(Arc::new(RoomInfo { session: Some(session.clone()), closed, ..(*info).clone() }));
+        Ok(session)
+    }
+
+    /// Ends the session, if one is on; the caller holds the room's lock.
+    async fn end(&self, seat: &Seat, room: &RoomId, closed: bool) -> Result<Option<Arc<Session>>, ChangeError> {
+        let ended = self.store.end_session(room, self.clock.now_ms(), closed).await?.map(Arc::new);
+        let info = seat.info.load_full();
+        seat.info.store(Arc::new(RoomInfo { session: None, closed: info.closed || closed, ..(*info).clone() }));
+        if let Some(session) = &ended {
+            self.log.append(room.clone(), Record::SessionEnded(session.clone())).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn tell_state(&self, room: &RoomId, info: &RoomInfo) -> Result<(), ChangeError> {
+        let body = EventBody::RoomState {
+            state: info.state(),
+            accepts_comments: self.accepts_comments(info),
+            session_id: info.session.as_ref().map(|session| session.id),
+        };
+        let event = Event {
+            id: self.ids.next(),
+            room_id: room.clone(),
+            audience: Audience::Everyone,
+            critical_for: Audience::Nobody,
+            at_ms: self.clock.now_ms(),
+            body,
+        };
+        self.log.append(room.clone(), Record::Event(Arc::new(event))).await?;
+        Ok(())
+    }
+}
+
+impl RoomInfo {
+    /// The same room with its change behind it: what viewers are told.
+    fn settled(&self) -> Self {
+        Self { changing: None, ..self.clone() }
+    }
+}
+
+/// Shows that a room is being opened or closed for as long as it lives.
+struct Changing<'a>(&'a Seat);
+
+impl<'a> Changing<'a> {
+    fn mark(seat: &'a Seat, state: RoomState) -> Self {
+        seat.info.rcu(|info| RoomInfo { changing: Some(state), ..(**info).clone() });
+        Self(seat)
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.info.rcu(|info| info.settled());
+    }
+}
+
+fn info_of(row: RoomRow) -> RoomInfo {
+    RoomInfo {
+        settings: Arc::new(row.settings),
+        closed: row.closed,
+        session: row.session.map(Arc::new),
+        changing: None,
+    }
+}
+
+/// Whether somebody may read a room, as far as its settings and their token say.
+pub(crate) fn may_enter(info: &RoomInfo, who: Option<&Identity>, room: &RoomId) -> Result<(), Refusal> {
+    if room.as_str() == EVERYWHERE {
+        return Err(Refusal::Forbidden("the name is reserved"));
+    }
+    let owner = info.settings.owner_id.as_ref();
+    if who.is_some_and(|who| who.level == Level::Admin || owner == Some(&who.user_id)) {
+        return Ok(());
+    }
+    if !info.settings.enabled {
+        return Err(Refusal::RoomClosed);
+    }
+    let named = who.is_some_and(|who| who.rooms.is_some() && who.may_enter(room));
+    match who {
+        Some(who) if !who.may_enter(room) => Err(Refusal::Forbidden("your token is not good for this room")),
+        _ if info.settings.private && !named => Err(Refusal::Forbidden("the room is private")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody may speak in a room they may enter.
+pub(crate) fn may_speak(info: &RoomInfo, who: &Identity, room: &RoomId) -> Result<(), Refusal> {
+    let owner = info.settings.owner_id.as_ref();
+    let master = who.level == Level::Admin || owner == Some(&who.user_id);
+    let moderator = who.may_moderate(room, owner);
+    let may = match info.settings.speakers {
+        Speakers::Everyone => true,
+        Speakers::Vip => who.level >= Level::Vip || moderator,
+        Speakers::Moderators => moderator,
+        Speakers::Nobody => master,
+    };
+    if may { Ok(()) } else { Err(Refusal::Forbidden("you may not speak in this room now")) }
+}
+

@@ -1,0 +1,24 @@
+//! The nouns of Barrage: ids, comments, rooms, events, limits, codes, metrics, the clock.
+//!
+//! Every other crate speaks in these types. Nothing here does I/O, and nothing here reads the
+//! wall clock except [`clock::SystemClock`], which is passed in from outside.
+
+pub mod clock;
+pub mod code;
+pub mod comment;
+pub mod event;
+pub mod id;
+pub mod identity;
+pub mod metrics;
+pub mod room;
+pub mod snowflake;
+
+pub use clock::{Clock, ManualClock, SystemClock, rfc3339_ms};
+pub use code::{Code, WireError};
+pub use comment::{Comment, CommentStatus, Kind, Level, Mode, Size, Style};
+pub use event::{Audience, Event, EventBody, Gift, PlayAt, RankingEntry};
+pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
+pub use identity::Identity;
+pub use metrics::Metrics;
+pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
+pub use snowflake::SnowflakeGenerator;

@@ -1,0 +1,142 @@
+//! Every metric Barrage exports, in one place. Handles are cheap to clone and cost a few
+//! nanoseconds; labels are small fixed sets, never a room or a user.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// A label set of one name; which name is said where the family is declared.
+pub type Labelled = Family<Vec<(&'static str, &'static str)>, Counter>;
+
+/// The handles. One instance per process, shared by reference.
+pub struct Metrics {
+    /// Open sockets.
+    pub connections: Gauge,
+    /// Open event streams and waiting long polls.
+    pub streams: Gauge,
+    /// Rooms this node holds in memory.
+    pub rooms_held: Gauge,
+    /// Handshakes by `outcome`: accepted, or the code of the refusal.
+    pub handshakes: Labelled,
+    /// Comments that asked to enter, by `outcome`: accepted, pending_review, replayed, or an error code.
+    pub comments: Labelled,
+    /// Comments delivered: one for each comment and viewer.
+    pub delivered: Counter,
+    /// Comments not given to a viewer, by `reason`: budget, merged, slow.
+    pub omitted: Labelled,
+    /// WebSocket frames written.
+    pub frames_out: Counter,
+    /// Bytes written to sockets.
+    pub bytes_out: Counter,
+    /// WebSocket messages read.
+    pub messages_in: Counter,
+    /// Bytes read from sockets.
+    pub bytes_in: Counter,
+    /// Sockets closed, by `code`.
+    pub closes: Labelled,
+    /// Input that did not parse, by `reason`.
+    pub parse_errors: Labelled,
+    /// From acceptance by ingest to the hand-over to sockets, in seconds.
+    pub publish_to_socket: Histogram,
+    /// Comments in one emitted batch.
+    pub batch_size: Histogram,
+    /// Bytes queued for slow sockets.
+    pub backlog_bytes: Gauge<i64>,
+    /// Critical events sent again.
+    pub events_repeated: Counter,
+    /// Critical events nobody acknowledged after the last repeat.
+    pub events_unacknowledged: Counter,
+    /// Records waiting for the log's commit.
+    pub log_depth: Gauge,
+    /// Seconds a commit of the log took.
+    pub log_commit: Histogram,
+    /// Failures of the store, by `operation`.
+    pub store_errors: Labelled,
+    /// Words matched, by `list`.
+    pub word_hits: Labelled,
+    /// CPU seconds used by this process.
+    pub cpu_seconds: Counter<f64, AtomicU64>,
+    /// Resident memory of this process in bytes.
+    pub resident_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Creates the handles and registers them under the prefix `barrage_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("barrage");
+        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 15));
+        let metrics = Self {
+            connections: Gauge::default(),
+            streams: Gauge::default(),
+            rooms_held: Gauge::default(),
+            handshakes: Family::default(),
+            comments: Family::default(),
+            delivered: Counter::default(),
+            omitted: Family::default(),
+            frames_out: Counter::default(),
+            bytes_out: Counter::default(),
+            messages_in: Counter::default(),
+            bytes_in: Counter::default(),
+            closes: Family::default(),
+            parse_errors: Family::default(),
+            publish_to_socket: seconds(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
+            backlog_bytes: Gauge::default(),
+            events_repeated: Counter::default(),
+            events_unacknowledged: Counter::default(),
+            log_depth: Gauge::default(),
+            log_commit: seconds(),
+            store_errors: Family::default(),
+            word_hits: Family::default(),
+            cpu_seconds: Counter::default(),
+            resident_bytes: Gauge::default(),
+        };
+        metrics.describe(registry);
+        metrics
+    }
+
+    fn describe(&self, r: &mut Registry) {
+        r.register("connections", "Open sockets", self.connections.clone());
+        r.register("streams", "Open event streams and waiting long polls", self.streams.clone());
+        r.register("rooms_held", "Rooms held in memory", self.rooms_held.clone());
+        r.register("handshakes", "Handshakes by outcome", self.handshakes.clone());
+        r.register("comments", "Comments that asked to enter, by outcome", self.comments.clone());
+        r.register("delivered_comments", "Comments delivered, one for each viewer", self.delivered.clone());
+        r.register("omitted_comments", "Comments not given to a viewer, by reason", self.omitted.clone());
+        r.register("frames_out", "WebSocket frames written", self.frames_out.clone());
+        r.register_with_unit("out", "Bytes written to sockets", Unit::Bytes, self.bytes_out.clone());
+        r.register("messages_in", "WebSocket messages read", self.messages_in.clone());
+        r.register_with_unit("in", "Bytes read from sockets", Unit::Bytes, self.bytes_in.clone());
+        r.register("closes", "Sockets closed, by code", self.closes.clone());
+        r.register("parse_errors", "Input that did not parse, by reason", self.parse_errors.clone());
+        let help = "From acceptance to the hand-over to sockets";
+        r.register_with_unit("publish_to_socket", help, Unit::Seconds, self.publish_to_socket.clone());
+        r.register("batch_comments", "Comments in one emitted batch", self.batch_size.clone());
+        let help = "Bytes queued for slow sockets";
+        r.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
+        r.register("events_repeated", "Critical events sent again", self.events_repeated.clone());
+        let help = "Critical events given up after the last repeat";
+        r.register("events_unacknowledged", help, self.events_unacknowledged.clone());
+        r.register("log_depth", "Records waiting for the log's commit", self.log_depth.clone());
+        r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
+        r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
+        r.register("word_hits", "Words matched, by list", self.word_hits.clone());
+        r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
+        r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
+    }
+}
+
+/// Counts one under a single label.
+pub fn count(family: &Labelled, label: &'static str, value: &'static str) {
+    family.get_or_create(&vec![(label, value)]).inc();
+}
+
+/// Counts `n` under a single label.
+pub fn count_by(family: &Labelled, label: &'static str, value: &'static str, n: u64) {
+    family.get_or_create(&vec![(label, value)]).inc_by(n);
+}

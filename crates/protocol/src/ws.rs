@@ -1,0 +1,17 @@
+//! WebSocket frames (RFC 6455) without a socket: bytes in, events out, and finished frames to write.
+//!
+//! Gateway shards read every socket into one shared scratch buffer and hand it to the connection's
+//! [`Decoder`]; the load generator uses the same decoder the other way round. This module never reads,
+//! writes, waits or logs, and never allocates more than [`Limits`] and the bytes it was given allow.
+//!
+//! - [`Decoder`]: bytes → [`Event`]s, unmasked in place, borrowed from the caller's buffer.
+//! - [`encode_frame`] and its kin: payload → frame, built once and shared by any number of sockets.
+
+mod decoder;
+mod encoder;
+mod frame;
+mod mask;
+
+pub use decoder::{Decoder, Event, Events};
+pub use encoder::{close_frame, encode_client_frame, encode_frame, frame_header};
+pub use frame::{Limits, Opcode, ProtocolError};

@@ -1,0 +1,221 @@
+//! What the hub hands to the shards that hold sockets: frames encoded once, shared by all.
+//!
+//! Made by [`crate::hub`], written to sockets by the gateway's shards and to event streams by the
+//! API. Everything here is immutable once made and shared by reference.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use model::{Comment, Event, RoomId, UserId};
+use protocol::handshake::SubProtocol;
+use protocol::{binary, comment, message, ws};
+
+use crate::hub::{HubRoom, StreamId};
+use crate::merge::Kept;
+
+/// One socket: its shard, its seat there, and the seat's generation, so that a late answer never
+/// reaches whoever sits there next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnRef {
+    /// Which shard.
+    pub shard: u16,
+    /// The seat.
+    pub index: u32,
+    /// Who sat down when.
+    pub generation: u32,
+}
+
+/// What a shard is told by the hub. Messages of one room reach a shard in the hub's order.
+#[derive(Debug, Clone)]
+pub enum ToShard {
+    /// A socket is a member of a stream from here on: the batches that follow are for it too.
+    Joined(Joined),
+    /// One room's next frames.
+    Batch(Arc<Batch>),
+    /// An event for certain users, wherever in this shard they sit: those of its audience, or, when
+    /// the audience is the whole room, those it is critical for who are not in that room (who are
+    /// get it with the room's batch).
+    UserEvent(Arc<EventFrame>),
+    /// A user is to leave a room (`Some`), or every socket of the user closes with 4003 (`None`).
+    Banned {
+        /// Who.
+        user_id: UserId,
+        /// From which room.
+        room_id: Option<RoomId>,
+        /// Until when, Unix milliseconds.
+        until_ms: i64,
+        /// Why.
+        reason: Option<String>,
+    },
+}
+
+/// Where a shard hears the hub. Must not block: a shard that cannot take a batch refuses it, and
+/// the hub counts what was in it as omitted.
+pub trait Shard: Send + Sync {
+    /// Hands over one message; false when the shard's inbox is full and the message was dropped.
+    fn send(&self, message: ToShard) -> bool;
+    /// How busy the shard's core is, 0 to 1, smoothed over about a second.
+    fn load(&self) -> f32;
+}
+
+/// A socket became a member.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The socket.
+    pub conn: ConnRef,
+    /// The room.
+    pub room: Arc<HubRoom>,
+    /// The stream it now reads.
+    pub stream: StreamId,
+    /// Comments already counted as left out in this stream but not yet told: not this viewer's loss.
+    pub credit: u64,
+    /// The answer, complete but for its frame header: a `room_joined` message.
+    pub answer: Bytes,
+}
+
+/// The frames of one room for one moment: events first, then each stream's comments.
+#[derive(Debug)]
+pub struct Batch {
+    /// The room.
+    pub room: Arc<HubRoom>,
+    /// Events for everybody in the room, oldest first.
+    pub events: Vec<Arc<EventFrame>>,
+    /// The comments of this moment in order, those merged away included. Streams name them by index.
+    pub items: Vec<Item>,
+    /// What each stream with members gets.
+    pub streams: Vec<StreamBatch>,
+    /// When the oldest of the comments was accepted, Unix milliseconds.
+    pub accepted_at_ms: i64,
+}
+
+/// One comment of a batch, perhaps standing for several.
+#[derive(Debug)]
+pub struct Item {
+    /// The comment.
+    pub comment: Arc<Comment>,
+    /// For how many it stands, itself included.
+    pub count: u32,
+    json: OnceLock<Vec<u8>>,
+}
+
+impl Item {
+    /// A comment standing for `count`.
+    #[must_use]
+    pub fn new(comment: Arc<Comment>, count: u32) -> Self {
+        Self { comment, count, json: OnceLock::new() }
+    }
+
+    /// Its JSON object, formatted once.
+    pub fn json(&self) -> &[u8] {
+        self.json.get_or_init(|| comment::fragment(&self.comment, Some(self.count)))
+    }
+
+    /// Whether a viewer must get it whatever the budget: their own, or one that mentions them.
+    #[must_use]
+    pub fn concerns(&self, user: &UserId) -> bool {
+        self.comment.user_id == *user || self.comment.mentions.contains(user)
+    }
+
+    /// As the rules of choosing see it.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept { comment: self.comment.clone(), count: self.count }
+    }
+}
+
+/// One stream's share of a batch.
+#[derive(Debug)]
+pub struct StreamBatch {
+    /// The stream.
+    pub stream: StreamId,
+    /// Indices into [`Batch::items`], in order.
+    pub kept: Vec<u32>,
+    /// Indices of what this stream was not given, sampled out or merged away: owed all the same to
+    /// their authors and to whom they mention.
+    pub left_out: Vec<u32>,
+    /// What the frames tell as `omitted`; it may include earlier moments' and is 0 while it waits to
+    /// be told with a later batch (at most 500 ms).
+    pub omitted: u64,
+    /// The finished frames.
+    pub frames: Frames,
+}
+
+/// Finished WebSocket frames, one encoding per sub-protocol in use; empty means nothing to send.
+#[derive(Debug, Default, Clone)]
+pub struct Frames {
+    /// `barrage.v1.json`: a text frame holding one `comments` message.
+    pub json: Bytes,
+    /// `barrage.v1.bin`: a binary frame of 0xABCD frames, then a text frame when something is omitted.
+    pub bin: Bytes,
+}
+
+impl Frames {
+    /// The frames of one sub-protocol.
+    #[must_use]
+    pub fn of(&self, protocol: SubProtocol) -> &Bytes {
+        match protocol {
+            SubProtocol::Bin => &self.bin,
+            SubProtocol::Json | SubProtocol::Proto => &self.json,
+        }
+    }
+}
+
+/// The frames that tell `items` and `omitted` to one viewer: for shared batches and personal ones alike.
+#[must_use]
+pub fn encode<'a>(protocol: SubProtocol, room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
+    match protocol {
+        SubProtocol::Json | SubProtocol::Proto => encode_json(room, items, omitted),
+        SubProtocol::Bin => encode_bin(room, items, omitted),
+    }
+}
+
+fn encode_json<'a>(room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
+    ws::encode_frame(ws::Opcode::Text, &comment::batch(room.as_str(), items.map(Item::json), omitted))
+}
+
+fn encode_bin<'a>(room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
+    let (mut payload, mut out) = (Vec::new(), Vec::new());
+    for Item { comment, .. } in items {
+        let frame = binary::Frame {
+            kind: binary::Kind::Comment,
+            timestamp_ms: comment.created_at_ms.max(0).cast_unsigned(),
+            user_id: binary::numeric_user_id(comment.user_id.as_str()),
+            content: &comment.content,
+        };
+        // Comments are far shorter than the 65,535 bytes a frame can say; a longer one is not sayable.
+        let _ = binary::encode(&frame, &mut payload);
+    }
+    if !payload.is_empty() {
+        ws::frame_header(ws::Opcode::Binary, payload.len(), &mut out);
+        out.extend_from_slice(&payload);
+    }
+    if omitted > 0 {
+        out.extend_from_slice(&encode_json(room, std::iter::empty(), omitted));
+    }
+    out.into()
+}
+
+/// An event with its finished text frames.
+#[derive(Debug)]
+pub struct EventFrame {
+    /// The event.
+    pub event: Arc<Event>,
+    /// For viewers to whom it is critical.
+    pub critical: Bytes,
+    /// For all others.
+    pub plain: Bytes,
+}
+
+impl EventFrame {
+    /// Encodes both forms.
+    #[must_use]
+    pub fn new(event: Arc<Event>) -> Self {
+        let frame = |critical| ws::encode_frame(ws::Opcode::Text, &message::encode_event(&event, critical));
+        Self { critical: frame(true), plain: frame(false), event }
+    }
+
+    /// The frame for one viewer, and whether it is to be acknowledged.
+    #[must_use]
+    pub fn for_user(&self, user: Option<&UserId>) -> (&Bytes, bool) {
+        if self.event.critical_for.includes(user) { (&self.critical, true) } else { (&self.plain, false) }
+    }
+}

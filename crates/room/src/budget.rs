@@ -1,0 +1,179 @@
+//! How many comments a second a stream is given.
+//!
+//! Owned by the gateway, one per stream. A token bucket in whole numbers, so that nothing drifts. Never reads a clock,
+//! never says which comments: `select` does.
+
+use crate::select::PREFERRED;
+
+/// The rates, in comments a second, that streams come in: few, so that many viewers share each stream and its frames.
+pub const TIERS: [u32; 6] = [5, 10, 20, 50, 100, 200];
+
+/// The tier of a viewer who asks for at most `max_per_s`: the largest that is not more, or the lowest if all are.
+/// `None` for 0: events only.
+#[must_use]
+pub fn tier(max_per_s: u32) -> Option<u32> {
+    let [lowest, ..] = TIERS;
+    let fitting = TIERS.into_iter().rev().find(|tier| *tier <= max_per_s);
+    (max_per_s > 0).then(|| fitting.unwrap_or(lowest))
+}
+
+/// A token bucket that holds one second's worth: in any t seconds at most rate × t + rate comments.
+///
+/// Each class leaves some of it to those before it: the owner's nothing, and each further one a sixth of a full bucket
+/// more, at least one comment. Otherwise a busy room's ordinary comments would take each token as it drips in,
+/// and its owner would find the bucket empty.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    per_s: u64,
+    /// Thousandths of a comment, so that one millisecond adds exactly `per_s` of them.
+    tokens_milli: u64,
+    refilled_ms: i64,
+}
+
+impl Budget {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(per_s: u32, now_ms: i64) -> Self {
+        let per_s = u64::from(per_s);
+        Self { per_s, tokens_milli: per_s * 1_000, refilled_ms: now_ms }
+    }
+
+    /// Takes tokens for as many of the `wanted` comments as may be given now, and returns how many.
+    /// [`select`](crate::select::select) with this number chooses just those that were counted here.
+    ///
+    /// `preferred` of them are of the classes above normal ([`preferred`](crate::select::preferred)). A clock that
+    /// steps back adds nothing and takes nothing.
+    pub fn take(&mut self, now_ms: i64, wanted: usize, preferred: [usize; PREFERRED.len()]) -> usize {
+        self.refill(now_ms);
+        let mut taken = 0;
+        for (class, members) in preferred.into_iter().enumerate() {
+            taken += self.take_class(class, members);
+        }
+        let normal = wanted.saturating_sub(preferred.iter().sum());
+        taken + self.take_class(PREFERRED.len(), normal)
+    }
+
+    /// The class numbered so, from 0, takes what it may.
+    fn take_class(&mut self, class: usize, wanted: usize) -> usize {
+        let left_milli = class as u64 * (self.per_s * 1_000 / 6).max(1_000);
+        let allowed = (wanted as u64).min(self.tokens_milli.saturating_sub(left_milli) / 1_000);
+        self.tokens_milli -= allowed * 1_000;
+        allowed as usize
+    }
+
+    fn refill(&mut self, now_ms: i64) {
+        let passed_ms = now_ms.saturating_sub(self.refilled_ms).max(0).unsigned_abs();
+        let filled = self.tokens_milli.saturating_add(passed_ms.saturating_mul(self.per_s));
+        self.tokens_milli = filled.min(self.per_s * 1_000);
+        self.refilled_ms = now_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_count_down_to_a_tier() {
+        let cases = [(0, None), (1, Some(5)), (5, Some(5)), (9, Some(5)), (10, Some(10)), (49, Some(20))];
+        for (max_per_s, expected) in cases {
+            assert_eq!(tier(max_per_s), expected, "{max_per_s}");
+        }
+        assert_eq!([100, 199, 200, u32::MAX].map(tier), [Some(100), Some(100), Some(200), Some(200)]);
+    }
+
+    /// Wants so many of each class, normal last.
+    fn take(budget: &mut Budget, now_ms: i64, by_class: [usize; 4]) -> usize {
+        let [owner, moderator, vip, _] = by_class;
+        budget.take(now_ms, by_class.iter().sum(), [owner, moderator, vip])
+    }
+
+    fn by_class() -> impl Strategy<Value = [usize; 4]> {
+        [0..20usize, 0..20usize, 0..20usize, 0..60usize]
+    }
+
+    proptest! {
+        #[test]
+        fn in_any_time_no_more_than_the_rate_and_one_second(
+            takes in prop::collection::vec((0..700i64, by_class()), 1..150),
+            tier in prop::sample::select(&TIERS),
+        ) {
+            let mut budget = Budget::new(tier, 0);
+            let (mut now_ms, mut given) = (0, Vec::new());
+            for (gap_ms, wanted) in takes {
+                now_ms += gap_ms;
+                let allowed = take(&mut budget, now_ms, wanted);
+                prop_assert!(allowed <= wanted.iter().sum());
+                given.push((now_ms, allowed as i64));
+            }
+            for from in 0..given.len() {
+                let mut sum = 0;
+                for &(at_ms, allowed) in &given[from..] {
+                    sum += allowed;
+                    prop_assert!(sum * 1_000 <= i64::from(tier) * (at_ms - given[from].0 + 1_000));
+                }
+            }
+        }
+
+        #[test]
+        fn who_wants_no_more_than_the_rate_gets_it_all(tier in prop::sample::select(&TIERS), seconds in 1..30i64) {
+            let mut budget = Budget::new(tier, 0);
+            let gap_ms = 1_000 / i64::from(tier);
+            prop_assert!((1..seconds * i64::from(tier)).all(|n| take(&mut budget, n * gap_ms, [0, 0, 0, 1]) == 1));
+        }
+
+        #[test]
+        fn those_before_find_room_however_busy_it_is(
+            tier in prop::sample::select(&TIERS),
+            ticks in 1..300i64,
+            crowd in 1..4usize,
+        ) {
+            let mut budget = Budget::new(tier, 0);
+            let (mut many, mut one) = ([0; 4], [0; 4]);
+            many[crowd] = 50;
+            one[crowd - 1] = 1;
+            for tick in 1..ticks {
+                take(&mut budget, tick * 50, many);
+            }
+            prop_assert_eq!(take(&mut budget, ticks * 50, one), 1);
+        }
+
+        #[test]
+        fn once_a_class_is_cut_those_after_it_get_nothing(tier in prop::sample::select(&TIERS), wanted in by_class()) {
+            let (mut whole, mut one_by_one) = (Budget::new(tier, 0), Budget::new(tier, 0));
+            let (mut cut, mut sum) = (false, 0);
+            for class in 0..4 {
+                let mut only = [0; 4];
+                only[class] = wanted[class];
+                let allowed = take(&mut one_by_one, 0, only);
+                prop_assert!(!cut || allowed == 0);
+                cut |= allowed < wanted[class];
+                sum += allowed;
+            }
+            prop_assert_eq!(take(&mut whole, 0, wanted), sum);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_given_the_rate_no_less() {
+        for tier in TIERS {
+            let mut budget = Budget::new(tier, 0);
+            let given: usize = (1..=1_000).map(|tick| take(&mut budget, tick * 50, [0, 0, 0, 500])).sum();
+            let rate = given as f64 / 50.0;
+            assert!((rate - f64::from(tier)).abs() <= f64::from(tier) * 0.03, "{rate} of {tier}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_neither_gives_nor_starves() {
+        let owner = [20, 0, 0, 0];
+        let mut budget = Budget::new(10, 1_000_000);
+        assert_eq!(take(&mut budget, 1_000_000, owner), 10);
+        assert_eq!(take(&mut budget, 0, owner), 0);
+        assert_eq!(take(&mut budget, 500, owner), 5);
+        assert_eq!(take(&mut budget, i64::MAX, [0, 0, 0, 20]), 5);
+        assert_eq!(take(&mut budget, i64::MIN, owner), 5);
+    }
+}

@@ -1,0 +1,39 @@
+//! Comments for this crate's tests.
+
+use std::sync::Arc;
+
+use model::{Comment, Kind, Level, Mode, RoomId, Snowflake, Style, UserId};
+
+/// A normal viewer's comment, created at `id` milliseconds.
+pub(crate) fn comment(id: u64) -> Comment {
+    Comment {
+        id: Snowflake(id),
+        room_id: RoomId::new("room").expect("an id"),
+        session_id: None,
+        user_id: UserId::new("user").expect("an id"),
+        username: "user".into(),
+        level: Level::Normal,
+        content: "hello".into(),
+        style: Style::default(),
+        kind: Kind::Comment,
+        mentions: [].into(),
+        created_at_ms: id.cast_signed(),
+        offset_ms: 0,
+        like_count: 0,
+    }
+}
+
+/// A comment of somebody of this level, flying in this mode.
+pub(crate) fn spoken(id: u64, level: Level, mode: Mode) -> Arc<Comment> {
+    Arc::new(Comment { level, style: Style { mode, ..Style::default() }, ..comment(id) })
+}
+
+/// A comment with so many likes.
+pub(crate) fn liked(id: u64, like_count: u64) -> Arc<Comment> {
+    Arc::new(Comment { like_count, ..comment(id) })
+}
+
+/// Their ids.
+pub(crate) fn ids<'a>(comments: impl IntoIterator<Item = &'a Arc<Comment>>) -> Vec<u64> {
+    comments.into_iter().map(|comment| comment.id.0).collect()
+}

@@ -1,0 +1,466 @@
+//! One room on one node: its ring, its readers, and the moment that is being gathered for them.
+//!
+//! Everything lies under one short lock, so that joins, batches and deletions of a room have one
+//! order. Nothing awaits under it; composing and handing over to the shards happen under it, so
+//! that shards hear the room in that order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Entry, Record};
+use bytes::Bytes;
+use model::metrics::count_by;
+use model::{Audience, Comment, Event, EventBody, RoomId, RoomSettings, RoomState, Snowflake, UserId};
+use parking_lot::Mutex;
+use protocol::handshake::SubProtocol;
+use protocol::message::{self, JoinRoom, ServerMessage};
+use store::{Placed, RoomRow};
+use tokio::sync::{mpsc, watch};
+
+use crate::batch::{Batch, EventFrame, Item, Joined, ToShard};
+use crate::hub::{JoinRequest, Page, RING_COMMENTS, Shared};
+use crate::merge::{self, MergedIds};
+use crate::ring::Ring;
+use crate::stream::{Moment, Shed, StreamId, StreamKey, Streams, TapMessage};
+use crate::window::Window;
+
+/// A "too many comments" notice is repeated no sooner than this, in milliseconds.
+const NOTICE_MS: i64 = 10_000;
+
+/// The cursor of a reader who has seen nothing: what polling an empty room answers.
+pub(crate) const BEGINNING: Snowflake = Snowflake(0);
+
+/// The room was retired between finding and using it: find it again.
+#[derive(Debug)]
+pub(crate) struct Retired;
+
+/// From where a joining reader wants history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// No cursor, or an unknown one: plain history.
+    Nothing,
+    /// The ring has everything after this position.
+    Ring(u64),
+    /// The ring does not reach back so far; the store must say.
+    Outside,
+    /// The store said: so many were missed after this position.
+    Missed { position: u64, missed: u64 },
+}
+
+/// History for one reader.
+pub(crate) struct Held {
+    pub history: Vec<Arc<Comment>>,
+    pub omitted: u64,
+}
+
+/// A room held by this node.
+pub struct HubRoom {
+    id: RoomId,
+    key: u32,
+    shared: Arc<Shared>,
+    view: Mutex<View>,
+    changed: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for HubRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HubRoom").field(&self.id).finish()
+    }
+}
+
+struct View {
+    ring: Ring,
+    streams: Streams,
+    pending: Vec<merge::Item>,
+    events: Vec<Arc<EventFrame>>,
+    window: Window,
+    /// When the next timer looks at the room, Unix milliseconds.
+    timer_ms: Option<i64>,
+    settings: Arc<RoomSettings>,
+    state: RoomState,
+    sequence: u64,
+    merged: MergedIds,
+    noticed_ms: i64,
+    touched_ms: i64,
+    retired: bool,
+}
+
+impl HubRoom {
+    pub(crate) fn new(id: RoomId, key: u32, shared: Arc<Shared>) -> Arc<Self> {
+        let view = View {
+            ring: Ring::new(RING_COMMENTS),
+            streams: Streams::default(),
+            pending: Vec::new(),
+            events: Vec::new(),
+            window: Window::new(shared.settings.window_ms_max),
+            timer_ms: None,
+            settings: Arc::default(),
+            state: RoomState::Idle,
+            sequence: 0,
+            merged: MergedIds::default(),
+            noticed_ms: 0,
+            touched_ms: shared.clock.now_ms(),
+            retired: false,
+        };
+        Arc::new(Self { id, key, shared, view: Mutex::new(view), changed: watch::Sender::new(0) })
+    }
+
+    /// The room.
+    #[must_use]
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// A number for the room, unique in the process: cheaper to hash than its id.
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
+    /// Sockets and event streams reading it here.
+    #[must_use]
+    pub fn viewers(&self) -> u64 {
+        self.view.lock().streams.viewers()
+    }
+
+    /// Wakes whenever something was published or deleted.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The newest comments, oldest of them first.
+    #[must_use]
+    pub fn newest(&self, limit: usize) -> Page {
+        let view = self.view.lock();
+        let comments = view.ring.newest(limit);
+        Page { latest_id: comments.last().map_or(Snowflake(0), |c| c.id), comments }
+    }
+
+    /// What was published after a position, or `None` when the ring does not reach back so far.
+    #[must_use]
+    pub fn after(&self, position: u64, limit: usize) -> Option<Vec<Arc<Comment>>> {
+        let view = self.view.lock();
+        view.ring.covers(position).then(|| view.ring.after(position, limit))
+    }
+
+    /// What the ring has after a position, whether or not it has everything.
+    pub(crate) fn what_is_left(&self, position: u64, limit: usize) -> Vec<Arc<Comment>> {
+        self.view.lock().ring.after(position, limit)
+    }
+
+    /// Whether the ring holds this comment.
+    pub(crate) fn holds(&self, id: Snowflake) -> bool {
+        let view = self.view.lock();
+        view.ring.position_of(id).is_some() && !view.ring.is_removed(id)
+    }
+
+    /// The place of a comment in the order, when the ring knows it.
+    #[must_use]
+    pub fn position_of(&self, id: Snowflake) -> Option<u64> {
+        self.view.lock().ring.position_of(id)
+    }
+
+    /// A socket leaves.
+    pub fn leave(&self, stream: StreamId, protocol: SubProtocol, shard: u16) {
+        let mut view = self.view.lock();
+        view.streams.remove(stream, protocol, shard);
+        view.touched_ms = self.shared.clock.now_ms();
+    }
+
+    pub(crate) fn touch(&self) {
+        self.view.lock().touched_ms = self.shared.clock.now_ms();
+    }
+
+    pub(crate) fn retire_if_idle(&self, now_ms: i64, idle_ms: i64) -> bool {
+        let mut view = self.view.lock();
+        view.streams.drop_closed_taps();
+        let waited_for = self.changed.receiver_count() > 0;
+        let idle = view.streams.is_empty() && !waited_for && now_ms - view.touched_ms > idle_ms;
+        view.retired |= idle;
+        view.retired
+    }
+
+    /// Takes in what the store knows, once, while live entries may already be coming in.
+    pub(crate) fn warm(&self, row: Option<RoomRow>, latest: Vec<Placed>) {
+        let mut view = self.view.lock();
+        view.ring.prefill(latest.into_iter().map(|placed| (placed.position, placed.comment)).collect());
+        if let Some(row) = row {
+            view.window.set_window_ms_max(self.window_ms_max(&row.settings));
+            view.settings = Arc::new(row.settings);
+            view.state = if row.session.is_some() { RoomState::Live } else { RoomState::Idle };
+        }
+    }
+
+    fn window_ms_max(&self, settings: &RoomSettings) -> u32 {
+        settings.window_ms_max.unwrap_or(self.shared.settings.window_ms_max)
+    }
+
+    pub(crate) fn since(&self, since_id: Option<Snowflake>) -> Since {
+        let Some(id) = since_id else { return Since::Nothing };
+        let view = self.view.lock();
+        let position = if id == BEGINNING { Some(0) } else { view.ring.position_of(id) };
+        match position {
+            Some(position) if view.ring.covers(position) => Since::Ring(position),
+            _ => Since::Outside,
+        }
+    }
+
+    /// Makes a socket a member and sends the answer through its shard, in order with the batches.
+    pub(crate) fn join(self: &Arc<Self>, request: &JoinRequest, since: Since) -> Result<(), Retired> {
+        let JoinRequest { conn, protocol, user, options, reference, previous } = request;
+        let mut view = self.view.lock();
+        if view.retired {
+            return Err(Retired);
+        }
+        if let Some(previous) = previous {
+            view.streams.remove(*previous, *protocol, conn.shard);
+        }
+        let key = self.stream_key(&view, options, user.as_ref(), conn.index);
+        let fresh = self.shared.fresh_stream();
+        let (stream, credit) = view.streams.add(&key, *protocol, conn.shard, fresh);
+        let Held { history, omitted } = self.history(&view, options, since);
+        let answer = ServerMessage::RoomJoined {
+            room_id: &self.id,
+            state: view.state,
+            viewers: view.streams.viewers(),
+            history: history.iter().map(|c| protocol::comment::CommentJson(c, None)).collect(),
+            omitted,
+        };
+        let answer = Bytes::from(message::encode(&answer, reference.as_deref()));
+        let room = self.clone();
+        if let Some(shard) = self.shared.shard(conn.shard) {
+            // A full inbox drops the answer; the client asks again and nothing else is lost.
+            shard.send(ToShard::Joined(Joined { conn: *conn, room, stream, credit, answer }));
+        }
+        Ok(())
+    }
+
+    /// Adds an event stream's ear.
+    pub(crate) fn tap(
+        &self,
+        options: &JoinRoom,
+        since: Since,
+        user: Option<UserId>,
+        sender: mpsc::Sender<TapMessage>,
+    ) -> Result<Held, Retired> {
+        let mut view = self.view.lock();
+        if view.retired {
+            return Err(Retired);
+        }
+        let key = self.stream_key(&view, options, user.as_ref(), rand::random());
+        let fresh = self.shared.fresh_stream();
+        view.streams.add_tap(&key, user, sender, fresh);
+        Ok(self.history(&view, options, since))
+    }
+
+    fn stream_key(&self, view: &View, options: &JoinRoom, user: Option<&UserId>, seat: u32) -> StreamKey {
+        let groups = u64::from(view.settings.reader_groups.max(1));
+        let seed = user.map_or(u64::from(seat), |user| words::same_text_key(user.as_str()));
+        let per_s_max = view.settings.limits.viewer_per_s_max.unwrap_or(self.shared.settings.viewer_per_s_max);
+        StreamKey::new(options.max_per_s, options.only_user_ids.as_deref(), (seed % groups) as u16, per_s_max)
+    }
+
+    /// History up to what has been emitted: what is still pending comes with the next batch.
+    fn history(&self, view: &View, options: &JoinRoom, since: Since) -> Held {
+        let settings = &self.shared.settings;
+        let wished = options.history.or(options.history_s.map(|_| settings.history_max));
+        let mut most = wished.unwrap_or(settings.history_default).min(settings.history_max) as usize;
+        if options.max_per_s == Some(0) && options.history.is_none() && options.history_s.is_none() {
+            most = 0; // Comments are off.
+        }
+        let (mut all, missed) = match since {
+            Since::Ring(position) => (view.ring.after(position, usize::MAX), None),
+            Since::Missed { position, missed } => (view.ring.after(position, usize::MAX), Some(missed)),
+            Since::Nothing | Since::Outside => (view.ring.newest(usize::MAX), None),
+        };
+        all.truncate(all.len().saturating_sub(view.pending.len()));
+        let in_ring = all.len() as u64;
+        if let Some(only) = &options.only_user_ids {
+            all.retain(|comment| only.contains(&comment.user_id));
+        }
+        let missed_here = all.len();
+        if let Some(seconds) = options.history_s {
+            let from = self.shared.clock.now_ms() - i64::from(seconds.min(settings.history_s_max)) * 1_000;
+            all.retain(|comment| comment.created_at_ms >= from);
+        }
+        let after_cursor = matches!(since, Since::Ring(_) | Since::Missed { .. });
+        let cut = all.len().saturating_sub(most);
+        let beyond_ring = missed.map_or(0, |missed| missed.saturating_sub(in_ring + view.pending.len() as u64));
+        let history = all.split_off(cut);
+        let omitted = if after_cursor { (missed_here - history.len()) as u64 + beyond_ring } else { 0 };
+        Held { history, omitted }
+    }
+
+    /// Takes in what the worker pushed, and emits it now or at the end of the window.
+    pub(crate) fn take(self: &Arc<Self>, entries: &[Entry]) {
+        let now_ms = self.shared.clock.now_ms();
+        let mut view = self.view.lock();
+        let before = view.pending.len();
+        for entry in entries {
+            self.take_entry(&mut view, entry, now_ms);
+        }
+        let arrived = view.pending.len().saturating_sub(before);
+        view.window.arrived(now_ms, arrived);
+        if let Some(last) = entries.last() {
+            self.changed.send_replace(last.position.offset);
+        }
+        self.emit_or_wait(&mut view, now_ms);
+    }
+
+    fn take_entry(&self, view: &mut View, entry: &Entry, now_ms: i64) {
+        match &entry.record {
+            Record::Comment { comment, .. } => {
+                let new = view.ring.push(entry.position.offset, comment.clone());
+                if new && !view.streams.is_empty() {
+                    let key = Some(words::fold_key(&comment.content));
+                    view.pending.push(merge::Item { comment: comment.clone(), key });
+                }
+            }
+            Record::Event(event) => self.take_event(view, event, now_ms),
+            Record::Settings(settings) => {
+                view.window.set_window_ms_max(self.window_ms_max(settings));
+                view.settings = settings.clone();
+            }
+            Record::SessionStarted(_) => view.state = RoomState::Live,
+            Record::SessionEnded(_) => view.state = RoomState::Idle,
+            Record::Liked { .. } | Record::Banned { .. } => {}
+        }
+    }
+
+    fn take_event(&self, view: &mut View, event: &Arc<Event>, now_ms: i64) {
+        let mut event = event.clone();
+        if let EventBody::CommentsDeleted { comment_ids } = &event.body {
+            let mut shown = comment_ids.clone();
+            for id in comment_ids {
+                view.ring.remove(*id, now_ms);
+                shown.extend(view.merged.representative(*id));
+            }
+            view.pending.retain(|item| !comment_ids.contains(&item.comment.id));
+            if shown.len() > comment_ids.len() {
+                let body = EventBody::CommentsDeleted { comment_ids: shown };
+                event = Arc::new(Event { body, ..(*event).clone() });
+            }
+        }
+        if event.audience == Audience::Everyone && !view.streams.is_empty() {
+            view.events.push(Arc::new(EventFrame::new(event)));
+        }
+    }
+
+    fn emit_or_wait(self: &Arc<Self>, view: &mut View, now_ms: i64) {
+        let load = f64::from(self.shared.load());
+        let deadline = match view.window.next_deadline_ms(now_ms, load) {
+            _ if !view.events.is_empty() => Some(now_ms), // Events wait for nobody.
+            Some(deadline) => Some(deadline),
+            None => view.streams.owed_deadline_ms(),
+        };
+        match deadline {
+            Some(deadline) if deadline <= now_ms => self.emit(view, now_ms),
+            Some(deadline) => self.wake_at(view, deadline, now_ms),
+            None => {}
+        }
+    }
+
+    /// Looks at the room again at `deadline_ms`, unless a timer does so earlier.
+    fn wake_at(self: &Arc<Self>, view: &mut View, deadline_ms: i64, now_ms: i64) {
+        if view.timer_ms.is_some_and(|timer_ms| timer_ms <= deadline_ms && timer_ms > now_ms) {
+            return;
+        }
+        view.timer_ms = Some(deadline_ms);
+        let room = self.clone();
+        let wait = Duration::from_millis((deadline_ms - now_ms).clamp(1, 1_000).unsigned_abs());
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let mut view = room.view.lock();
+            let now_ms = room.shared.clock.now_ms();
+            view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms);
+            room.emit_or_wait(&mut view, now_ms);
+        });
+    }
+
+    fn emit(self: &Arc<Self>, view: &mut View, now_ms: i64) {
+        let gathered = std::mem::take(&mut view.pending);
+        view.window.emitted(now_ms);
+        view.sequence += 1;
+        let (items, merged) = merge_items(&gathered, &mut view.merged, now_ms);
+        let moment = Moment {
+            room: &self.id,
+            items: &items,
+            merged: &merged,
+            sequence: view.sequence,
+            groups: view.settings.reader_groups,
+            now_ms,
+        };
+        let (streams, shed) = view.streams.compose(&moment);
+        let mut events = std::mem::take(&mut view.events);
+        events.extend(self.notice(view, shed, now_ms));
+        for event in &events {
+            view.streams.feed_event(event);
+        }
+        self.count(shed, items.len());
+        let accepted_at_ms = items.iter().map(|item| item.comment.created_at_ms).min().unwrap_or(now_ms);
+        let batch = Batch { room: self.clone(), events, items, streams, accepted_at_ms };
+        self.hand_over(view, batch);
+        if let Some(deadline_ms) = view.streams.owed_deadline_ms() {
+            self.wake_at(view, deadline_ms, now_ms);
+        }
+    }
+
+    fn hand_over(&self, view: &View, batch: Batch) {
+        let mut shards = view.streams.shards();
+        let batch = Arc::new(batch);
+        while shards != 0 {
+            let index = shards.trailing_zeros() as u16;
+            shards &= shards - 1;
+            let taken = self.shared.shard(index).is_some_and(|s| s.send(ToShard::Batch(batch.clone())));
+            if !taken {
+                count_by(&self.shared.metrics.omitted, "reason", "slow", batch.items.len() as u64);
+            }
+        }
+    }
+
+    fn count(&self, shed: Shed, batch: usize) {
+        let metrics = &self.shared.metrics;
+        metrics.delivered.inc_by(shed.delivered);
+        if batch > 0 {
+            metrics.batch_size.observe(batch as f64);
+        }
+        for (reason, n) in [("budget", shed.by_budget), ("merged", shed.by_merging)] {
+            if n > 0 {
+                count_by(&metrics.omitted, "reason", reason, n);
+            }
+        }
+    }
+
+    /// Viewers who did not choose a budget are told, now and then, that they see a sample.
+    fn notice(&self, view: &mut View, shed: Shed, now_ms: i64) -> Option<Arc<EventFrame>> {
+        if !shed.surprised || now_ms - view.noticed_ms < NOTICE_MS {
+            return None;
+        }
+        view.noticed_ms = now_ms;
+        let body = EventBody::Notice {
+            code: "too_many_comments".into(),
+            message: "too many comments: you are shown a sample · 弹幕过多，仅显示部分弹幕".into(),
+        };
+        Some(Arc::new(EventFrame::new(Arc::new(Event {
+            id: self.shared.ids.next(),
+            room_id: self.id.clone(),
+            audience: Audience::Everyone,
+            critical_for: Audience::Nobody,
+            at_ms: now_ms,
+            body,
+        }))))
+    }
+}
+
+/// The moment's items in order, and which of them were merged into another.
+fn merge_items(gathered: &[merge::Item], memory: &mut MergedIds, now_ms: i64) -> (Vec<Item>, Vec<bool>) {
+    let merged = merge::merge(gathered);
+    memory.remember(&merged.away, now_ms);
+    let mut kept = merged.kept.into_iter().peekable();
+    let place = |item: &merge::Item| match kept.next_if(|kept| kept.comment.id == item.comment.id) {
+        Some(kept) => (Item::new(kept.comment, kept.count), false),
+        None => (Item::new(item.comment.clone(), 1), true),
+    };
+    gathered.iter().map(place).unzip()
+}

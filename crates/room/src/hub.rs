@@ -1,0 +1,365 @@
+//! The rooms this node holds: those somebody here reads, with their rings, streams and windows.
+//!
+//! Fed by the room workers through [`bus::Fanout`]; asked by gateways (join), and by the API (polls
+//! and event streams). Reads the store only to warm a room that nobody here held before, once for
+//! everybody who waits, and for cursors older than the ring. Never touches a socket.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bus::{Entry, Fanout, Record};
+use dashmap::DashMap;
+use model::{Audience, Clock, Comment, Metrics, RoomId, Snowflake, SnowflakeGenerator, UserId, WireError};
+use protocol::handshake::SubProtocol;
+use protocol::message::JoinRoom;
+use serde_json::value::RawValue;
+use store::{Placed, Store, StoreError};
+use tokio::sync::{OnceCell, mpsc};
+
+use crate::batch::{ConnRef, EventFrame, Shard, ToShard};
+pub use crate::held::HubRoom;
+use crate::held::{BEGINNING, Held, Retired, Since};
+pub use crate::stream::{StreamId, TapMessage};
+
+/// Comments a ring holds: enough for joins, resumes and long polls of a busy room.
+pub const RING_COMMENTS: usize = 512;
+/// Messages an event stream may lag behind before it is cut and resumes by id.
+const TAP_MESSAGES: usize = 256;
+/// A room nobody reads is kept this long for pollers, in milliseconds.
+const IDLE_MS: i64 = 90_000;
+
+/// What the hub can be told by configuration.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// Longest window, in milliseconds, unless the room says otherwise.
+    pub window_ms_max: u32,
+    /// Comments a second that one viewer is given at most, unless the room says otherwise.
+    pub viewer_per_s_max: u32,
+    /// Comments given at join when nothing is asked for.
+    pub history_default: u32,
+    /// Most comments given at join.
+    pub history_max: u32,
+    /// Most seconds of history given at join.
+    pub history_s_max: u32,
+    /// Most users in `only_user_ids`.
+    pub only_users_max: usize,
+    /// Most rooms held at once; further ones are refused with `overloaded`.
+    pub rooms_max: usize,
+}
+
+/// What every held room shares.
+pub(crate) struct Shared {
+    pub shards: OnceLock<Vec<Arc<dyn Shard>>>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<SnowflakeGenerator>,
+    pub metrics: Arc<Metrics>,
+    pub settings: HubSettings,
+    pub runtime: tokio::runtime::Handle,
+    next_stream: AtomicU32,
+}
+
+impl Shared {
+    pub fn fresh_stream(&self) -> StreamId {
+        StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The busiest shard's load, 0 to 1.
+    pub fn load(&self) -> f32 {
+        self.shards.get().into_iter().flatten().map(|s| s.load()).fold(0.0, f32::max)
+    }
+
+    pub fn shard(&self, index: u16) -> Option<&Arc<dyn Shard>> {
+        self.shards.get()?.get(usize::from(index))
+    }
+}
+
+/// A socket asks to read a room. Whether it may has been decided before.
+#[derive(Debug)]
+pub struct JoinRequest {
+    /// The socket.
+    pub conn: ConnRef,
+    /// How it reads.
+    pub protocol: SubProtocol,
+    /// Who reads, if anybody known.
+    pub user: Option<UserId>,
+    /// The room and the wishes.
+    pub options: JoinRoom,
+    /// Comes back in the answer.
+    pub reference: Option<Box<RawValue>>,
+    /// The stream it reads now, when it joins again with other wishes.
+    pub previous: Option<StreamId>,
+}
+
+/// A page for a polling reader.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Oldest first.
+    pub comments: Vec<Arc<Comment>>,
+    /// Pass it as the next `since_id`.
+    pub latest_id: Snowflake,
+}
+
+/// The rooms this node holds.
+pub struct Hub {
+    rooms: DashMap<RoomId, Arc<Slot>>,
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    next_key: AtomicU32,
+}
+
+/// A held room, cold until its ring has been warmed from the store.
+struct Slot {
+    room: Arc<HubRoom>,
+    warm: OnceCell<()>,
+}
+
+impl Hub {
+    /// A hub that holds nothing yet. Must be made within a Tokio runtime, which runs its timers.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<SnowflakeGenerator>,
+        metrics: Arc<Metrics>,
+        settings: HubSettings,
+    ) -> Arc<Self> {
+        let shared = Shared {
+            shards: OnceLock::new(),
+            clock,
+            ids,
+            metrics,
+            settings,
+            runtime: tokio::runtime::Handle::current(),
+            next_stream: AtomicU32::new(1),
+        };
+        let (rooms, next_key) = (DashMap::new(), AtomicU32::new(1));
+        let hub = Arc::new(Self { rooms, store, shared: Arc::new(shared), next_key });
+        tokio::spawn(retire_idle_rooms(Arc::downgrade(&hub)));
+        hub
+    }
+
+    /// Tells the hub where sockets live; once, before the first join.
+    pub fn register_shards(&self, shards: Vec<Arc<dyn Shard>>) {
+        let _ = self.shared.shards.set(shards);
+    }
+
+    /// Joins at once when the room is held and warm and its ring reaches back to `since_id`; gives
+    /// the request back otherwise, for [`Hub::join`]. The answer goes through the socket's shard.
+    ///
+    /// # Errors
+    /// The request, untouched.
+    pub fn try_join(&self, request: JoinRequest) -> Result<(), Box<JoinRequest>> {
+        let slot = self.rooms.get(&request.options.room_id).map(|slot| slot.clone());
+        let fits = self.check(&request.options).is_ok();
+        let Some(slot) = slot.filter(|slot| fits && slot.warm.initialized()) else { return Err(Box::new(request)) };
+        let since = match slot.room.since(request.options.since_id) {
+            Since::Outside => return Err(Box::new(request)),
+            since => since,
+        };
+        slot.room.join(&request, since).map_err(|Retired| Box::new(request))
+    }
+
+    /// Joins, warming the room or asking the store for an old cursor if need be.
+    ///
+    /// # Errors
+    /// `invalid_request` for too many `only_user_ids`, `unavailable` when the store is away,
+    /// `overloaded` when too many rooms are held.
+    pub async fn join(&self, request: JoinRequest) -> Result<(), WireError> {
+        self.check(&request.options)?;
+        loop {
+            let room = self.hold(&request.options.room_id).await?;
+            let since = self.resolve(&room, request.options.since_id).await?;
+            if room.join(&request, since).is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check(&self, options: &JoinRoom) -> Result<(), WireError> {
+        let most = self.shared.settings.only_users_max;
+        match &options.only_user_ids {
+            Some(users) if users.len() > most => Err(WireError::invalid(format!("only_user_ids may name {most} users"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The room that holds a comment in its ring: how a comment that is not kept is found.
+    #[must_use]
+    pub fn room_of(&self, id: Snowflake) -> Option<RoomId> {
+        self.rooms.iter().find(|slot| slot.room.holds(id)).map(|slot| slot.key().clone())
+    }
+
+    /// The room, held and warm from here on for at least a minute and a half.
+    ///
+    /// # Errors
+    /// `unavailable` when the store is away, `overloaded` when too many rooms are held.
+    pub async fn hold(&self, id: &RoomId) -> Result<Arc<HubRoom>, WireError> {
+        let slot = self.slot(id)?;
+        slot.warm.get_or_try_init(|| self.warm(&slot.room)).await.map_err(|_| WireError::unavailable())?;
+        slot.room.touch();
+        Ok(slot.room.clone())
+    }
+
+    fn slot(&self, id: &RoomId) -> Result<Arc<Slot>, WireError> {
+        if let Some(slot) = self.rooms.get(id) {
+            return Ok(slot.clone());
+        }
+        if self.rooms.len() >= self.shared.settings.rooms_max {
+            let busy = WireError::new(model::Code::Overloaded, "this node holds as many rooms as it may");
+            return Err(busy.retry_after_ms(5_000));
+        }
+        let slot = self.rooms.entry(id.clone()).or_insert_with(|| {
+            self.shared.metrics.rooms_held.inc();
+            let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Slot { room: HubRoom::new(id.clone(), key, self.shared.clone()), warm: OnceCell::new() })
+        });
+        Ok(slot.clone())
+    }
+
+    async fn warm(&self, room: &HubRoom) -> Result<(), StoreError> {
+        let row = self.store.room(room.id()).await?;
+        let latest = self.store.latest_comments(room.id(), RING_COMMENTS).await?;
+        room.warm(row, latest);
+        Ok(())
+    }
+
+    async fn resolve(&self, room: &HubRoom, since_id: Option<Snowflake>) -> Result<Since, WireError> {
+        let since = room.since(since_id);
+        let (Since::Outside, Some(id)) = (since, since_id) else { return Ok(since) };
+        let away = |_| WireError::unavailable();
+        let known = match id {
+            BEGINNING => Some((room.id().clone(), 0)),
+            id => self.store.position_of(id).await.map_err(away)?.filter(|(_, position)| *position > 0),
+        };
+        match known {
+            Some((owner, position)) if owner == *room.id() => {
+                let missed = self.store.count_after(room.id(), position).await.map_err(away)?;
+                Ok(Since::Missed { position, missed })
+            }
+            _ => Ok(Since::Nothing),
+        }
+    }
+
+    /// A page for a polling reader: what was published after `since_id`, or the newest comments.
+    /// A `since_id` of 0 starts at the beginning; an unknown one gets the newest comments, so that
+    /// a reader whose cursor is from elsewhere goes on rather than stops.
+    ///
+    /// # Errors
+    /// As [`Hub::hold`].
+    pub async fn page(&self, room: &HubRoom, since_id: Option<u64>, limit: usize) -> Result<Page, WireError> {
+        let away = |_| WireError::unavailable();
+        let position = match since_id {
+            None => return Ok(room.newest(limit)),
+            Some(0) => 0,
+            Some(id) => match room.position_of(Snowflake(id)) {
+                Some(position) => position,
+                None => match self.store.position_of(Snowflake(id)).await.map_err(away)? {
+                    Some((owner, position)) if owner == *room.id() && position > 0 => position,
+                    _ => return Ok(room.newest(limit)),
+                },
+            },
+        };
+        let since = Snowflake(since_id.unwrap_or(0));
+        if let Some(comments) = room.after(position, limit) {
+            return Ok(Page { latest_id: comments.last().map_or(since, |c| c.id), comments });
+        }
+        let placed: Vec<Placed> = self.store.comments_after(room.id(), position, limit).await.map_err(away)?;
+        let mut comments: Vec<_> = placed.into_iter().map(|p| p.comment).collect();
+        if comments.is_empty() {
+            // The store knows of none, so what the ring has was never kept: the gap is all there is.
+            comments = room.what_is_left(position, limit);
+        }
+        Ok(Page { latest_id: comments.last().map_or(since, |c| c.id), comments })
+    }
+
+    /// Opens an event stream: the comments missed since `options.since_id` (or the history asked
+    /// for), how many more were missed, and what comes from here on.
+    ///
+    /// # Errors
+    /// As [`Hub::hold`].
+    pub async fn tap(&self, options: &JoinRoom, user: Option<UserId>) -> Result<Tap, WireError> {
+        self.check(options)?;
+        loop {
+            let room = self.hold(&options.room_id).await?;
+            let since = self.resolve(&room, options.since_id).await?;
+            let (sender, messages) = mpsc::channel(TAP_MESSAGES);
+            if let Ok(Held { history, omitted }) = room.tap(options, since, user.clone(), sender) {
+                return Ok(Tap { room, history, omitted, messages });
+            }
+        }
+    }
+
+    /// Sockets and event streams reading a room on this node.
+    #[must_use]
+    pub fn viewers(&self, id: &RoomId) -> u64 {
+        self.rooms.get(id).map_or(0, |slot| slot.room.viewers())
+    }
+
+    fn tell_shards(&self, message: &ToShard) {
+        for shard in self.shared.shards.get().into_iter().flatten() {
+            shard.send(message.clone());
+        }
+    }
+
+    /// What concerns users wherever they are, whether or not anybody reads the room here.
+    fn tell_users(&self, record: &Record) {
+        match record {
+            Record::Event(event) => {
+                let named = |audience: &Audience| matches!(audience, Audience::Users(_));
+                if named(&event.audience) || named(&event.critical_for) {
+                    self.tell_shards(&ToShard::UserEvent(Arc::new(EventFrame::new(event.clone()))));
+                }
+            }
+            Record::Banned { user_id, room_id, until_ms, reason } => self.tell_shards(&ToShard::Banned {
+                user_id: user_id.clone(),
+                room_id: room_id.clone(),
+                until_ms: *until_ms,
+                reason: reason.clone(),
+            }),
+            _ => {}
+        }
+    }
+
+    fn retire(&self, now_ms: i64) {
+        self.rooms.retain(|_, slot| {
+            let keep = !slot.room.retire_if_idle(now_ms, IDLE_MS);
+            if !keep {
+                self.shared.metrics.rooms_held.dec();
+            }
+            keep
+        });
+    }
+}
+
+impl Fanout for Hub {
+    fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
+        for entry in &entries {
+            self.tell_users(&entry.record);
+        }
+        let slot = self.rooms.get(room_id).map(|slot| slot.clone());
+        if let Some(slot) = slot {
+            slot.room.take(&entries);
+        }
+    }
+}
+
+/// An open event stream.
+pub struct Tap {
+    /// The room; it counts the tap as a viewer until `messages` is dropped.
+    pub room: Arc<HubRoom>,
+    /// What was missed, oldest first.
+    pub history: Vec<Arc<Comment>>,
+    /// How many more were missed than `history` holds.
+    pub omitted: u64,
+    /// What comes; ends when the reader falls too far behind.
+    pub messages: mpsc::Receiver<TapMessage>,
+}
+
+async fn retire_idle_rooms(hub: std::sync::Weak<Hub>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tick.tick().await;
+        let Some(hub) = hub.upgrade() else { return };
+        hub.retire(hub.shared.clock.now_ms());
+    }
+}

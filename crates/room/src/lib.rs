@@ -1,0 +1,21 @@
+//! Live rooms: what a room's worker and its streams decide.
+
+pub mod batch;
+pub mod boards;
+pub mod budget;
+mod held;
+pub mod hot;
+pub mod hub;
+pub mod merge;
+pub mod ranking;
+mod recent;
+pub mod ring;
+pub mod select;
+pub mod stream;
+pub mod window;
+pub mod worker;
+
+pub use hub::{Hub, HubRoom, HubSettings, JoinRequest};
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,67 @@
+//! `serve`: configuration → wiring → lifecycle.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, bail, ensure};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Role, Serve};
+use crate::config::{self, Config, LogFormat};
+use crate::{lifecycle, wiring};
+
+/// Runs until told to stop.
+pub fn run(args: Serve) -> anyhow::Result<()> {
+    let config = configured(&args)?;
+    start_logging(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
+        announce(&server.address, args.dev);
+        lifecycle::run(server, &config).await
+    })
+}
+
+fn configured(args: &Serve) -> anyhow::Result<Config> {
+    let mut config = config::load(args.config.as_deref(), std::env::vars())?;
+    if let Some(listen) = &args.listen {
+        config.server.listen.clone_from(listen);
+    }
+    if let Some(data) = &args.data {
+        config.server.data.clone_from(data);
+    }
+    let all = [Role::Gateway, Role::Ingest, Role::Worker, Role::Persist, Role::Api];
+    if !args.roles.is_empty() && all.iter().any(|role| !args.roles.contains(role)) {
+        bail!("this shape runs all roles in one process: leave --roles out, or name all of them");
+    }
+    let address: SocketAddr = config.server.listen.parse().context("--listen must be an address and port")?;
+    ensure!(
+        !args.dev || args.i_know_this_is_open || is_loopback(address.ip()),
+        "--dev trusts everybody, so it listens on loopback only: {address} is not (or add --i-know-this-is-open)"
+    );
+    Ok(config)
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()))
+}
+
+fn start_logging(log: &config::Log) -> anyhow::Result<()> {
+    let filter: EnvFilter = log.level.parse().context("log.level")?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Start-up tells where to go, on standard output, for people and scripts alike.
+fn announce(address: &SocketAddr, dev: bool) {
+    let mode = if dev { "alone, development (identities from the query, open admin API)" } else { "alone" };
+    println!("barrage {} is listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("  mode     {mode}");
+    println!("  rooms    http://{address}/");
+    println!("  viewer   http://{address}/rooms/lobby");
+    println!("  console  http://{address}/admin");
+    println!("  API      http://{address}/api/openapi.json");
+}

@@ -1,0 +1,323 @@
+//! Configuration: the embedded default file, then one TOML file, then the environment.
+//!
+//! `config/default.toml` is at once the manual and the defaults, so it holds every key there is. What
+//! a file or the environment says is checked against it: an unknown key or another type is an error
+//! that names the key, what was expected, and the line or variable it came from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// The commented defaults.
+pub const DEFAULT: &str = include_str!("../../../config/default.toml");
+
+/// What every variable of ours begins with.
+const ENV_PREFIX: &str = "BARRAGE__";
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
+        $(
+            $(#[$doc])* #[derive(Debug, Clone, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $(pub $field: $type),+ }
+        )+
+    };
+}
+
+// What each key means, its unit and its default stand in config/default.toml.
+sections! {
+    /// The whole configuration.
+    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, log: Log }
+    /// `[server]`
+    Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
+    /// `[auth]`
+    Auth {
+        hmac_secret: String, public_key_file: PathBuf, jwks_file: PathBuf, admin_key: String,
+        anonymous_read: bool, origins: Vec<String>,
+    }
+    /// `[limits]`
+    Limits {
+        comment_chars_max: u32, message_bytes_max: usize, body_bytes_max: usize,
+        normal_per_s: u32, vip_per_s: u32, owner_per_s: u32, room_per_s: u32, global_per_s: u32, likes_per_s: u32,
+        duplicate_window_ms: u64, cool_down_refusals: u32, cool_down_within_ms: u64, cool_down_mute_ms: u64,
+        cool_down_mute_ms_max: u64, mentions_max: usize, connections_per_address: u32,
+        handshakes_per_address_per_s: u32, trusted_proxies: Vec<String>,
+    }
+    /// `[rooms]`
+    Rooms {
+        unopened: bool, session_silence_s: u32, session_s_max: u32, window_ms_max: u32, viewer_per_s_max: u32,
+        history_default: u32, history_max: u32, history_s_max: u32, only_users_max: usize, held_max: usize,
+        retention_days: u32, client_msg_id_days: u32,
+    }
+    /// `[sockets]`
+    Sockets {
+        heartbeat_s: u32, login_s: u32, handshake_s: u32, backlog_bytes_max: usize, slow_patience_s: u32,
+        rooms_per_socket_max: usize,
+    }
+    /// `[log]`
+    Log { level: String, format: LogFormat }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// File and line, or the variable; nothing for the defaults.
+    place: Option<String>,
+    what: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Names the first key that is unknown, of the wrong type or out of range, and where it stands.
+pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let mut merged = defaults();
+    let mut sources = Vec::new();
+    if let Some(path) = file {
+        merge_file(path, &mut merged, &mut sources)?;
+    }
+    merge_env(env, &mut merged, &mut sources)?;
+    let config: Config = merged.try_into().map_err(|error: toml::de::Error| {
+        ConfigError { place: None, what: error.message().to_owned() }
+    })?;
+    match out_of_range(&config) {
+        Some((key, expected)) => {
+            let place = sources.into_iter().rev().find(|(known, _)| known == key).map(|(_, place)| place);
+            Err(ConfigError { place, what: format!("{key} must be {expected}") })
+        }
+        None => Ok(config),
+    }
+}
+
+fn defaults() -> Table {
+    DEFAULT.parse().unwrap_or_else(|error| unreachable!("the embedded defaults parse: {error}"))
+}
+
+/// Where each key that was set comes from, for errors found later.
+type Sources = Vec<(String, String)>;
+
+fn merge_file(path: &Path, into: &mut Table, sources: &mut Sources) -> Result<(), ConfigError> {
+    let place = |line: usize| Some(format!("{}:{line}", path.display()));
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError { place: Some(path.display().to_string()), what: error.to_string() })?;
+    let line_at = |offset: usize| text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError {
+        place: place(error.span().map_or(1, |span| line_at(span.start))),
+        what: error.message().to_owned(),
+    })?;
+    let spans = toml::de::DeTable::parse(&text).map_err(|error| ConfigError {
+        place: place(error.span().map_or(1, |span| line_at(span.start))),
+        what: error.message().to_owned(),
+    })?;
+    let line_of = |section: &str, key: Option<&str>| {
+        let (name, value) = spans.get_ref().iter().find(|(name, _)| name.get_ref() == section)?;
+        let Some(key) = key else { return Some(line_at(name.span().start)) };
+        let keys = value.get_ref().as_table()?;
+        keys.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| line_at(name.span().start))
+    };
+    for (section, value) in table {
+        let at = |key: Option<&str>| place(line_of(&section, key).unwrap_or(1));
+        let Value::Table(keys) = value else {
+            return Err(ConfigError { place: at(None), what: format!("{section} must be a section, [{section}]") });
+        };
+        if keys.is_empty() {
+            known_section(into, &section).map_err(|what| ConfigError { place: at(None), what })?;
+        }
+        for (key, value) in keys {
+            let place = at(Some(&key));
+            set(into, &section, &key, value).map_err(|what| ConfigError { place: place.clone(), what })?;
+            sources.push((format!("{section}.{key}"), place.unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
+fn merge_env(
+    env: impl Iterator<Item = (String, String)>,
+    into: &mut Table,
+    sources: &mut Sources,
+) -> Result<(), ConfigError> {
+    for (name, text) in env {
+        let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let fail = |what| ConfigError { place: Some(name.clone()), what };
+        let path = path.to_lowercase();
+        let (section, key) = path
+            .split_once("__")
+            .ok_or_else(|| fail("expected BARRAGE__SECTION__KEY".into()))?;
+        let value = env_value(into.get(section).and_then(|s| s.get(key)), &text);
+        set(into, section, key, value).map_err(fail)?;
+        sources.push((format!("{section}.{key}"), name.clone()));
+    }
+    Ok(())
+}
+
+/// A variable's text as the type that its key has: a list is written with commas.
+fn env_value(default: Option<&Value>, text: &str) -> Value {
+    let plain = || Value::String(text.to_owned());
+    match default {
+        Some(Value::Integer(_)) => text.trim().parse().map_or_else(|_| plain(), Value::Integer),
+        Some(Value::Boolean(_)) => text.trim().parse().map_or_else(|_| plain(), Value::Boolean),
+        Some(Value::Array(_)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+        }
+        _ => plain(),
+    }
+}
+
+fn known_section<'a>(into: &'a mut Table, section: &str) -> Result<&'a mut Table, String> {
+    let known = into.keys().cloned().collect::<Vec<_>>().join(", ");
+    match into.get_mut(section) {
+        Some(Value::Table(keys)) => Ok(keys),
+        _ => Err(format!("unknown section {section:?}; there are {known}")),
+    }
+}
+
+fn set(into: &mut Table, section: &str, key: &str, value: Value) -> Result<(), String> {
+    let keys = known_section(into, section)?;
+    let known = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+    let Some(slot) = keys.get_mut(key) else {
+        return Err(format!("unknown key {section}.{key}; [{section}] has {known}"));
+    };
+    if !slot.same_type(&value) {
+        let expected = expected(key, slot);
+        return Err(format!("{section}.{key} must be {expected}, not {}", shown(&value)));
+    }
+    *slot = value;
+    Ok(())
+}
+
+/// What a key takes; the unit is in its name.
+fn expected(key: &str, default: &Value) -> String {
+    let unit = [("_ms", "milliseconds"), ("_ms_max", "milliseconds"), ("_s", "seconds"), ("_s_max", "seconds"),
+        ("_days", "days"), ("_bytes_max", "bytes"), ("_per_s", "a number a second")];
+    match default {
+        Value::Integer(_) => match unit.iter().find(|(suffix, _)| key.ends_with(suffix)) {
+            Some((_, unit)) => format!("a whole number ({unit})"),
+            None => "a whole number".into(),
+        },
+        Value::Boolean(_) => "true or false".into(),
+        Value::Array(_) => "a list of strings".into(),
+        _ => "a string".into(),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() > 40 { value.type_str().to_owned() } else { text }
+}
+
+/// The first key that is out of range, and what it must be.
+fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
+    let Config { server, auth, limits, rooms, sockets, log } = config;
+    let checks = [
+        (server.listen.parse::<std::net::SocketAddr>().is_ok(), "server.listen", "an address and port, such as 127.0.0.1:8080"),
+        (server.node_id <= model::snowflake::NODE_MAX, "server.node_id", "a number from 0 to 1023"),
+        (server.shards <= 128, "server.shards", "a number from 0 to 128"),
+        ((1..=10).contains(&server.drain_s_max), "server.drain_s_max", "a number of seconds from 1 to 10"),
+        (model::RoomId::new(&server.namespace).is_ok(), "server.namespace", "1-64 characters of A-Z a-z 0-9 _ - . : @"),
+        (auth.hmac_secret.is_empty() || auth.hmac_secret.len() >= 16, "auth.hmac_secret", "at least 16 bytes, or empty"),
+        (auth.admin_key.is_empty() || auth.admin_key.len() >= 8, "auth.admin_key", "at least 8 bytes, or empty"),
+        ((1..=2_000).contains(&limits.comment_chars_max), "limits.comment_chars_max", "a number from 1 to 2000"),
+        ((256..=1 << 20).contains(&limits.message_bytes_max), "limits.message_bytes_max", "a number of bytes from 256 to 1048576"),
+        (limits.message_bytes_max >= limits.comment_chars_max as usize * 4, "limits.message_bytes_max", "at least four times limits.comment_chars_max, or no comment of that length fits"),
+        ((1_024..=1 << 24).contains(&limits.body_bytes_max), "limits.body_bytes_max", "a number of bytes from 1024 to 16777216"),
+        (limits.normal_per_s > 0, "limits.normal_per_s", "at least 1"),
+        (limits.vip_per_s > 0, "limits.vip_per_s", "at least 1"),
+        (limits.owner_per_s > 0, "limits.owner_per_s", "at least 1"),
+        (limits.room_per_s > 0, "limits.room_per_s", "at least 1"),
+        (limits.global_per_s > 0, "limits.global_per_s", "at least 1"),
+        (limits.likes_per_s > 0, "limits.likes_per_s", "at least 1"),
+        (limits.cool_down_mute_ms <= limits.cool_down_mute_ms_max, "limits.cool_down_mute_ms", "at most limits.cool_down_mute_ms_max"),
+        (limits.trusted_proxies.iter().all(|net| net.parse::<ipnet::IpNet>().is_ok() || net.parse::<std::net::IpAddr>().is_ok()), "limits.trusted_proxies", "addresses or networks such as 10.0.0.0/8"),
+        (rooms.window_ms_max <= 100, "rooms.window_ms_max", "a number of milliseconds from 0 to 100"),
+        ((5..=100_000).contains(&rooms.viewer_per_s_max), "rooms.viewer_per_s_max", "a number from 5 to 100000"),
+        (rooms.history_max <= 500, "rooms.history_max", "at most 500"),
+        (rooms.history_default <= rooms.history_max, "rooms.history_default", "at most rooms.history_max"),
+        (rooms.session_silence_s > 0, "rooms.session_silence_s", "at least 1 second"),
+        (rooms.session_s_max > 0, "rooms.session_s_max", "at least 1 second"),
+        ((1..=36_500).contains(&rooms.retention_days), "rooms.retention_days", "a number of days from 1 to 36500"),
+        ((1..=365).contains(&rooms.client_msg_id_days), "rooms.client_msg_id_days", "a number of days from 1 to 365"),
+        ((5..=3_600).contains(&sockets.heartbeat_s), "sockets.heartbeat_s", "a number of seconds from 5 to 3600"),
+        ((1..=300).contains(&sockets.login_s), "sockets.login_s", "a number of seconds from 1 to 300"),
+        ((1..=300).contains(&sockets.handshake_s), "sockets.handshake_s", "a number of seconds from 1 to 300"),
+        ((1..=300).contains(&sockets.slow_patience_s), "sockets.slow_patience_s", "a number of seconds from 1 to 300"),
+        (sockets.backlog_bytes_max >= 16_384, "sockets.backlog_bytes_max", "at least 16384 bytes"),
+        ((1..=1_024).contains(&sockets.rooms_per_socket_max), "sockets.rooms_per_socket_max", "a number from 1 to 1024"),
+        (log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(), "log.level", "error, warn, info, debug, trace, or a filter of tracing"),
+    ];
+    checks.into_iter().find(|(ok, ..)| !ok).map(|(_, key, expected)| (key, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("b.toml");
+        std::fs::write(&path, text).expect("written");
+        load(Some(&path), env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    fn complaint(text: &str, env: &[(&str, &str)]) -> String {
+        let complaint = from(text, env).expect_err(text).to_string();
+        complaint.rsplit_once("b.toml").map_or(complaint.clone(), |(_, rest)| format!("b.toml{rest}"))
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_in_range() {
+        let config = load(None, std::iter::empty()).expect("valid");
+        assert_eq!((config.server.listen.as_str(), config.limits.room_per_s), ("127.0.0.1:8080", 1_000));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let config = from(
+            "[limits]\nnormal_per_s = 2\nvip_per_s = 7\n",
+            &[("BARRAGE__LIMITS__NORMAL_PER_S", "3"), ("BARRAGE__AUTH__ORIGINS", "https://a.example, https://b.example")],
+        )
+        .expect("valid");
+        assert_eq!((config.limits.normal_per_s, config.limits.vip_per_s, config.limits.owner_per_s), (3, 7, 10));
+        assert_eq!(config.auth.origins, ["https://a.example", "https://b.example"]);
+    }
+
+    #[test]
+    fn complaints_name_the_key_the_line_and_what_was_expected() {
+        let cases = [
+            ("[server]\nlistn = \"x\"\n", "b.toml:2: unknown key server.listn; "),
+            ("[sever]\n", "b.toml:1: unknown section \"sever\"; "),
+            ("\n[sockets]\nheartbeat_s = \"30s\"\n", "b.toml:3: sockets.heartbeat_s must be a whole number (seconds), not \"30s\""),
+            ("[rooms]\n\nwindow_ms_max = 500\n", "b.toml:3: rooms.window_ms_max must be a number of milliseconds from 0 to 100"),
+            ("[rooms\n", "b.toml:1: "),
+            ("[rooms]\nhistory_default = 90\nhistory_max = 50\n", "b.toml:2: rooms.history_default must be at most rooms.history_max"),
+        ];
+        for (text, expected) in cases {
+            let complaint = complaint(text, &[]);
+            assert!(complaint.starts_with(expected), "{complaint}");
+        }
+        let complaint = complaint("", &[("BARRAGE__AUTH__HMAC_SECRET", "short")]);
+        assert_eq!(complaint, "BARRAGE__AUTH__HMAC_SECRET: auth.hmac_secret must be at least 16 bytes, or empty");
+    }
+}

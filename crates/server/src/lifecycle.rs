@@ -1,0 +1,175 @@
+//! From the first connection to the last: serving HTTP, upkeep, signals, draining.
+//!
+//! The first SIGTERM or SIGINT drains: stop accepting, answer waiting polls, tell sockets to
+//! reconnect, flush, exit 0. A second one ends the process at once.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use ingest::{Ingest, Tokens};
+use model::Metrics;
+use store::Store;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::wiring::Server;
+
+/// How often sessions are looked after, keys looked for, and the process measured.
+const UPKEEP: Duration = Duration::from_secs(2);
+/// How often old comments are removed.
+const EXPIRY: Duration = Duration::from_secs(60);
+/// What of the time to drain is kept for flushing the log.
+const FLUSH: Duration = Duration::from_millis(500);
+/// Comments removed at once, so that a commit never waits long for it.
+const EXPIRED_MAX: usize = 2_000;
+
+/// Serves until a signal, then drains.
+pub async fn run(server: Server, config: &Config) -> anyhow::Result<()> {
+    let Server { address: _, gateway, router, http, draining, ingest, tokens, store, metrics, worker } = server;
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let web = tokio::spawn(serve_http(http, router, draining.subscribe()));
+    let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
+    let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
+
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    tracing::info!("draining");
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::warn!("told twice to stop: ending at once");
+        std::process::exit(1);
+    });
+    let within = Duration::from_secs(config.server.drain_s_max).saturating_sub(FLUSH * 2);
+    if tokio::time::timeout(within, drain(gateway, draining, web, within)).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+    upkeep.abort();
+    expiry.abort();
+    flush(ingest, worker).await;
+    drop(store);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn on(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot listen for signals")
+}
+
+async fn drain(gateway: gateway::Gateway, draining: watch::Sender<bool>, web: JoinHandle<()>, within: Duration) {
+    draining.send_replace(true);
+    gateway.drain(within.mul_f32(0.8)).await;
+    if let Err(error) = web.await {
+        tracing::error!(%error, "the HTTP side failed");
+    }
+}
+
+/// Nobody appends any more: the log commits what waits and ends, and with it the worker.
+async fn flush(ingest: Arc<Ingest>, worker: JoinHandle<()>) {
+    drop(ingest);
+    if tokio::time::timeout(FLUSH, worker).await.is_err() {
+        tracing::warn!("the log was still in use; what it acknowledged is durable");
+    }
+}
+
+/// Serves the connections that the gateway passes on, until it stops passing any.
+async fn serve_http(
+    mut connections: mpsc::Receiver<(TcpStream, SocketAddr)>,
+    router: Router,
+    mut draining: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let next = tokio::select! {
+            next = connections.recv() => next,
+            _ = draining.wait_for(|draining| *draining) => None,
+        };
+        let Some((stream, peer)) = next else { break };
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => serve_connection(stream, peer, &router, &graceful),
+            Err(error) => tracing::warn!(%error, "could not take over a connection"),
+        }
+    }
+    graceful.shutdown().await;
+}
+
+fn serve_connection(stream: tokio::net::TcpStream, peer: SocketAddr, router: &Router, graceful: &GracefulShutdown) {
+    let service = TowerToHyperService::new(router.clone().layer(axum::Extension(ConnectInfo(peer))));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        // A client that hangs up or speaks nonsense is its own affair.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended early");
+        }
+    });
+}
+
+/// Ends silent sessions, forgets expired bans, takes up changed keys, measures the process.
+async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    let mut keys = key_times(&tokens);
+    loop {
+        tick.tick().await;
+        ingest.rooms.sweep().await;
+        ingest.bans.sweep(ingest.clock.now_ms());
+        measure(&metrics);
+        let now = key_times(&tokens);
+        if now != keys {
+            keys = now;
+            match tokens.reload() {
+                Ok(()) => tracing::info!("keys taken up"),
+                Err(error) => tracing::error!(%error, "the changed keys cannot be used; the old ones stay"),
+            }
+        }
+    }
+}
+
+fn key_times(tokens: &Tokens) -> Vec<(PathBuf, Option<SystemTime>)> {
+    let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    tokens.files().map(|path| (path.clone(), modified(path))).collect()
+}
+
+/// CPU time and resident memory, as the operating system counts them.
+fn measure(metrics: &Metrics) {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills the struct it is given, which lives here; zeroed is a valid rusage.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let total = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    metrics.cpu_seconds.inc_by((total - metrics.cpu_seconds.get()).max(0.0));
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let resident = pages.and_then(|pages| pages.split_whitespace().nth(1)?.parse::<i64>().ok());
+    if let Some(pages) = resident {
+        metrics.resident_bytes.set(pages * 4096);
+    }
+}
+
+/// Removes what is older than its retention, a little at a time.
+async fn expire(store: Arc<impl Store>, retention_days: u32, client_msg_id_days: u32) {
+    let mut tick = tokio::time::interval(EXPIRY);
+    loop {
+        tick.tick().await;
+        let now_ms = model::Clock::now_ms(&model::SystemClock);
+        // A failure is logged by the store; the next beat tries again.
+        while let Ok(removed) = store.expire(now_ms, retention_days, client_msg_id_days, EXPIRED_MAX).await
+            && removed >= EXPIRED_MAX as u64
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}

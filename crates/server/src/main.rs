@@ -1,0 +1,32 @@
+//! `barrage`: the one binary. An enum of commands and a match.
+
+mod cli;
+mod commands;
+mod config;
+mod lifecycle;
+mod secret;
+mod wiring;
+
+use clap::Parser;
+
+/// The lowest resident memory per connection of the allocators measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> std::process::ExitCode {
+    let outcome = match cli::Cli::parse().command {
+        cli::Command::Serve(args) => commands::serve::run(args),
+        cli::Command::Token(args) => commands::token::run(&args),
+        cli::Command::Import(args) => commands::import::run(&args),
+        cli::Command::Play(args) => commands::play::run(&args),
+        cli::Command::CheckConfig { file } => commands::check_config::run(&file),
+        cli::Command::DefaultConfig => commands::default_config(),
+    };
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("barrage: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Wiring: the one place that names a backend. Today's shape is *alone*: an in-process log made
+//! durable by SQLite, memory for shared state, everything in this process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::{ApiSettings, Origins};
+use async_trait::async_trait;
+use bus::local::{Journal, JournalAway};
+use bus::{Entry, Position, Record};
+use gateway::{GatewaySettings, Services};
+use ingest::filter::WordFilter;
+use ingest::rooms::RoomRules;
+use ingest::{Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
+use ipnet::IpNet;
+use model::{Clock, Metrics, SnowflakeGenerator, SystemClock};
+use prometheus_client::registry::Registry;
+use room::boards::Boards;
+use room::worker::Worker;
+use room::{Hub, HubSettings};
+use state::{CoolDown, MemoryGate, MemoryReservations};
+use store::sqlite::SqliteStore;
+use store::{NewComment, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::secret;
+
+/// Bans loaded at start; more than this are in force in the store only.
+const BANS_MAX: usize = 1_000_000;
+/// Connections that may wait for the HTTP side.
+const HTTP_WAITING_MAX: usize = 1_024;
+
+/// Everything that runs, and how to stop it.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The sockets.
+    pub gateway: gateway::Gateway,
+    /// Plain HTTP, as an axum router.
+    pub router: axum::Router,
+    /// Connections that are not for `/ws`.
+    pub http: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
+    /// Says that the server is draining.
+    pub draining: watch::Sender<bool>,
+    /// The rules.
+    pub ingest: Arc<Ingest>,
+    /// Who somebody is.
+    pub tokens: Arc<Tokens>,
+    /// What lasts.
+    pub store: Arc<SqliteStore>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The room worker.
+    pub worker: JoinHandle<()>,
+}
+
+/// Builds the *alone* shape. Nothing is served yet when it returns but the listener is bound.
+pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Server> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let secret = secret::open(config)?;
+    let sqlite = open_store(config, &metrics)?;
+    let store: Arc<dyn Store> = sqlite.clone();
+    let (last_offset, last_id) = store.high_water().await?;
+    let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), config.server.node_id, last_id));
+
+    let journal = Arc::new(StoreJournal(store.clone()));
+    let last = Position { epoch: 1, offset: last_offset };
+    let (log, consumer) = bus::local::open(journal, last, metrics.clone());
+    let log: Arc<dyn bus::Log> = Arc::new(log);
+
+    let tokens = Arc::new(Tokens::new(Some(secret), key_files(config))?);
+    for (user, before_ms) in store.revocations().await? {
+        tokens.revoke(user, before_ms);
+    }
+    let rooms = Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), room_rules(config));
+    rooms.load_live().await?;
+    let bans = Bans::default();
+    bans.load(store.bans(clock.now_ms(), None, BANS_MAX).await?);
+    let ingest = Arc::new(Ingest {
+        rooms,
+        bans,
+        filter: WordFilter::new(store.words().await?)?,
+        limits: limits(config),
+        gate: Arc::new(MemoryGate::new(state::memory::KEYS_MAX)),
+        reservations: Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX)),
+        store: store.clone(),
+        log,
+        ids: ids.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+
+    let boards = Arc::new(Boards::new(store.clone()));
+    boards.warm(clock.now_ms()).await?;
+    let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
+    let worker = Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids);
+
+    let (draining, drained) = watch::channel(false);
+    let listener = TcpListener::bind(&config.server.listen)
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let address = listener.local_addr()?;
+    let origins = Origins::new(config.auth.origins.clone(), dev && !open);
+    let router = api::router(api::Services {
+        ingest: ingest.clone(),
+        hub: hub.clone(),
+        boards,
+        store,
+        tokens: tokens.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        registry: Arc::new(registry),
+        settings: Arc::new(api_settings(config, dev, origins.clone())),
+        draining: drained,
+    });
+    let (to_http, http) = mpsc::channel(HTTP_WAITING_MAX);
+    let services = Services {
+        hub,
+        ingest: ingest.clone(),
+        tokens: tokens.clone(),
+        clock,
+        metrics: metrics.clone(),
+        origins: Arc::new(move |origin, host| origins.allows(origin, host)),
+        settings: gateway_settings(config, dev),
+    };
+    let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
+        .context("cannot start the gateway")?;
+    let worker = tokio::spawn(worker.run());
+    Ok(Server { address, gateway, router, http, draining, ingest, tokens, store: sqlite, metrics, worker })
+}
+
+/// Makes the log durable: the comments to be kept go to the store, in one commit a run.
+struct StoreJournal(Arc<dyn Store>);
+
+#[async_trait]
+impl Journal for StoreJournal {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+        let kept: Vec<_> = entries.iter().filter_map(kept).collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.0.append_comments(kept).await.map_err(|_| JournalAway)
+    }
+}
+
+fn kept(entry: &Entry) -> Option<NewComment> {
+    match &entry.record {
+        Record::Comment { comment, client_msg_id, keep: true } => Some(NewComment {
+            comment: comment.clone(),
+            position: entry.position.offset,
+            client_msg_id: client_msg_id.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn open_store(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<SqliteStore>> {
+    let data = &config.server.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    let path = data.join("barrage.sqlite");
+    let store = SqliteStore::open(&path, metrics.clone()).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(Arc::new(store))
+}
+
+fn key_files(config: &Config) -> KeyFiles {
+    let given = |path: &std::path::PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    KeyFiles { public_key_pem: given(&config.auth.public_key_file), jwks: given(&config.auth.jwks_file) }
+}
+
+fn room_rules(config: &Config) -> RoomRules {
+    RoomRules {
+        unopened: config.rooms.unopened,
+        silence_ms: i64::from(config.rooms.session_silence_s) * 1_000,
+        session_ms_max: i64::from(config.rooms.session_s_max) * 1_000,
+        rooms_max: config.rooms.held_max,
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        comment_chars_max: limits.comment_chars_max,
+        normal_per_s: limits.normal_per_s,
+        vip_per_s: limits.vip_per_s,
+        owner_per_s: limits.owner_per_s,
+        room_per_s: limits.room_per_s,
+        global_per_s: limits.global_per_s,
+        likes_per_s: limits.likes_per_s,
+        duplicate_window_ms: limits.duplicate_window_ms,
+        cool_down: CoolDown {
+            refusals: limits.cool_down_refusals,
+            within_ms: limits.cool_down_within_ms,
+            mute_ms: limits.cool_down_mute_ms,
+            mute_ms_max: limits.cool_down_mute_ms_max,
+        },
+        mentions_max: limits.mentions_max,
+    }
+}
+
+fn hub_settings(config: &Config) -> HubSettings {
+    let rooms = &config.rooms;
+    HubSettings {
+        window_ms_max: rooms.window_ms_max,
+        viewer_per_s_max: rooms.viewer_per_s_max,
+        history_default: rooms.history_default,
+        history_max: rooms.history_max,
+        history_s_max: rooms.history_s_max,
+        only_users_max: rooms.only_users_max,
+        rooms_max: rooms.held_max,
+    }
+}
+
+fn node_name(config: &Config) -> String {
+    format!("{}-{}", config.server.namespace, config.server.node_id)
+}
+
+fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiSettings {
+    ApiSettings {
+        node_id: node_name(config),
+        version: env!("CARGO_PKG_VERSION").into(),
+        dev,
+        anonymous_read: config.auth.anonymous_read,
+        admin_key: (!config.auth.admin_key.is_empty()).then(|| config.auth.admin_key.clone()),
+        origins,
+        body_bytes_max: config.limits.body_bytes_max,
+    }
+}
+
+fn gateway_settings(config: &Config, dev: bool) -> GatewaySettings {
+    let (limits, sockets) = (&config.limits, &config.sockets);
+    // The configuration has been checked: each is a network or an address.
+    let network = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
+    GatewaySettings {
+        node_id: node_name(config),
+        dev,
+        anonymous_read: config.auth.anonymous_read,
+        heartbeat_s: sockets.heartbeat_s,
+        message_bytes_max: limits.message_bytes_max,
+        backlog_bytes_max: sockets.backlog_bytes_max,
+        slow_patience_s: sockets.slow_patience_s,
+        rooms_per_connection: sockets.rooms_per_socket_max,
+        connections_per_address: limits.connections_per_address,
+        handshakes_per_address_per_s: limits.handshakes_per_address_per_s,
+        trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text).ok()).collect(),
+        shards: config.server.shards,
+    }
+}

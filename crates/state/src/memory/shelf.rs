@@ -1,0 +1,119 @@
+//! A bounded map whose entries stop mattering by themselves.
+//!
+//! Holds the state behind one lock of the gate. Each new key sweeps a few old ones, so that it holds about
+//! twice what matters without a timer and without a pause; at its bound it forgets the stalest of a few.
+
+use ahash::RandomState;
+use indexmap::IndexMap;
+
+/// Entries looked at for each new key: with two, what no longer matters goes twice as fast as new keys come.
+const SWEPT: usize = 2;
+/// Entries among which the stalest makes way when the shelf is full.
+const SAMPLED: usize = 8;
+
+/// State that is worth nothing from some moment on.
+pub(super) trait Lasting {
+    /// From this Unix millisecond on the entry means the same as no entry.
+    fn until_ms(&self) -> i64;
+}
+
+pub(super) struct Shelf<V> {
+    slots: IndexMap<u64, V, RandomState>,
+    /// Where the sweep goes on.
+    cursor: usize,
+    keys_max: usize,
+}
+
+impl<V: Lasting + Default> Shelf<V> {
+    pub(super) fn new(keys_max: usize) -> Self {
+        Self { slots: IndexMap::default(), cursor: 0, keys_max: keys_max.max(1) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<&V> {
+        self.slots.get(&key)
+    }
+
+    pub(super) fn remove(&mut self, key: u64) {
+        self.slots.swap_remove(&key);
+    }
+
+    /// The key's entry, a default one if it has none yet.
+    pub(super) fn slot(&mut self, key: u64, now_ms: i64) -> &mut V {
+        let index = match self.slots.get_index_of(&key) {
+            Some(index) => index,
+            None => {
+                self.make_way(now_ms);
+                self.slots.insert_full(key, V::default()).0
+            }
+        };
+        &mut self.slots[index]
+    }
+
+    fn make_way(&mut self, now_ms: i64) {
+        for _ in 0..SWEPT {
+            self.sweep_one(now_ms);
+        }
+        if self.slots.len() >= self.keys_max {
+            self.evict();
+        }
+    }
+
+    fn sweep_one(&mut self, now_ms: i64) {
+        match self.slots.get_index(self.cursor) {
+            Some((_, entry)) if entry.until_ms() <= now_ms => drop(self.slots.swap_remove_index(self.cursor)),
+            Some(_) => self.cursor += 1,
+            None => self.cursor = 0,
+        }
+    }
+
+    fn evict(&mut self) {
+        let len = self.slots.len();
+        // Spread over the shelf: neighbours came together and matter about equally long.
+        let sample = (0..SAMPLED).map(|step| (self.cursor + step * len / SAMPLED) % len);
+        let stalest = sample.min_by_key(|&index| self.slots[index].until_ms());
+        if let Some(index) = stalest {
+            self.slots.swap_remove_index(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Until(i64);
+
+    impl Lasting for Until {
+        fn until_ms(&self) -> i64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_no_longer_matters_goes_while_new_keys_come() {
+        let mut shelf = Shelf::<Until>::new(1_000_000);
+        for now in 0..200_000_i64 {
+            shelf.slot(now.cast_unsigned(), now).0 = now + 1_000;
+        }
+        assert!(shelf.len() <= 2_100, "{}", shelf.len());
+    }
+
+    #[test]
+    fn a_full_shelf_forgets_the_stale_and_never_grows() {
+        let mut shelf = Shelf::<Until>::new(100);
+        for key in 0..50 {
+            shelf.slot(key, 0).0 = 1_000_000;
+        }
+        for key in 50..10_000_u64 {
+            shelf.slot(key, 0).0 = 1_000 + key.cast_signed();
+            assert!(shelf.len() <= 100);
+        }
+        let kept = (0..50).filter(|&key| shelf.get(key).is_some()).count();
+        assert!(kept >= 45, "kept {kept} of those that matter longest");
+    }
+}

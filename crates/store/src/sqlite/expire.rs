@@ -1,0 +1,136 @@
+//! The clean-up of what is past its time.
+//!
+//! Age is told by the id, which carries the time when it was made: a recording brought in today is
+//! young, whatever dates it carries. Finding may take long and runs on a reader; removing is
+//! bounded and runs on the writer.
+
+use model::snowflake::EPOCH_MS;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::comments::SessionCounts;
+use super::int;
+
+const DAY_MS: i64 = 86_400_000;
+/// How long an event waits for its acknowledgement.
+const EVENT_DAYS: u32 = 7;
+/// Bits of a Snowflake below its milliseconds.
+const TIME_SHIFT: u32 = 22;
+
+/// What is past its time, by id; at most the limit of each.
+pub(super) struct Expired {
+    comments: Vec<i64>,
+    reviews: Vec<i64>,
+    sessions: Vec<i64>,
+}
+
+/// The smallest id made at `ms`.
+fn first_id_of(ms: i64) -> i64 {
+    ms.saturating_sub(EPOCH_MS).max(0) << TIME_SHIFT
+}
+
+fn days_before(now_ms: i64, days: u32) -> i64 {
+    now_ms.saturating_sub(i64::from(days) * DAY_MS)
+}
+
+/// Finds what is past the retention of its room.
+pub(super) fn find(db: &Connection, now_ms: i64, default_days: u32, limit: usize) -> Result<Expired> {
+    let mut found = Expired { comments: Vec::new(), reviews: Vec::new(), sessions: Vec::new() };
+    let mut retentions = db.prepare_cached("SELECT DISTINCT coalesce(retention_days, ?) FROM rooms")?;
+    let retentions: Vec<u32> = retentions.query_map([default_days], |row| row.get(0))?.collect::<Result<_>>()?;
+    for days in retentions {
+        let cutoff_ms = days_before(now_ms, days);
+        let mut add = |list: fn(&mut Expired) -> &mut Vec<i64>, what: &str, before: i64| {
+            let list = list(&mut found);
+            let wanted = limit.saturating_sub(list.len());
+            let mut sql = db.prepare_cached(&format!(
+                "SELECT x.id FROM rooms r CROSS JOIN {what} WHERE coalesce(r.retention_days, ?1) = ?2 LIMIT ?4"
+            ))?;
+            let mut ids = sql.query_map(params![default_days, days, before, int(wanted)], |row| row.get(0))?;
+            ids.try_for_each(|id| id.map(|id| list.push(id)))
+        };
+        let made_before = first_id_of(cutoff_ms);
+        add(|found| &mut found.comments, "comments x ON x.room_key = r.room_key AND x.id < ?3", made_before)?;
+        add(|found| &mut found.reviews, "reviews x ON x.room_key = r.room_key AND x.id < ?3", made_before)?;
+        add(|found| &mut found.sessions, EMPTY_SESSIONS, cutoff_ms)?;
+    }
+    Ok(found)
+}
+
+const EMPTY_SESSIONS: &str = "sessions x ON x.room_key = r.room_key AND x.ended_at_ms < ?3
+     AND NOT EXISTS (SELECT 1 FROM comments c WHERE c.session_id = x.id)";
+
+/// Removes what was found, and what is past its time everywhere. Returns how many comments went.
+pub(super) fn remove(
+    db: &Connection,
+    expired: &Expired,
+    now_ms: i64,
+    client_msg_days: u32,
+    limit: usize,
+) -> Result<u64> {
+    let removed = remove_comments(db, &expired.comments)?;
+    let mut review = db.prepare_cached("DELETE FROM reviews WHERE id = ?")?;
+    for id in &expired.reviews {
+        review.execute([id])?;
+    }
+    remove_sessions(db, &expired.sessions, limit)?;
+    let limited = |sql: &str, before: i64| db.prepare_cached(sql)?.execute(params![before, int(limit)]).map(|_| ());
+    limited(
+        "DELETE FROM client_msg_ids WHERE id IN (SELECT id FROM client_msg_ids WHERE id < ? LIMIT ?)",
+        first_id_of(days_before(now_ms, client_msg_days)),
+    )?;
+    limited("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE until_ms <= ? LIMIT ?)", now_ms)?;
+    limited(
+        "DELETE FROM unacknowledged_events WHERE (user_id, event_id) IN
+             (SELECT user_id, event_id FROM unacknowledged_events WHERE event_id < ? LIMIT ?)",
+        first_id_of(days_before(now_ms, EVENT_DAYS)),
+    )?;
+    Ok(removed)
+}
+
+fn remove_comments(db: &Connection, ids: &[i64]) -> Result<u64> {
+    let mut sql = db.prepare_cached("DELETE FROM comments WHERE id = ? RETURNING session_id, deleted")?;
+    let (mut removed, mut counts) = (0, SessionCounts::default());
+    for id in ids {
+        let gone: Option<(Option<i64>, bool)> = sql.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if let Some((session, deleted)) = gone {
+            removed += 1;
+            counts.add(session.filter(|_| !deleted), -1);
+        }
+    }
+    counts.write(db)?;
+    Ok(removed)
+}
+
+/// A session goes after its gifts, which may take several calls.
+fn remove_sessions(db: &Connection, ids: &[i64], limit: usize) -> Result<()> {
+    let mut gifts = db.prepare_cached(
+        "DELETE FROM gifts WHERE (session_id, user_id) IN
+             (SELECT session_id, user_id FROM gifts WHERE session_id = ? LIMIT ?)",
+    )?;
+    let mut session = db.prepare_cached("DELETE FROM sessions WHERE id = ?")?;
+    let mut left = limit;
+    for id in ids {
+        left -= gifts.execute([*id, int(left)])?.min(left);
+        if left == 0 {
+            break;
+        }
+        session.execute([id])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Snowflake;
+    use model::snowflake::made_at_ms;
+
+    #[test]
+    fn ids_are_told_apart_at_the_millisecond() {
+        let ms = EPOCH_MS + 123_456_789;
+        let first = first_id_of(ms).cast_unsigned();
+        assert_eq!(made_at_ms(Snowflake(first)), ms);
+        assert_eq!(made_at_ms(Snowflake(first - 1)), ms - 1);
+        assert_eq!(first_id_of(0), 0);
+    }
+}

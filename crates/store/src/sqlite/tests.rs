@@ -1,0 +1,209 @@
+//! What only this backend promises: how writes are grouped, what a failure harms, and that every
+//! frequent query is served by an index.
+
+use std::pin::Pin;
+
+use futures::poll;
+use model::Comment;
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::conformance::{comment, placed, room, user};
+
+/// A store in a directory of its own, which goes when the test ends.
+fn fresh() -> (TempDir, SqliteStore) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let store = SqliteStore::open(&directory.path().join("barrage.db"), metrics).expect("new");
+    (directory, store)
+}
+
+type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// Keeps the writer busy until told to go on, so that what is asked meanwhile is one group.
+/// Returns the one who tells and the writer's answer.
+async fn hold_the_writer(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, Pending<'_, ()>) {
+    let (busy, is_busy) = oneshot::channel();
+    let (go_on, told) = std::sync::mpsc::channel();
+    let mut held: Pending<'_, ()> = Box::pin(store.write("hold", move |_| {
+        let _ = busy.send(());
+        let _ = told.recv();
+        Ok(())
+    }));
+    assert!(poll!(&mut held).is_pending());
+    is_busy.await.expect("the writer has begun");
+    (go_on, held)
+}
+
+fn append(store: &SqliteStore, n: u64) -> Pending<'_, ()> {
+    Box::pin(store.append_comments(vec![placed(comment(Snowflake(n), "r", "u"), n)]))
+}
+
+async fn kept(store: &SqliteStore) -> Vec<u64> {
+    let found = store.comments_after(&room("r"), 0, 100_000).await.expect("read");
+    found.iter().map(|placed| placed.position).collect()
+}
+
+#[tokio::test]
+async fn a_failing_write_harms_no_other_of_its_group() {
+    let (_directory, store) = fresh();
+    let (go_on, held) = hold_the_writer(&store).await;
+    let (mut first, mut last) = (append(&store, 1), append(&store, 3));
+    let mut failing: Pending<'_, ()> = Box::pin(store.write("failing", |db| {
+        comments::append(db, &[placed(comment(Snowflake(2), "r", "u"), 2)])?;
+        db.execute_batch("SELECT nonsense")
+    }));
+    assert!(poll!(&mut first).is_pending() && poll!(&mut failing).is_pending() && poll!(&mut last).is_pending());
+    go_on.send(()).expect("the writer waits");
+    held.await.expect("held");
+    first.await.expect("kept");
+    last.await.expect("kept");
+    let error = failing.await.expect_err("nonsense");
+    assert!(error.to_string().contains("nonsense"), "{error}");
+    assert_eq!(kept(&store).await, [1, 3]);
+}
+
+#[tokio::test]
+async fn a_failing_commit_keeps_nothing_of_its_group_and_the_next_goes_on() {
+    let (_directory, store) = fresh();
+    let (go_on, held) = hold_the_writer(&store).await;
+    let mut innocent = append(&store, 1);
+    // A like without its comment, looked at only by COMMIT.
+    let mut breaking: Pending<'_, ()> = Box::pin(store.write("breaking", |db| {
+        db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO likes VALUES (404, 'u', 0)")
+    }));
+    assert!(poll!(&mut innocent).is_pending() && poll!(&mut breaking).is_pending());
+    go_on.send(()).expect("the writer waits");
+    held.await.expect("committed before");
+    innocent.await.expect_err("it was of the same commit");
+    breaking.await.expect_err("it broke the commit");
+    assert!(kept(&store).await.is_empty());
+    append(&store, 2).await.expect("the writer goes on");
+    assert_eq!(kept(&store).await, [2]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_takes_again() {
+    let (_directory, store) = fresh();
+    let (go_on, held) = hold_the_writer(&store).await;
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut next = append(&store, waiting.len() as u64 + 1);
+        match poll!(&mut next) {
+            std::task::Poll::Pending => waiting.push(next),
+            std::task::Poll::Ready(answer) => break answer,
+        }
+        assert!(waiting.len() < 100_000, "the queue has no end");
+    };
+    refused.expect_err("there is no room");
+    go_on.send(()).expect("the writer waits");
+    held.await.expect("held");
+    let asked = waiting.len();
+    for write in waiting {
+        write.await.expect("what was taken is kept");
+    }
+    assert_eq!(kept(&store).await.len(), asked);
+    append(&store, 1_000_000).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_until_there_is_space() {
+    let (_directory, store) = fresh();
+    let long = |n| Comment { content: "长".repeat(200).into(), ..comment(Snowflake(n), "r", "u") };
+    let run = |from: u64| (from..from + 100).map(|n| placed(long(n), n)).collect::<Vec<_>>();
+    let limit = |pages: u32| {
+        store.write("limit", move |db| db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())))
+    };
+    limit(80).await.expect("limited");
+    let mut acknowledged = 0;
+    let error = loop {
+        match store.append_comments(run(acknowledged + 1)).await {
+            Ok(()) => acknowledged += 100,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "80 pages are full at some time");
+    };
+    assert!(error.to_string().contains("full"), "{error}");
+    assert_eq!(kept(&store).await.len() as u64, acknowledged, "nothing of the failed run, all of the others");
+    store.append_comments(run(acknowledged + 1)).await.expect_err("still full");
+    limit(100_000).await.expect("raised");
+    store.append_comments(run(acknowledged + 1)).await.expect("there is space again");
+    assert_eq!(kept(&store).await.len() as u64, acknowledged + 100);
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_operation() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let store = SqliteStore::open(&directory.path().join("barrage.db"), metrics.clone()).expect("new");
+    store.write("a write", |db| db.execute_batch("nonsense")).await.expect_err("nonsense");
+    store.read("a read", |db| db.execute_batch("DELETE FROM words")).await.expect_err("readers only read");
+    for operation in ["a write", "a read"] {
+        let counted = metrics.store_errors.get_or_create(&vec![("operation", operation)]).get();
+        assert_eq!(counted, 1, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_store_finishes_what_was_asked() {
+    let (directory, store) = fresh();
+    {
+        let mut asked = append(&store, 1);
+        assert!(poll!(&mut asked).is_pending());
+    }
+    drop(store);
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let store = SqliteStore::open(&directory.path().join("barrage.db"), metrics).expect("again");
+    assert_eq!(kept(&store).await, [1]);
+}
+
+/// The steps SQLite will take for a statement, whatever its parameters.
+fn plan(db: &Connection, sql: &str) -> rusqlite::Result<String> {
+    let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    let parameters = vec![rusqlite::types::Null; explain.parameter_count()];
+    let steps: Vec<String> = explain
+        .query_map(rusqlite::params_from_iter(parameters), |row| row.get(3))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(steps.join("; "))
+}
+
+#[tokio::test]
+async fn frequent_queries_are_served_by_an_index_in_its_order() {
+    let (_directory, store) = fresh();
+    let queries = [
+        (comments::live_sql("ASC"), "comments_live (room_key=? AND position>?)"),
+        (comments::live_sql("DESC"), "comments_live (room_key=? AND position>?)"),
+        (comments::replay_sql(false, false), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
+        (comments::replay_sql(true, false), "comments_of_session (session_id=? AND offset_ms>? AND offset_ms<?)"),
+        (comments::replay_sql(false, true), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
+        (comments::replay_sql(true, true), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
+        (comments::by_user_sql(true), "COVERING INDEX comments_of_room (room_key=?)"),
+        (comments::by_user_sql(false), "COVERING INDEX comments_of_room"),
+        (likes::most_liked_sql(false), "comments_liked_in_room (room_key=? AND like_count>?)"),
+        (likes::most_liked_sql(true), "comments_liked_in_session (session_id=? AND like_count>?)"),
+        (moderation::reviews_sql(true, false), "reviews_by_status (status=?)"),
+        (moderation::reviews_sql(true, true), "reviews_of_room (room_key=? AND status=?)"),
+        (moderation::reviews_sql(false, true), "reviews_by_age (room_key=?)"),
+        (rooms::rooms_sql(), "rooms_by_activity"),
+        (rooms::sessions_sql(), "sessions_of_room (room_key=?)"),
+    ];
+    for (sql, index) in queries {
+        let steps = store.read("plan", move |db| plan(db, &sql)).await.expect("a plan");
+        assert!(steps.contains(index), "expected {index}: {steps}");
+        assert!(!steps.contains("TEMP B-TREE"), "nothing is sorted: {steps}");
+    }
+}
+
+#[tokio::test]
+async fn erased_text_leaves_the_file() {
+    let (directory, store) = fresh();
+    let secret = "a sentence that nobody is to find again";
+    let said = Comment { content: secret.into(), ..comment(Snowflake(1), "r", "u") };
+    store.append_comments(vec![placed(said, 1)]).await.expect("kept");
+    store.purge_user(&user("u"), None).await.expect("erased");
+    drop(store);
+    let file = std::fs::read(directory.path().join("barrage.db")).expect("read");
+    assert!(!file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()));
+}

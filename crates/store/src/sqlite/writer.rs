@@ -1,0 +1,197 @@
+//! The one thread that writes. It owns the writing connection; everybody else hands it jobs.
+//!
+//! Group commit: the thread takes all jobs that wait, runs each in a savepoint of one transaction,
+//! commits, and only then answers them, so that many concurrent writes share one fsync. A job that
+//! fails takes back its own changes and no other's; a job alone needs no savepoint. When the commit itself fails (a full disk, an
+//! I/O error) every job of it is answered with the error, nothing of it is kept, and the thread
+//! goes on with the next.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::Failures;
+use super::checkpoint::Checkpointer;
+use crate::{Result, StoreError};
+
+/// Jobs that may wait; one more is refused at once, so no caller's thread ever blocks here.
+const WAITING_MAX: usize = 8_192;
+/// Jobs of one transaction.
+const JOBS_PER_COMMIT_MAX: usize = 1_024;
+
+/// The handle. Dropping it lets the thread finish what waits and close the file.
+pub(super) struct Writer {
+    jobs: Option<SyncSender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+    failures: Failures,
+}
+
+impl Writer {
+    /// Starts the thread; it holds `lock` until the file is closed.
+    pub(super) fn start(
+        db: Connection,
+        checkpointer: Checkpointer,
+        lock: File,
+        failures: Failures,
+    ) -> std::io::Result<Self> {
+        let (jobs, waiting) = sync_channel(WAITING_MAX);
+        let thread = WriterThread { waiting, checkpointer, db, failures: failures.clone(), _lock: lock };
+        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || thread.run())?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failures })
+    }
+
+    /// Runs `work` inside a transaction of the writing connection and waits until it is durable.
+    pub(super) async fn run<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let failures = self.failures.clone();
+        let call = Box::new(Call { operation, work: Some(work), result: None, reply, failures });
+        let refused = |why| self.failures.refused(operation, why);
+        match self.jobs.as_ref().map(|jobs| jobs.try_send(call)) {
+            Some(Ok(())) => answer.await.unwrap_or_else(|_| Err(refused("the writer has stopped"))),
+            Some(Err(TrySendError::Full(_))) => Err(refused("too many writes are waiting")),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(refused("the writer has stopped")),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
+/// A piece of work whose answer waits for the commit.
+trait Job: Send {
+    /// Does the work, in a savepoint unless it has the transaction to itself; false when it failed.
+    fn run(&mut self, db: &Connection, alone: bool) -> bool;
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Call<T, F> {
+    operation: &'static str,
+    work: Option<F>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+    failures: Failures,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, db: &Connection, alone: bool) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        let result = if alone { work(db) } else { in_savepoint(db, work) };
+        let result = result.map_err(|error| self.failures.log(self.operation, &error));
+        self.result.insert(result).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let answer = match (self.result, committed) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError("the write was not run".into())),
+        };
+        if answer.is_err() {
+            self.failures.count(self.operation);
+        }
+        // Whoever stopped waiting has no use for the answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The last to close the file is `db`, which copies all of the write-ahead log back.
+struct WriterThread {
+    waiting: Receiver<Box<dyn Job>>,
+    checkpointer: Checkpointer,
+    db: Connection,
+    failures: Failures,
+    _lock: File,
+}
+
+impl WriterThread {
+    fn run(self) {
+        while let Ok(first) = self.waiting.recv() {
+            let more = self.waiting.try_iter().take(JOBS_PER_COMMIT_MAX - 1);
+            let mut jobs: VecDeque<_> = std::iter::once(first).chain(more).collect();
+            while !jobs.is_empty() {
+                self.commit_some(&mut jobs);
+            }
+            self.checkpointer.wake();
+        }
+    }
+
+    /// One transaction over the jobs; usually over all of them.
+    fn commit_some(&self, jobs: &mut VecDeque<Box<dyn Job>>) {
+        let mut done = Vec::with_capacity(jobs.len());
+        let committed = self.transaction(jobs, &mut done).map_err(|error| self.failures.log("commit", &error));
+        if done.is_empty() {
+            // It did not even begin.
+            done.extend(jobs.drain(..));
+        }
+        for job in done {
+            job.answer(committed.clone());
+        }
+    }
+
+    fn transaction(&self, jobs: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<()> {
+        let alone = jobs.len() == 1;
+        execute(&self.db, "BEGIN IMMEDIATE")?;
+        while let Some(mut job) = jobs.pop_front() {
+            let succeeded = job.run(&self.db, alone);
+            done.push(job);
+            if alone && !succeeded {
+                roll_back(&self.db);
+                return Ok(());
+            }
+            // Some errors end the whole transaction (<https://www.sqlite.org/lang_transaction.html>):
+            // the COMMIT below then fails, and the jobs after this one get a transaction of their own.
+            if self.db.is_autocommit() {
+                break;
+            }
+        }
+        execute(&self.db, "COMMIT").inspect_err(|_| roll_back(&self.db))
+    }
+}
+
+fn in_savepoint<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    execute(db, "SAVEPOINT job")?;
+    let result = work(db);
+    let undone = match result {
+        Ok(_) => Ok(()),
+        Err(_) if db.is_autocommit() => return result,
+        Err(_) => execute(db, "ROLLBACK TO job"),
+    };
+    if let Err(error) = undone.and_then(|()| execute(db, "RELEASE job")) {
+        roll_back(db);
+        return Err(error);
+    }
+    result
+}
+
+fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// Ends a transaction that cannot be kept. It may have ended by itself, which is as good.
+fn roll_back(db: &Connection) {
+    if !db.is_autocommit() {
+        let _ = db.execute_batch("ROLLBACK");
+    }
+}

@@ -1,0 +1,53 @@
+// The real server, started on a free port with a data directory of its own.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const READY_MS = 20_000;
+
+/** Starts `BARRAGE_BIN serve --dev` and waits until it is ready. */
+export async function startServer() {
+  if (!process.env.BARRAGE_BIN) throw new Error("set BARRAGE_BIN to the barrage binary");
+  // Relative to where npm was called, not to this workspace.
+  const binary = resolve(process.env.INIT_CWD ?? ".", process.env.BARRAGE_BIN);
+  const data = await mkdtemp(join(tmpdir(), "barrage-e2e-"));
+  const url = `http://127.0.0.1:${await freePort()}`;
+  const server = spawn(binary, ["serve", "--dev", "--listen", new URL(url).host, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [server.stdout, server.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-10_000)));
+  const ended = once(server, "exit").then(([code]) => {
+    throw new Error(`the server ended with ${code}:\n${output}`);
+  });
+  ended.catch(() => undefined); // heard by whoever races it
+  await Promise.race([ready(url), ended]);
+  return { url, stop: () => stop(server, data) };
+}
+
+async function ready(url) {
+  const deadline = Date.now() + READY_MS;
+  for (;;) {
+    if (await fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)) return;
+    if (Date.now() > deadline) throw new Error(`not ready within ${READY_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function stop(server, data) {
+  if (server.exitCode === null) {
+    server.kill("SIGTERM");
+    await once(server, "exit");
+  }
+  await rm(data, { recursive: true, force: true });
+}
+
+async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}

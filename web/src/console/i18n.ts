@@ -1,0 +1,7 @@
+/** The console's own texts in the page's language. */
+import { translator } from "./language";
+import { en } from "./strings-en";
+import { zh } from "./strings-zh";
+
+export { LanguageSwitch, locale } from "./language";
+export const { t, has } = translator(en, zh);
