@@ -64,7 +64,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let read = tokio::time::timeout(BODY_TIME_MAX, Bytes::from_request(request, state)).await;
-        let read = read.map_err(|_| ApiError::from(invalid("the body came too slowly")).with_status(StatusCode::REQUEST_TIMEOUT))?;
+        let read = read.map_err(|_| {
+            ApiError::from(invalid("the body came too slowly")).with_status(StatusCode::REQUEST_TIMEOUT)
+        })?;
         let bytes = read.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
             _ => invalid("the body could not be read").into(),
@@ -79,10 +81,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
         return Err(invalid("a JSON body is needed"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string().as_str() {
-        "." => invalid(&error.inner().to_string()),
-        field => invalid(&format!("{field}: {}", error.inner())),
-    })?;
+    let value =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string().as_str() {
+            "." => invalid(&error.inner().to_string()),
+            field => invalid(&format!("{field}: {}", error.inner())),
+        })?;
     json.end().map_err(|error| invalid(&error.to_string()))?;
     Ok(value)
 }

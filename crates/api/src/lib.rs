@@ -22,8 +22,8 @@ mod sse;
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, delete, get, post};
 use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Router, middleware};
 use ingest::{Ingest, Tokens};
 use model::{Clock, Metrics};
@@ -178,8 +178,7 @@ mod tests {
         let reference: serde_json::Value = serde_json::from_str(crate::ops::OPENAPI).expect("JSON");
         let told: BTreeSet<&str> = reference["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
         let routes = super::routes(1);
-        let served: BTreeSet<&str> =
-            routes.iter().map(|(path, _)| *path).filter(|path| !is_page(path)).collect();
+        let served: BTreeSet<&str> = routes.iter().map(|(path, _)| *path).filter(|path| !is_page(path)).collect();
         assert_eq!(told, served);
     }
 

@@ -12,6 +12,7 @@ use protocol::message::{self, ServerMessage};
 use protocol::ws;
 use serde_json::value::RawValue;
 
+use crate::GatewaySettings;
 use crate::conn::{Conn, Sent, Stage};
 use crate::shard::{Shard, text_frame};
 
@@ -24,12 +25,12 @@ const RETURN_MS: std::ops::RangeInclusive<u32> = 1_000..=5_000;
 
 impl Conn {
     /// Why an open socket's deadline has passed.
-    pub fn overdue(&self, now: u32, dead_after: u32) -> (u16, &'static str) {
+    pub fn overdue(&self, now: u32, settings: &GatewaySettings) -> (u16, &'static str) {
         if self.authorize_by <= now {
             (4001, "no identity in time")
         } else if self.session.as_ref().is_some_and(|session| session.expires <= now) {
             (4001, "the token has expired")
-        } else if self.last_seen + dead_after <= now {
+        } else if self.last_seen + settings.dead_after_s() <= now {
             (1001, "no sign of life")
         } else {
             (4008, "too slow")
@@ -228,6 +229,8 @@ impl Shard {
     /// Frees the seats given up in this turn.
     pub fn reap(&mut self) {
         for index in std::mem::take(&mut self.doomed) {
+            let conn = self.reference(index);
+            self.awaited.remove(&conn);
             self.conns.try_remove(index as usize);
         }
     }

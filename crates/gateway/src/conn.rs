@@ -17,12 +17,11 @@ use room::hub::StreamId;
 use smallvec::SmallVec;
 use state::Permit;
 
+use crate::GatewaySettings;
 use crate::backlog::{Backlog, Comments, Overflow, Piece};
 use crate::tally::Tally;
 use crate::timers::Seat;
 
-/// A request head must have arrived within this many seconds.
-pub(crate) const HANDSHAKE_S: u32 = 10;
 /// A room must be warm within this many seconds, or the upgrade is given up.
 const UPGRADE_S: u32 = 30;
 
@@ -236,15 +235,15 @@ impl Conn {
     }
 
     /// The earliest tick at which something may be due, for the wheel.
-    pub fn deadline(&self, dead_after: u32, patience: u32) -> u32 {
+    pub fn deadline(&self, settings: &GatewaySettings) -> u32 {
         match &self.stage {
-            Stage::Arriving(_) => self.last_seen + HANDSHAKE_S,
+            Stage::Arriving(_) => self.last_seen + settings.handshake_s,
             Stage::Upgrading(_) => self.last_seen + UPGRADE_S,
             Stage::Closing { until } => *until,
             Stage::Open => {
-                let slow = self.backlog.as_ref().map_or(u32::MAX, |backlog| backlog.moved + patience);
+                let slow = self.backlog.as_ref().map_or(u32::MAX, |backlog| backlog.moved + settings.slow_patience_s);
                 let expires = self.session.as_ref().map_or(u32::MAX, |session| session.expires);
-                (self.last_seen + dead_after).min(self.authorize_by).min(expires).min(slow)
+                (self.last_seen + settings.dead_after_s()).min(self.authorize_by).min(expires).min(slow)
             }
         }
     }

@@ -81,6 +81,10 @@ pub struct GatewaySettings {
     pub anonymous_read: bool,
     /// How often clients are to give a sign of life, in seconds; they are dead after twice as long.
     pub heartbeat_s: u32,
+    /// How long a request may take to arrive, in seconds.
+    pub handshake_s: u32,
+    /// How long a socket without identity may take to log in, in seconds.
+    pub login_s: u32,
     /// Longest message from a client, in bytes.
     pub message_bytes_max: usize,
     /// Bytes that may wait for one slow socket.
@@ -106,6 +110,8 @@ impl Default for GatewaySettings {
             dev: false,
             anonymous_read: false,
             heartbeat_s: 30,
+            handshake_s: 10,
+            login_s: 10,
             message_bytes_max: 16 * 1024,
             backlog_bytes_max: 256 * 1024,
             slow_patience_s: 10,
@@ -115,6 +121,13 @@ impl Default for GatewaySettings {
             trusted_proxies: Vec::new(),
             shards: 0,
         }
+    }
+}
+
+impl GatewaySettings {
+    /// Seconds without a frame after which a socket is dead.
+    fn dead_after_s(&self) -> u32 {
+        self.heartbeat_s.saturating_mul(2)
     }
 }
 

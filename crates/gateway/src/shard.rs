@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
 use model::{Code, RoomId, UserId, WireError};
 use protocol::handshake::SubProtocol;
+use protocol::message::JoinRoom;
 use protocol::ws;
 use room::HubRoom;
 use room::batch::{ConnRef, EventFrame, ToShard};
@@ -31,7 +32,7 @@ use crate::inbox::{Inbound, Inbox, Reply};
 use crate::members::ShardRoom;
 use crate::tally::Tally;
 use crate::timers::{Seat, Wheel};
-use crate::{Common, GatewaySettings};
+use crate::Common;
 
 /// The inbox's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -56,6 +57,9 @@ pub(crate) struct Shard {
     pub users: HashMap<UserId, SmallVec<[u32; 2]>>,
     /// Joins the hub has not answered yet; kept when the socket ends meanwhile.
     pub joining: HashMap<ConnRef, SubProtocol>,
+    /// Sockets whose query names a room that waits for a login; nothing is left to wait for (`None`)
+    /// once it is being joined.
+    pub awaited: HashMap<ConnRef, Option<JoinRoom>>,
     pub wheel: Wheel,
     pub critical: Critical,
     /// Answers to the socket being read, gathered into one write.
@@ -121,6 +125,7 @@ impl Shard {
             rooms: HashMap::default(),
             users: HashMap::default(),
             joining: HashMap::default(),
+            awaited: HashMap::default(),
             wheel: Wheel::new(),
             critical: Critical::default(),
             answers: Vec::new(),
@@ -277,7 +282,7 @@ impl Shard {
             self.leave(index, joined.room.key());
             return self.not_joined(index, &error, None, None);
         }
-        let by_query = self.upgrade(index);
+        let by_query = self.upgrade(index) || self.awaited.remove(&conn).is_some();
         self.enter(index, &joined, by_query);
         self.answer_bytes(&joined.answer);
         self.flush_answers(index);
@@ -327,15 +332,15 @@ impl Shard {
     /// A deadline of this socket may have passed.
     fn expire(&mut self, tick: u32, seat: Seat) {
         let index = seat.index;
-        let settings = &self.common.services.settings;
-        let (dead_after, patience) = (dead_after_s(settings), settings.slow_patience_s);
+        let common = self.common.clone();
+        let settings = &common.services.settings;
         let now = self.now;
         let Some(conn) = self.conn(index).filter(|conn| conn.generation == seat.generation && conn.fires <= tick)
         else {
             return;
         };
         conn.fires = u32::MAX;
-        if conn.deadline(dead_after, patience) > now {
+        if conn.deadline(settings) > now {
             return self.schedule(index);
         }
         match &conn.stage {
@@ -343,7 +348,7 @@ impl Shard {
             Stage::Upgrading(_) => self.refuse(index, &WireError::unavailable()),
             Stage::Closing { .. } => self.doom(index),
             Stage::Open => {
-                let (code, reason) = conn.overdue(now, dead_after);
+                let (code, reason) = conn.overdue(now, settings);
                 self.close(index, code, reason);
             }
         }
@@ -351,9 +356,8 @@ impl Shard {
 
     /// Makes sure the wheel looks at a socket when its earliest deadline is due.
     pub fn schedule(&mut self, index: u32) {
-        let settings = &self.common.services.settings;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let at = conn.deadline(dead_after_s(settings), settings.slow_patience_s);
+        let at = conn.deadline(&self.common.services.settings);
         if at < conn.fires {
             conn.fires = self.wheel.schedule(at, conn.seat(index as usize));
         }
@@ -453,13 +457,8 @@ pub(crate) fn is_stored(frame: &EventFrame) -> bool {
     matches!(frame.event.critical_for, model::Audience::Users(_))
 }
 
-/// Seconds without a frame after which a socket is dead.
-fn dead_after_s(settings: &GatewaySettings) -> u32 {
-    settings.heartbeat_s.saturating_mul(2)
-}
-
 /// The reason of a close with 4003, as JSON, within the 123 bytes a close may carry.
-fn ban_reason(reason: Option<&str>, left_ms: u64) -> String {
+pub(crate) fn ban_reason(reason: Option<&str>, left_ms: u64) -> String {
     let reason = reason.unwrap_or_default();
     let reason = reason.get(..reason.floor_char_boundary(60)).unwrap_or_default();
     serde_json::json!({ "reason": reason, "retry_after_ms": left_ms }).to_string()

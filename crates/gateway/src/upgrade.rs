@@ -11,7 +11,7 @@ use protocol::handshake::{self as wire, Handshake};
 use protocol::message::{ServerMessage, error_body};
 use room::batch::EventFrame;
 
-use crate::conn::{Conn, HANDSHAKE_S, Session, Stage, Who};
+use crate::conn::{Conn, Session, Stage, Who};
 use crate::handshake::judge;
 use crate::inbox::Inbound;
 use crate::shard::Shard;
@@ -100,7 +100,9 @@ impl Shard {
         if let Who::Known(identity) = &upgrade.who
             && let Err(refusal) = services.ingest.bans.may_connect(&identity.user_id, services.clock.now_ms())
         {
-            return self.refuse(index, &refusal.into());
+            // A browser reads no HTTP error here, but it reads a close.
+            self.upgrade(index);
+            return self.close_banned(index, refusal);
         }
         let may_read = match &upgrade.who {
             Who::Known(_) => true,
@@ -115,7 +117,9 @@ impl Shard {
                 };
                 self.join(index, identity, room, None);
             }
-            _ => {
+            room => {
+                let conn = self.reference(index);
+                self.awaited.extend(room.map(|room| (conn, Some(room))));
                 self.upgrade(index);
                 self.flush_answers(index);
             }
@@ -152,9 +156,9 @@ impl Shard {
         true
     }
 
-    /// Tells that an identity is needed, and gives ten seconds to log in.
+    /// Tells that an identity is needed, and gives some seconds to log in.
     pub fn ask_to_login(&mut self, index: u32, error: &WireError) {
-        let by = self.now + HANDSHAKE_S;
+        let by = self.now + self.common.services.settings.login_s;
         if let Some(conn) = self.conn(index) {
             conn.authorize_by = by;
         }
@@ -191,8 +195,17 @@ impl Shard {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
             }
         }
-        self.ask_for_unacknowledged(index, session);
+        self.ask_for_unacknowledged(index, session.clone());
         self.schedule(index);
+        self.join_awaited(index, session.identity.clone());
+    }
+
+    /// The room of the query, which waited for somebody to be known.
+    fn join_awaited(&mut self, index: u32, identity: Identity) {
+        let conn = self.reference(index);
+        if let Some(room) = self.awaited.get_mut(&conn).and_then(Option::take) {
+            self.join(index, Some(identity), room, None);
+        }
     }
 
     fn greet(&mut self, index: u32, session: &Session, reference: Option<&serde_json::value::RawValue>) {

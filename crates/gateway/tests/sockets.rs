@@ -532,11 +532,12 @@ fn a_reader_that_takes_nothing_is_closed_with_4008() {
     let started = std::time::Instant::now();
     let mut i = 0;
     while server.metrics.connections.get() == 1 {
+        let frames = server.metrics.frames_out.get();
         let comments: Vec<_> = (0..100).map(|k| server.comment("r", "x", &varied(i + k))).collect();
         i += 100;
         server.publish("r", comments);
         assert!(started.elapsed() < Duration::from_secs(30));
-        std::thread::sleep(Duration::from_millis(1)); // Paces the source; nothing is waited for.
+        common::wait_until(|| server.metrics.frames_out.get() > frames || server.metrics.connections.get() == 0);
     }
     assert_eq!(slow.hear_close().0, 4008);
 }

@@ -239,6 +239,8 @@ fn gateway_settings(config: &Config, dev: bool) -> GatewaySettings {
         dev,
         anonymous_read: config.auth.anonymous_read,
         heartbeat_s: sockets.heartbeat_s,
+        handshake_s: sockets.handshake_s,
+        login_s: sockets.login_s,
         message_bytes_max: limits.message_bytes_max,
         backlog_bytes_max: sockets.backlog_bytes_max,
         slow_patience_s: sockets.slow_patience_s,

@@ -181,7 +181,8 @@ async fn the_same_text_is_a_duplicate_for_a_while(case: Case) {
     case.admits(knock, "fresh").await;
     case.admits(Knock { text_key: 2, ..later(1_000) }, "another text").await;
     case.says(later(2_000), Answer::Duplicate { retry_after_ms: 3_000 }, "also after another text").await;
-    case.admits(Knock { room: &case.elsewhere, ..later(2_000) }, "another room").await;
+    let elsewhere = Knock { room: &case.elsewhere, ..later(2_000) };
+    case.says(elsewhere, Answer::Duplicate { retry_after_ms: 3_000 }, "in another room too").await;
     case.admits(Knock { user: &case.other, ..later(2_000) }, "another user").await;
     case.admits(Knock { duplicate_window_ms: 0, ..later(2_000) }, "when it is off").await;
     case.says(later(4_999), Answer::Duplicate { retry_after_ms: 1 }, "a millisecond too early").await;

@@ -26,9 +26,8 @@ pub struct Knock<'a> {
     pub global_rate: Rate,
     /// A hash of the text, the same in every process of the deployment.
     pub text_key: u64,
-    /// How long the same text from the same user in the same room is a duplicate, in milliseconds; 0
-    /// is off. The same greeting in two rooms is none: who floods many rooms meets `user_rate`. A
-    /// backend may remember only the last 64 texts of a user.
+    /// How long the same text from the same user, in whatever room, is a duplicate, in milliseconds; 0 is
+    /// off. A backend may remember a bounded number of texts of one user, at least 64.
     pub duplicate_window_ms: u64,
     /// Unix milliseconds.
     pub now_ms: i64,

@@ -25,7 +25,7 @@ fn said(n: u64) -> NewComment {
         content: "主播今天唱得真好听 hello from the crowd".into(),
         ..comment(Snowflake(n << 12), "room", "u")
     };
-    let client_msg_id = (n % 2 == 0).then(|| format!("{n:032x}").into());
+    let client_msg_id = n.is_multiple_of(2).then(|| format!("{n:032x}").into());
     NewComment { comment: Arc::new(comment), position: n, client_msg_id }
 }
 

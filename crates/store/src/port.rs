@@ -223,9 +223,11 @@ pub trait Store: Send + Sync + 'static {
     /// Brings recorded comments in under a finished session, which is made when it is new. They have
     /// no place in the live order (position 0), so no cursor ever meets them. Returns how many were new.
     async fn import_comments(&self, session: &Session, comments: Vec<Arc<Comment>>) -> Result<u64>;
-    /// Removes comments older than their room's retention (or `default_days`), sessions left empty,
-    /// `client_msg_id`s older than `client_msg_days`, expired bans; at most `limit` comments a call.
-    /// Returns how many comments went.
+    /// Removes comments and reviews older than their room's retention (or `default_days`), sessions
+    /// left empty, `client_msg_id`s older than `client_msg_days`, events older than a week, expired
+    /// bans; at most `limit` of each a call. Age is told by the id, so that a recording brought in
+    /// today is young. Returns how many comments went: call again until it is 0. What is found and
+    /// what is removed may be two transactions.
     async fn expire(&self, now_ms: i64, default_days: u32, client_msg_days: u32, limit: usize) -> Result<u64>;
 
     // Rooms and sessions -------------------------------------------------------------------------
@@ -237,7 +239,7 @@ pub trait Store: Send + Sync + 'static {
     /// Creates or replaces a room's settings; sessions and `closed` are untouched.
     async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()>;
     /// Starts `session` unless the room has one on; returns the one that is on. Creates the room if
-    /// need be. An explicit start clears `closed`.
+    /// need be. An explicit start clears `closed` and makes the session that is on explicit.
     async fn start_session(&self, session: &Session) -> Result<Session>;
     /// Ends the room's session, if one is on, and sets `closed`. Returns the ended session.
     async fn end_session(&self, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>>;
@@ -246,14 +248,16 @@ pub trait Store: Send + Sync + 'static {
     /// One session.
     async fn session(&self, id: Snowflake) -> Result<Option<Session>>;
     /// Score checkpoints of a session's ranking: comments kept per user (deleted ones count: they
-    /// were accepted) plus gifts, for rebuilding after a restart. `(user, username, score)`.
+    /// were accepted; imported ones do not) plus gifts, for rebuilding after a restart, in no order.
+    /// `(user, username, score)`; the name is the last that was not erased, else the user's id.
     async fn scores(&self, session: Snowflake) -> Result<Vec<(UserId, String, u64)>>;
     /// Adds to what a user gave in a session.
     async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()>;
 
     // Likes --------------------------------------------------------------------------------------
 
-    /// Notes a like. `None` when this user likes it already; otherwise the new count.
+    /// Notes a like. `None` when this user likes it already, or when there is no such comment (the
+    /// caller has looked before); otherwise the new count.
     async fn like(&self, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>>;
     /// Takes a like back; returns the count, changed or not, and whether it changed.
     async fn unlike(&self, id: Snowflake, user: &UserId) -> Result<(u64, bool)>;
@@ -284,7 +288,7 @@ pub trait Store: Send + Sync + 'static {
     async fn remove_word(&self, list: WordList, word: &str) -> Result<bool>;
     /// Adds a ban.
     async fn add_ban(&self, ban: &Ban) -> Result<()>;
-    /// Bans that are still in force, newest first.
+    /// Bans that are still in force, newest first; with a room only that room's own.
     async fn bans(&self, now_ms: i64, room: Option<&RoomId>, limit: usize) -> Result<Vec<Ban>>;
     /// Lifts a ban; `None` when there is none under this id.
     async fn remove_ban(&self, id: Snowflake) -> Result<Option<Ban>>;

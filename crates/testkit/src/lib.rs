@@ -1,1 +1,38 @@
-//! Drives the real binary in tests.
+//! Drives the real binary in tests: starts servers on their own data, and speaks to them as viewers do.
+//!
+//! Used by end-to-end tests alone. Knows the public contract and nothing of what is behind it. Whatever goes
+//! wrong here panics, with what was heard until then: a test that cannot go on has failed.
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
+
+mod http;
+mod keys;
+mod recordings;
+mod server;
+mod stream;
+mod viewer;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub use http::{Http, Reply};
+pub use keys::{Signer, now_s, token};
+pub use recordings::xml;
+pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
+pub use stream::{Events, StreamEvent};
+pub use viewer::{Refused, Viewer};
+
+/// Longer than anything takes that works.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks again until there is an answer. For what no message tells; everything else is waited for.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -31,11 +31,7 @@ pub(crate) async fn replace(State(app): State<App>, By(who): By, Body(lists): Bo
 }
 
 /// Adds a word; one that is there stays once.
-pub(crate) async fn add(
-    State(app): State<App>,
-    By(who): By,
-    Path((list, word)): Path<(WordList, String)>,
-) -> Answer {
+pub(crate) async fn add(State(app): State<App>, By(who): By, Path((list, word)): Path<(WordList, String)>) -> Answer {
     #[derive(Serialize)]
     struct Added {
         list: WordList,

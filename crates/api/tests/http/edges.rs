@@ -43,7 +43,8 @@ async fn every_refusal_has_its_code_and_status() {
     ] {
         world.refused(status, code, bearer, line, Value::Null).await;
     }
-    let lenient = world.expect(200, &ann, "GET /rooms/r/comments?since_id=&limit=9999&wait_s=0&who=knows", Value::Null).await;
+    let lenient =
+        world.expect(200, &ann, "GET /rooms/r/comments?since_id=&limit=9999&wait_s=0&who=knows", Value::Null).await;
     assert_eq!(lenient["comments"].as_array().map(Vec::len), Some(1));
 }
 
@@ -53,7 +54,8 @@ async fn a_limit_says_when_to_come_back() {
     world.expect(200, KEY, "PUT /admin/rooms/r", json!({ "limits": { "user_per_s": 1 } })).await;
     let ann = token("ann");
     world.say(&ann, "r", "one").await;
-    let answer = world.request(&ann, "POST /rooms/r/comments", &json!({ "content": "two" })).send().await.expect("an answer");
+    let answer =
+        world.request(&ann, "POST /rooms/r/comments", &json!({ "content": "two" })).send().await.expect("an answer");
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.headers()["retry-after"], "1");
 }
@@ -141,7 +143,10 @@ async fn operators_are_answered() {
     assert_eq!(get(&world, "/healthz", None).await.2, r#"{"status":"ok"}"#);
     let (status, _, ready) = get(&world, "/readyz", None).await;
     let ready: Value = serde_json::from_str(&ready).expect("JSON");
-    assert_eq!((status, &ready["status"], &ready["dependencies"]["store"]["state"]), (200, &json!("ready"), &json!("ok")));
+    assert_eq!(
+        (status, &ready["status"], &ready["dependencies"]["store"]["state"]),
+        (200, &json!("ready"), &json!("ok"))
+    );
     world.say(&token("ann"), "r", "hi").await;
     let (_, _, metrics) = get(&world, "/metrics", None).await;
     assert!(metrics.contains("barrage_comments_total{outcome=\"accepted\"} 1"), "{metrics}");
@@ -153,7 +158,8 @@ async fn every_operation_of_the_reference_exists() {
     let (_, _, text) = get(&world, "/api/openapi.json", None).await;
     let reference: Value = serde_json::from_str(&text).expect("JSON");
     for (path, operations) in reference["paths"].as_object().expect("paths") {
-        let url = format!("{}{}", world.url, path.replace("{room_id}", "r").replace("{id}", "1").replace("{list}", "mask"));
+        let url =
+            format!("{}{}", world.url, path.replace("{room_id}", "r").replace("{id}", "1").replace("{list}", "mask"));
         for method in operations.as_object().expect("operations").keys().filter(|name| *name != "parameters") {
             let method: reqwest::Method = method.to_uppercase().parse().expect("a method");
             let answer = world.http.request(method.clone(), &url).send().await.expect("an answer");

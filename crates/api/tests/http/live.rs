@@ -205,7 +205,8 @@ impl Stream {
 }
 
 fn sent(block: &str) -> Option<Sent> {
-    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+    let field =
+        |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
     let data = serde_json::from_str(&field("data:")?).expect("JSON");
     Some(Sent { event: field("event:").unwrap_or_default(), id: field("id:"), data })
 }

@@ -70,7 +70,10 @@ async fn a_ban_holds_until_it_is_lifted() {
 
     let bans = world.expect(200, KEY, "GET /admin/bans", Value::Null).await;
     assert_eq!(bans["bans"], json!([mute]));
-    assert_eq!((&mute["kind"], &mute["created_by"], &mute["room_id"]), (&json!("mute"), &json!("admin key"), &json!("r")));
+    assert_eq!(
+        (&mute["kind"], &mute["created_by"], &mute["room_id"]),
+        (&json!("mute"), &json!("admin key"), &json!("r"))
+    );
     let id = mute["id"].as_str().expect("an id");
     world.expect(204, KEY, &format!("DELETE /admin/bans/{id}"), Value::Null).await;
     world.refused(404, "not_found", KEY, &format!("DELETE /admin/bans/{id}"), Value::Null).await;
@@ -81,7 +84,10 @@ async fn a_ban_holds_until_it_is_lifted() {
     for line in ["GET /rooms", "GET /rooms/any", "GET /admin/reviews"] {
         world.refused(403, "banned", &bob, line, Value::Null).await;
     }
-    for bad in [json!({ "user_id": "bob", "duration_s": 0, "kind": "ban" }), json!({ "user_id": "b b", "duration_s": 9, "kind": "ban" })] {
+    for bad in [
+        json!({ "user_id": "bob", "duration_s": 0, "kind": "ban" }),
+        json!({ "user_id": "b b", "duration_s": 9, "kind": "ban" }),
+    ] {
         world.refused(400, "invalid_request", KEY, "POST /admin/bans", bad).await;
     }
 }
@@ -122,10 +128,17 @@ async fn rooms_are_configured_opened_and_closed() {
     let again = world.expect(200, KEY, "POST /admin/rooms/r/open", Value::Null).await;
     assert_eq!(opened["session_id"], again["session_id"]);
     let live = world.expect(200, &ann, "GET /rooms/r", Value::Null).await;
-    assert_eq!((&live["state"], &live["session_id"], &live["owner_id"]), (&json!("live"), &opened["session_id"], &json!("olga")));
+    assert_eq!(
+        (&live["state"], &live["session_id"], &live["owner_id"]),
+        (&json!("live"), &opened["session_id"], &json!("olga"))
+    );
     world.expect(200, KEY, "PUT /admin/rooms/z", json!({})).await;
     let rooms = world.expect(200, &ann, "GET /rooms", Value::Null).await;
-    assert_eq!((&rooms["rooms"][0]["room_id"], &rooms["rooms"][1]["room_id"]), (&json!("r"), &json!("z")), "live first");
+    assert_eq!(
+        (&rooms["rooms"][0]["room_id"], &rooms["rooms"][1]["room_id"]),
+        (&json!("r"), &json!("z")),
+        "live first"
+    );
 
     world.say(&ann, "r", "hi").await;
     let slow = world.refused(429, "rate_limited", &ann, "POST /rooms/r/comments", json!({ "content": "again" })).await;
@@ -170,13 +183,15 @@ async fn each_moderator_has_their_reach() {
         world.expect(status, &who, line, content()).await;
     }
     let moderator = token_of("mod", Level::Moderator, Some(&["r"]));
-    for line in ["GET /admin/words", "GET /admin/audit", "GET /admin/audit?room_id=s", "GET /admin/bans"] {
+    for line in ["GET /admin/words", "GET /admin/audit", "GET /admin/audit?room_id=s", "GET /admin/bans?room_id=s"] {
         world.refused(403, "forbidden", &moderator, line, Value::Null).await;
     }
     let trail = world.expect(200, &moderator, "GET /admin/audit?room_id=r&limit=2", Value::Null).await;
     let actors: Vec<_> = trail["entries"].as_array().expect("entries").iter().map(|entry| &entry["actor"]).collect();
     assert_eq!(actors, [&json!("admin key"), &json!("root")]);
-    for (bearer, line) in [("", "GET /admin/words"), ("wrong-key", "GET /admin/words"), ("", "POST /admin/rooms/r/open")] {
+    for (bearer, line) in
+        [("", "GET /admin/words"), ("wrong-key", "GET /admin/words"), ("", "POST /admin/rooms/r/open")]
+    {
         world.refused(401, "unauthorized", bearer, line, Value::Null).await;
     }
 }

@@ -47,7 +47,8 @@ async fn an_imported_recording_is_replayed_page_by_page() {
         ("by_user=a", vec!["one", "four"]),
         ("from_ms=3000&by_user=b", vec!["three"]),
     ] {
-        let page = world.expect(200, &ann, &format!("GET /rooms/r/replay?session_id={session}&{query}"), Value::Null).await;
+        let page =
+            world.expect(200, &ann, &format!("GET /rooms/r/replay?session_id={session}&{query}"), Value::Null).await;
         let found: Vec<_> = page["comments"].as_array().expect("comments").iter().map(|c| &c["content"]).collect();
         assert_eq!(found, expected, "{query}");
     }

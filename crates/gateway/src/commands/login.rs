@@ -1,13 +1,23 @@
 //! `login` and `logout`: who is on the socket changes.
 
+use ingest::Refusal;
 use model::{Code, DeviceId, WireError};
 use protocol::message::ServerMessage;
 use serde_json::value::RawValue;
 
-use crate::conn::HANDSHAKE_S;
-use crate::shard::Shard;
+use crate::shard::{Shard, ban_reason};
 
 impl Shard {
+    /// Closes the socket of somebody who is banned everywhere.
+    pub fn close_banned(&mut self, index: u32, refusal: Refusal) {
+        let (left_ms, reason) = match refusal {
+            Refusal::Banned { retry_after_ms, reason } => (retry_after_ms, reason),
+            _ => (0, None),
+        };
+        self.flush_answers(index);
+        self.close(index, 4003, &ban_reason(reason.as_deref(), left_ms));
+    }
+
     /// A token renews the session, or brings somebody else, who starts without any room.
     pub(super) fn login(&mut self, index: u32, token: &str, device: Option<&str>, reference: Option<&RawValue>) {
         let common = self.common.clone();
@@ -21,9 +31,8 @@ impl Shard {
             Err(error) => return self.answer_error(&WireError::new(Code::Unauthorized, error.to_string()), reference),
         };
         if let Err(refusal) = services.ingest.bans.may_connect(&identity.user_id, services.clock.now_ms()) {
-            let error = WireError::from(refusal);
-            self.answer_error(&error, reference);
-            return self.close(index, 4003, &error.message);
+            self.answer_error(&refusal.clone().into(), reference);
+            return self.close_banned(index, refusal);
         }
         let before = self.conn(index).and_then(|conn| conn.session.clone());
         let same = before.as_ref().filter(|before| before.identity.user_id == identity.user_id);
@@ -41,7 +50,7 @@ impl Shard {
         self.stand_up(index);
         self.answer(&ServerMessage::LoggedOut {}, reference);
         if !self.common.services.settings.anonymous_read {
-            let by = self.now + HANDSHAKE_S;
+            let by = self.now + self.common.services.settings.login_s;
             if let Some(conn) = self.conn(index) {
                 conn.authorize_by = by;
             }

@@ -147,7 +147,7 @@ impl Server {
     }
 
     pub fn event(&mut self, event: Event) {
-        self.record(&event.room_id.as_str().to_owned(), Record::Event(Arc::new(event)));
+        self.record(event.room_id.clone().as_str(), Record::Event(Arc::new(event)));
     }
 
     pub fn comment(&self, room: &str, user: &str, content: &str) -> Comment {

@@ -1,5 +1,8 @@
 //! `play`: sends recorded comments live, each sender over a socket of its own, at the recording's
 //! pace or faster, while one more socket watches what a viewer is given. Ends with the tally.
+//!
+//! A sender who speaks faster than one person may (at this speed, or because one author placed a
+//! thousand comments) is spread over as many names as it takes: what is played is the crowd.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -28,6 +31,8 @@ const SENDER_IDLE: Duration = Duration::from_secs(2);
 const SENDER_QUEUE: usize = 64;
 /// An answer, or the last batch, is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// One name speaks once in so long: a normal user's rate, and a little.
+const BREATH: Duration = Duration::from_millis(1_100);
 /// Progress is shown this often.
 const PROGRESS: Duration = Duration::from_secs(2);
 
@@ -99,7 +104,7 @@ async fn play(args: &Play, recording: recording::Recording) -> anyhow::Result<()
 async fn send_all(args: &Play, comments: &[Recorded], door: &std::sync::Arc<Door>) -> Tally {
     let (fates, mut heard) = mpsc::channel(4_096);
     let mut senders: HashMap<String, mpsc::Sender<Recorded>> = HashMap::new();
-    let mut tally = Tally::default();
+    let (mut tally, mut cast) = (Tally::default(), Cast::default());
     let start = Instant::now();
     let first_ms = comments.first().map_or(0, |comment| comment.offset_ms);
     let mut shown = start;
@@ -113,7 +118,7 @@ async fn send_all(args: &Play, comments: &[Recorded], door: &std::sync::Arc<Door
             shown = Instant::now();
             eprintln!("{index} of {} sent, {} senders", comments.len(), senders.len());
         }
-        let name = sender_name(comment, index);
+        let name = cast.name(comment, index);
         senders.retain(|_, sender| !sender.is_closed());
         while senders.len() >= args.sockets && !senders.contains_key(&name) {
             // As many sockets as there may be: somebody falls idle soon.
@@ -137,10 +142,24 @@ async fn send_all(args: &Play, comments: &[Recorded], door: &std::sync::Arc<Door
     tally
 }
 
-/// The sender's own name; where the file names nobody, everybody is somebody else.
-fn sender_name(comment: &Recorded, index: usize) -> String {
-    let known = comment.sender.as_deref().filter(|sender| sender.bytes().all(|b| b.is_ascii_alphanumeric()));
-    known.map_or_else(|| format!("viewer-{index}"), |sender| format!("viewer-{sender}"))
+/// Who speaks: each recorded sender's names, with the moment each spoke last.
+#[derive(Default)]
+struct Cast(HashMap<String, Vec<Instant>>);
+
+impl Cast {
+    /// A name of the comment's sender that has breath; where the file names nobody, everybody is
+    /// somebody else.
+    fn name(&mut self, comment: &Recorded, index: usize) -> String {
+        let known = comment.sender.as_deref().filter(|sender| sender.bytes().all(|b| b.is_ascii_alphanumeric()));
+        let Some(sender) = known else { return format!("viewer-{index}") };
+        let spoken = self.0.entry(sender.to_owned()).or_default();
+        let free = spoken.iter().position(|at| at.elapsed() >= BREATH).unwrap_or(spoken.len());
+        match spoken.get_mut(free) {
+            Some(at) => *at = Instant::now(),
+            None => spoken.push(Instant::now()),
+        }
+        if free == 0 { format!("viewer-{sender}") } else { format!("viewer-{sender}-{free}") }
+    }
 }
 
 /// One sender: a socket that says what is queued, one after another, and tells what became of it.

@@ -42,7 +42,6 @@ struct People {
 enum Kind {
     User,
     SlowMode,
-    Text(u64),
     Room,
     Single(&'static str),
 }
@@ -86,7 +85,6 @@ impl MemoryGate {
     fn admit(&self, knock: &Knock<'_>) -> std::result::Result<(), Answer> {
         let now_ms = knock.now_ms;
         let user_key = self.key(Kind::User, knock.user.as_str());
-        let text_key = self.key(Kind::Text(knock.text_key), knock.room.as_str());
         let mut people = lock(&self.people, user_key);
         let People { users, slow_modes, strikes } = &mut *people;
 
@@ -105,7 +103,7 @@ impl MemoryGate {
         let room_key = self.key(Kind::Room, knock.room.as_str());
         let mut rooms = lock(&self.limits, room_key);
         let room = rooms.slot(room_key, now_ms).ask(knock.room_rate, now_ms, Scope::Room)?;
-        let repeat = texts.left_ms(text_key, now_ms).filter(|_| knock.duplicate_window_ms > 0);
+        let repeat = texts.left_ms(knock.text_key, now_ms).filter(|_| knock.duplicate_window_ms > 0);
         let mut global = self.global.lock();
         let global = global.ask(knock.global_rate, now_ms, Scope::Global)?;
         if let Some(retry_after_ms) = repeat {
@@ -117,7 +115,7 @@ impl MemoryGate {
         room.take();
         global.take();
         if knock.duplicate_window_ms > 0 {
-            texts.add(text_key, Span::starting(now_ms, knock.duplicate_window_ms), now_ms);
+            texts.add(knock.text_key, Span::starting(now_ms, knock.duplicate_window_ms), now_ms);
         }
         Ok(())
     }
@@ -177,7 +175,7 @@ impl Lasting for User {
     }
 }
 
-/// What a user said in the last seconds, by hash of room and text, oldest first. A short list beside the
+/// What a user said in the last seconds, by the text's key, oldest first. A short list beside the
 /// rate rather than a table of its own: it is read in the same breath, and goes with its user.
 #[derive(Default)]
 struct Texts(Vec<(u64, Span)>);

@@ -39,19 +39,19 @@ pub(super) fn find(db: &Connection, now_ms: i64, default_days: u32, limit: usize
     let retentions: Vec<u32> = retentions.query_map([default_days], |row| row.get(0))?.collect::<Result<_>>()?;
     for days in retentions {
         let cutoff_ms = days_before(now_ms, days);
-        let mut add = |list: fn(&mut Expired) -> &mut Vec<i64>, what: &str, before: i64| {
-            let list = list(&mut found);
-            let wanted = limit.saturating_sub(list.len());
+        for (list, table, before) in [
+            (&mut found.comments, "comments x ON x.room_key = r.room_key AND x.id < ?3", first_id_of(cutoff_ms)),
+            (&mut found.reviews, "reviews x ON x.room_key = r.room_key AND x.id < ?3", first_id_of(cutoff_ms)),
+            (&mut found.sessions, EMPTY_SESSIONS, cutoff_ms),
+        ] {
+            let wanted = int(limit.saturating_sub(list.len()));
             let mut sql = db.prepare_cached(&format!(
-                "SELECT x.id FROM rooms r CROSS JOIN {what} WHERE coalesce(r.retention_days, ?1) = ?2 LIMIT ?4"
+                "SELECT x.id FROM rooms r CROSS JOIN {table} WHERE coalesce(r.retention_days, ?1) = ?2 LIMIT ?4"
             ))?;
-            let mut ids = sql.query_map(params![default_days, days, before, int(wanted)], |row| row.get(0))?;
-            ids.try_for_each(|id| id.map(|id| list.push(id)))
-        };
-        let made_before = first_id_of(cutoff_ms);
-        add(|found| &mut found.comments, "comments x ON x.room_key = r.room_key AND x.id < ?3", made_before)?;
-        add(|found| &mut found.reviews, "reviews x ON x.room_key = r.room_key AND x.id < ?3", made_before)?;
-        add(|found| &mut found.sessions, EMPTY_SESSIONS, cutoff_ms)?;
+            for id in sql.query_map(params![default_days, days, before, wanted], |row| row.get(0))? {
+                list.push(id?);
+            }
+        }
     }
     Ok(found)
 }

@@ -66,6 +66,18 @@ async fn a_failing_write_harms_no_other_of_its_group() {
 }
 
 #[tokio::test]
+async fn a_write_that_fails_alone_leaves_nothing() {
+    let (_directory, store) = fresh();
+    let failing = store.write("failing", |db| {
+        comments::append(db, &[placed(comment(Snowflake(1), "r", "u"), 1)])?;
+        db.execute_batch("SELECT nonsense")
+    });
+    failing.await.expect_err("nonsense");
+    append(&store, 2).await.expect("the writer goes on");
+    assert_eq!(kept(&store).await, [2]);
+}
+
+#[tokio::test]
 async fn a_failing_commit_keeps_nothing_of_its_group_and_the_next_goes_on() {
     let (_directory, store) = fresh();
     let (go_on, held) = hold_the_writer(&store).await;
@@ -199,11 +211,16 @@ async fn frequent_queries_are_served_by_an_index_in_its_order() {
 #[tokio::test]
 async fn erased_text_leaves_the_file() {
     let (directory, store) = fresh();
-    let secret = "a sentence that nobody is to find again";
-    let said = Comment { content: secret.into(), ..comment(Snowflake(1), "r", "u") };
-    store.append_comments(vec![placed(said, 1)]).await.expect("kept");
-    store.purge_user(&user("u"), None).await.expect("erased");
+    let secret = "a sentence that nobody is to find again, however closely the file is looked at";
+    let said = |n: u64| {
+        let by = if n.is_multiple_of(2) { "u" } else { "v" };
+        let content = if by == "u" { secret } else { "harmless" }.into();
+        placed(Comment { content, ..comment(Snowflake(n), "r", by) }, n)
+    };
+    store.append_comments((1..=40).map(said).collect()).await.expect("kept");
+    assert_eq!(store.purge_user(&user("u"), None).await.expect("erased").len(), 20);
     drop(store);
     let file = std::fs::read(directory.path().join("barrage.db")).expect("read");
-    assert!(!file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()));
+    let end = &secret.as_bytes()[40..];
+    assert!(!file.windows(end.len()).any(|bytes| bytes == end));
 }

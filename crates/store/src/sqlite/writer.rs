@@ -2,9 +2,9 @@
 //!
 //! Group commit: the thread takes all jobs that wait, runs each in a savepoint of one transaction,
 //! commits, and only then answers them, so that many concurrent writes share one fsync. A job that
-//! fails takes back its own changes and no other's; a job alone needs no savepoint. When the commit itself fails (a full disk, an
-//! I/O error) every job of it is answered with the error, nothing of it is kept, and the thread
-//! goes on with the next.
+//! fails takes back its own changes and no other's; a job alone needs no savepoint. When the commit
+//! itself fails (a full disk, an I/O error) every job of it is answered with the error, nothing of
+//! it is kept, and the thread goes on with the next.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -1,0 +1,29 @@
+//! Critical events for single users.
+
+use super::*;
+
+pub(super) fn event(id: u64) -> Event {
+    let (u, v) = (user("u"), user("v"));
+    Event {
+        id: Snowflake(id),
+        room_id: room("r"),
+        audience: Audience::Everyone,
+        critical_for: Audience::Users(vec![u.clone(), v]),
+        at_ms: START_MS,
+        body: EventBody::UserMuted { user_id: u, until_ms: 5, reason: Some("原因".into()) },
+    }
+}
+
+pub(super) async fn events_wait_for_their_acknowledgement(store: &dyn Store) -> Case {
+    let (u, v) = (user("u"), user("v"));
+    store.keep_event(&event(2), &[u.clone(), v.clone()]).await?;
+    store.keep_event(&event(1), std::slice::from_ref(&u)).await?;
+    store.keep_event(&event(1), std::slice::from_ref(&u)).await?;
+    assert_eq!(store.unacknowledged(&u, 10).await?, [event(1), event(2)], "oldest first, each once");
+    assert_eq!(store.unacknowledged(&u, 1).await?, [event(1)]);
+    store.acknowledge(&u, Snowflake(2)).await?;
+    store.acknowledge(&u, Snowflake(99)).await?;
+    assert_eq!(store.unacknowledged(&u, 10).await?, [event(1)]);
+    assert_eq!(store.unacknowledged(&v, 10).await?, [event(2)], "each user acknowledges alone");
+    Ok(())
+}

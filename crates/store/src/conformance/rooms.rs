@@ -1,0 +1,104 @@
+//! Rooms, sessions, scores.
+
+use super::*;
+
+pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
+    assert_eq!(store.room(&room("a")).await?, None);
+    assert_eq!(store.rooms(10).await?, []);
+    let settings = RoomSettings {
+        name: "直播间".into(),
+        owner_id: Some(user("o")),
+        private: true,
+        reader_groups: 3,
+        store: false,
+        retention_days: Some(3),
+        ..RoomSettings::default()
+    };
+    store.put_room(&room("a"), &settings).await?;
+    store.append_comments(vec![placed(comment(Snowflake(1), "b", "u"), 1)]).await?;
+    store.put_room(&room("c"), &RoomSettings::default()).await?;
+    let row = store.room(&room("a")).await?.expect("configured");
+    assert_eq!((row.settings, row.closed, row.session), (settings, false, None));
+    let spoken_in = store.room(&room("b")).await?.expect("spoken in");
+    assert_eq!(spoken_in.settings, RoomSettings::default());
+
+    let names = |rows: Vec<crate::RoomRow>| rows.into_iter().map(|row| row.room_id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(store.rooms(10).await?), ["c", "b", "a"], "newest activity first");
+    store.start_session(&session(9, "a", false)).await?;
+    assert_eq!(names(store.rooms(2).await?), ["a", "c"]);
+    store.put_room(&room("b"), &RoomSettings::default()).await?;
+    assert_eq!(names(store.rooms(10).await?), ["b", "a", "c"]);
+    let rows = store.rooms(2).await?;
+    assert_eq!(rows[1].session.as_ref().map(|on| on.id), Some(Snowflake(9)), "the list tells who is live");
+    Ok(())
+}
+
+pub(super) async fn a_room_has_one_session_on(store: &dyn Store) -> Case {
+    let first = session(1, "r", false);
+    assert_eq!(store.end_session(&room("r"), START_MS, false).await?, None);
+    assert_eq!(store.start_session(&first).await?, first);
+    assert_eq!(store.start_session(&session(2, "r", false)).await?, first, "the one that is on stays");
+    let other = session(3, "s", true);
+    assert_eq!(store.start_session(&other).await?, other, "another room's does not count");
+    assert_eq!(store.room(&room("r")).await?.and_then(|row| row.session), Some(first.clone()));
+
+    let ended = Session { ended_at_ms: Some(START_MS + 50), ..first };
+    assert_eq!(store.end_session(&room("r"), START_MS + 50, false).await?, Some(ended.clone()));
+    assert_eq!(store.end_session(&room("r"), START_MS + 60, false).await?, None);
+    assert_eq!(store.session(Snowflake(1)).await?, Some(ended));
+    let second = session(4, "r", false);
+    assert_eq!(store.start_session(&second).await?, second);
+    let listed = store.sessions(&room("r"), 10).await?;
+    assert_eq!(listed.iter().map(|row| row.session.id.0).collect::<Vec<_>>(), [4, 1], "newest first");
+    assert_eq!(store.sessions(&room("r"), 1).await?.len(), 1);
+    Ok(())
+}
+
+pub(super) async fn opening_takes_over_and_reopens(store: &dyn Store) -> Case {
+    let closed = || async { store.room(&room("r")).await.map(|row| row.is_some_and(|row| row.closed)) };
+    store.end_session(&room("r"), START_MS, true).await?;
+    assert!(closed().await?);
+    store.put_room(&room("r"), &RoomSettings::default()).await?;
+    assert!(closed().await?, "settings do not open a room");
+    store.start_session(&session(1, "r", false)).await?;
+    assert!(closed().await?, "only an explicit start does");
+    let taken_over = store.start_session(&session(2, "r", true)).await?;
+    assert_eq!((taken_over.id, taken_over.explicit), (Snowflake(1), true), "the talk that was on is now the broadcast");
+    assert!(!closed().await?);
+    assert_eq!(store.session(Snowflake(1)).await?, Some(taken_over));
+    Ok(())
+}
+
+pub(super) async fn sessions_count_what_is_kept(store: &dyn Store) -> Case {
+    store.start_session(&session(1, "r", true)).await?;
+    let said = |n: u64, session: Option<u64>| {
+        placed(Comment { session_id: session.map(Snowflake), ..comment(Snowflake(n), "r", "u") }, n)
+    };
+    store.append_comments((10..20).map(|n| said(n, Some(1))).collect()).await?;
+    store.append_comments(vec![said(20, None), said(21, Some(99))]).await?;
+    assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 10);
+    store.purge_user(&user("u"), None).await?;
+    assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 0);
+    Ok(())
+}
+
+pub(super) async fn scores_are_comments_and_gifts(store: &dyn Store) -> Case {
+    let said = |n: u64, by: &str, name: &str| {
+        let username = name.into();
+        placed(Comment { session_id: Some(Snowflake(1)), username, ..comment(Snowflake(n), "r", by) }, n)
+    };
+    store.append_comments(vec![said(1, "u", "old"), said(2, "v", "V"), said(3, "u", "new")]).await?;
+    store.delete_comments(&[Snowflake(1)]).await?;
+    store.add_gift(Snowflake(1), &user("u"), "new", 500).await?;
+    store.add_gift(Snowflake(1), &user("w"), "W", 7).await?;
+    store.add_gift(Snowflake(2), &user("w"), "W", 1_000).await?;
+    let mut scores = store.scores(Snowflake(1)).await?;
+    scores.sort();
+    let expected = [(user("u"), "new".into(), 502), (user("v"), "V".into(), 1), (user("w"), "W".into(), 7)];
+    assert_eq!(scores, expected, "deleted comments count, for they were accepted");
+    store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
+    store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
+    let richest = store.scores(Snowflake(1)).await?.into_iter().map(|(_, _, score)| score).max();
+    assert!(richest >= Some(i64::MAX as u64), "a score stops at its end");
+    Ok(())
+}

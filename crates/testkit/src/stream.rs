@@ -1,0 +1,100 @@
+//! An event stream as a browser's `EventSource` reads it.
+
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+
+/// One event.
+#[derive(Debug, Clone, Default)]
+pub struct StreamEvent {
+    /// `comments` or `event`.
+    pub name: String,
+    /// What `Last-Event-ID` would be after it, when it sets that.
+    pub id: Option<String>,
+    /// The message.
+    pub data: Value,
+}
+
+/// An open stream, read in the background. `Debug` shows all that came.
+pub struct Events {
+    /// Status code of the answer.
+    pub status: u16,
+    /// `Content-Type` of the answer.
+    pub content_type: String,
+    incoming: mpsc::UnboundedReceiver<StreamEvent>,
+    came: Vec<StreamEvent>,
+}
+
+impl Events {
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        let (sender, incoming) = mpsc::unbounded_channel();
+        let status = response.status().as_u16();
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        tokio::spawn(read(response, sender));
+        Self { status, content_type, incoming, came: Vec::new() }
+    }
+
+    /// The next event, or `None` when the stream has ended.
+    pub async fn next(&mut self) -> Option<StreamEvent> {
+        let next = timeout(PATIENCE, self.incoming.recv()).await;
+        let next = next.unwrap_or_else(|_| panic!("no further event; there came {:#?}", self.came))?;
+        self.came.push(next.clone());
+        Some(next)
+    }
+
+    /// The first event from here on that fits.
+    pub async fn expect(&mut self, what: &str, fits: impl Fn(&StreamEvent) -> bool) -> StreamEvent {
+        loop {
+            match self.next().await {
+                Some(event) if fits(&event) => return event,
+                Some(_) => {}
+                None => panic!("the stream ended before {what}; there came {:#?}", self.came),
+            }
+        }
+    }
+
+    /// The first batch from here on with a comment of this content; the comment and the batch's id.
+    pub async fn sees(&mut self, content: &str) -> (Value, Option<String>) {
+        let with = |event: &StreamEvent| comments(event).find(|comment| comment["content"] == content).cloned();
+        let event = self.expect(content, |event| with(event).is_some()).await;
+        (with(&event).unwrap(), event.id)
+    }
+}
+
+fn comments(event: &StreamEvent) -> impl Iterator<Item = &Value> {
+    event.data["comments"].as_array().into_iter().flatten()
+}
+
+async fn read(response: reqwest::Response, sender: mpsc::UnboundedSender<StreamEvent>) {
+    let (mut bytes, mut text) = (response.bytes_stream(), Vec::new());
+    while let Some(Ok(chunk)) = bytes.next().await {
+        text.extend_from_slice(&chunk);
+        while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
+            let block: Vec<u8> = text.drain(..end + 2).collect();
+            if let Some(event) = parse(&String::from_utf8_lossy(&block)) {
+                let _ = sender.send(event); // The test may have seen enough.
+            }
+        }
+    }
+}
+
+/// A block of lines; comments and `retry` alone make no event.
+fn parse(block: &str) -> Option<StreamEvent> {
+    let (mut event, mut data) = (StreamEvent::default(), String::new());
+    for line in block.lines() {
+        let (field, value) = line.split_once(':')?;
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => event.name = value.into(),
+            "id" => event.id = Some(value.into()),
+            "data" => data.push_str(value),
+            _ => {}
+        }
+    }
+    event.data = serde_json::from_str(&data).ok()?;
+    Some(event)
+}
