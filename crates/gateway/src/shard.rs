@@ -26,13 +26,13 @@ use room::batch::{ConnRef, EventFrame, ToShard};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::Common;
 use crate::conn::{Conn, Stage};
 use crate::critical::Critical;
 use crate::inbox::{Inbound, Inbox, Reply};
 use crate::members::ShardRoom;
 use crate::tally::Tally;
 use crate::timers::{Seat, Wheel};
-use crate::Common;
 
 /// The inbox's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);

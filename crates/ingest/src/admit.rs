@@ -217,7 +217,9 @@ impl Ingest {
         let session = self.store.session(id).await?.filter(|session| session.room_id == *room);
         let session = session.ok_or(Refusal::NotFound("there is no such session in this room"))?;
         match draft.offset_ms {
-            Some(offset_ms @ 0..=OFFSET_MS_MAX) => Ok(Place { session_id: session.id, offset_ms, kind: Kind::Recorded }),
+            Some(offset_ms @ 0..=OFFSET_MS_MAX) => {
+                Ok(Place { session_id: session.id, offset_ms, kind: Kind::Recorded })
+            }
             _ => Err(Refusal::Invalid("offset_ms must say the place in the recording".into())),
         }
     }

@@ -173,7 +173,14 @@ impl Ingest {
         if who.may(room, info.as_deref()) { Ok(()) } else { Err(ModerationError::Forbidden) }
     }
 
-    async fn audit(&self, who: &Moderator, action: &str, room: Option<&RoomId>, target: String, detail: Option<String>) -> Done<()> {
+    async fn audit(
+        &self,
+        who: &Moderator,
+        action: &str,
+        room: Option<&RoomId>,
+        target: String,
+        detail: Option<String>,
+    ) -> Done<()> {
         let (at_ms, actor, action) = (self.clock.now_ms(), who.name().into(), action.into());
         self.store.audit(AuditEntry { at_ms, actor, action, room_id: room.cloned(), target, detail }).await?;
         Ok(())
@@ -431,7 +438,8 @@ impl Ingest {
         let history = self.store.latest_comments(room, limit.min(DRY_RUN_COMMENTS_MAX)).await?;
         let trial = tokio::task::spawn_blocking(move || {
             let filter = Filter::build(&lists)?;
-            let texts: Vec<_> = history.iter().map(|placed| (placed.comment.id.to_string(), &*placed.comment.content)).collect();
+            let texts: Vec<_> =
+                history.iter().map(|placed| (placed.comment.id.to_string(), &*placed.comment.content)).collect();
             Ok::<_, BuildError>(trial(&filter, &texts))
         });
         Ok(trial.await.map_err(|_| ModerationError::Away)??)
@@ -445,7 +453,9 @@ impl Ingest {
         self.authorise(who, Some(room)).await?;
         let content = words::sanitise(content).into_owned();
         if !(1..=ANNOUNCEMENT_CHARS_MAX).contains(&content.chars().count()) {
-            return Err(ModerationError::Invalid(format!("an announcement has 1 to {ANNOUNCEMENT_CHARS_MAX} characters")));
+            return Err(ModerationError::Invalid(format!(
+                "an announcement has 1 to {ANNOUNCEMENT_CHARS_MAX} characters"
+            )));
         }
         let id = self.tell(room, Importance::Critical, EventBody::Announcement { content }).await?;
         self.audit(who, "announce", Some(room), id.to_string(), None).await?;

@@ -11,8 +11,8 @@ use bus::{Log, Record};
 use dashmap::DashMap;
 use model::room::{InvalidSetting, RoomPatch};
 use model::{
-    Audience, Clock, Event, EventBody, Identity, Level, RoomId, RoomSettings, RoomState, Session,
-    SnowflakeGenerator, Speakers, WireError,
+    Audience, Clock, Event, EventBody, Identity, Level, RoomId, RoomSettings, RoomState, Session, SnowflakeGenerator,
+    Speakers, WireError,
 };
 use store::{RoomRow, Store, StoreError};
 use tokio::sync::{Mutex, OnceCell};
@@ -237,7 +237,8 @@ impl Rooms {
     /// only taking up memory. Called now and then.
     pub async fn sweep(&self) {
         let now_ms = self.clock.now_ms();
-        for (room, seat) in self.seats.iter().map(|seat| (seat.key().clone(), seat.value().clone())).collect::<Vec<_>>() {
+        for (room, seat) in self.seats.iter().map(|seat| (seat.key().clone(), seat.value().clone())).collect::<Vec<_>>()
+        {
             if self.is_over(&seat, now_ms) {
                 let _change = seat.change.lock().await;
                 if let Err(error) = self.end_quietly(&seat, &room).await {
@@ -290,7 +291,8 @@ impl Rooms {
     /// Starts a session; the caller holds the room's lock and has seen that none is on.
     async fn start(&self, seat: &Seat, room: &RoomId, explicit: bool) -> Result<Arc<Session>, ChangeError> {
         let started_at_ms = self.clock.now_ms();
-        let session = Session { id: self.ids.next(), room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
+        let session =
+            Session { id: self.ids.next(), room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
         let session = Arc::new(self.store.start_session(&session).await?);
         self.log.append(room.clone(), Record::SessionStarted(session.clone())).await?;
         let info = seat.info.load_full();
@@ -394,4 +396,3 @@ pub(crate) fn may_speak(info: &RoomInfo, who: &Identity, room: &RoomId) -> Resul
     };
     if may { Ok(()) } else { Err(Refusal::Forbidden("you may not speak in this room now")) }
 }
-

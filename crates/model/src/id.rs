@@ -20,8 +20,7 @@ pub struct InvalidId {
 }
 
 fn is_id(text: &str) -> bool {
-    (1..=ID_CHARS_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
+    (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
 }
 
 macro_rules! text_id {

@@ -235,9 +235,8 @@ mod tests {
 
     #[test]
     fn absent_fields_stay_and_null_clears() {
-        let before = patch(r#"{"name":"N","owner_id":"o","window_ms_max":20}"#)
-            .apply(&RoomSettings::default())
-            .expect("valid");
+        let before =
+            patch(r#"{"name":"N","owner_id":"o","window_ms_max":20}"#).apply(&RoomSettings::default()).expect("valid");
         let after = patch(r#"{"owner_id":null,"slow_mode_s":3}"#).apply(&before).expect("valid");
         assert_eq!((after.name.as_str(), after.owner_id), ("N", None));
         assert_eq!((after.window_ms_max, after.slow_mode_s), (Some(20), 3));

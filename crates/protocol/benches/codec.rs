@@ -10,8 +10,7 @@ use protocol::ws::{Decoder, Limits, Opcode, encode_client_frame, encode_frame};
 
 const LIMITS: Limits = Limits::from_client(64 * 1024);
 const BATCH: u64 = 100;
-const COMMENT: &str =
-    r#"{"type":"comment","room_id":"r1","content":"前方高能","client_msg_id":"c-1"}"#;
+const COMMENT: &str = r#"{"type":"comment","room_id":"r1","content":"前方高能","client_msg_id":"c-1"}"#;
 const HEAD: &[u8] = b"GET /ws?room_id=r1&token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJl HTTP/1.1\r\n\
     Host: live.example:8080\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
@@ -48,27 +47,9 @@ fn frames_in(c: &mut Criterion) {
     let mut group = c.benchmark_group("ws_decode");
     let big = vec![7; 16 * 1024];
     let cases = [
-        (
-            "100_comments_in_one_read",
-            Opcode::Text,
-            COMMENT.as_bytes(),
-            BATCH,
-            usize::MAX,
-        ),
-        (
-            "100_comments_resumed_one_by_one",
-            Opcode::Text,
-            COMMENT.as_bytes(),
-            BATCH,
-            1,
-        ),
-        (
-            "one_comment",
-            Opcode::Text,
-            COMMENT.as_bytes(),
-            1,
-            usize::MAX,
-        ),
+        ("100_comments_in_one_read", Opcode::Text, COMMENT.as_bytes(), BATCH, usize::MAX),
+        ("100_comments_resumed_one_by_one", Opcode::Text, COMMENT.as_bytes(), BATCH, 1),
+        ("one_comment", Opcode::Text, COMMENT.as_bytes(), 1, usize::MAX),
         ("one_heartbeat", Opcode::Ping, b"", 1, usize::MAX),
         ("one_binary_of_16_kib", Opcode::Binary, &big, 1, usize::MAX),
     ];
@@ -76,11 +57,7 @@ fn frames_in(c: &mut Criterion) {
         let stream = client_stream(opcode, payload, frames);
         group.throughput(Throughput::Elements(frames));
         group.bench_function(name, |b| {
-            b.iter_batched_ref(
-                || stream.clone(),
-                |stream| decode(stream, most),
-                BatchSize::LargeInput,
-            );
+            b.iter_batched_ref(|| stream.clone(), |stream| decode(stream, most), BatchSize::LargeInput);
         });
     }
     group.finish();
@@ -100,9 +77,7 @@ fn frames_out(c: &mut Criterion) {
 
 fn handshakes(c: &mut Criterion) {
     let mut group = c.benchmark_group("handshake");
-    group.bench_function("parse_a_browsers_request", |b| {
-        b.iter(|| parse(black_box(HEAD)).is_ok())
-    });
+    group.bench_function("parse_a_browsers_request", |b| b.iter(|| parse(black_box(HEAD)).is_ok()));
     group.bench_function("accept_and_response", |b| {
         b.iter(|| response(&accept_key(black_box("dGhlIHNhbXBsZSBub25jZQ==")), None));
     });
@@ -111,33 +86,16 @@ fn handshakes(c: &mut Criterion) {
 
 fn fixed_header(c: &mut Criterion) {
     let mut group = c.benchmark_group("binary");
-    let frame = Frame {
-        kind: Kind::Comment,
-        timestamp_ms: 1_696_118_400_000,
-        user_id: 123_456,
-        content: "前方高能",
-    };
-    let encode = |out: &mut Vec<u8>| {
-        (0..BATCH)
-            .filter(|_| binary::encode(black_box(&frame), out).is_ok())
-            .count()
-    };
+    let frame =
+        Frame { kind: Kind::Comment, timestamp_ms: 1_696_118_400_000, user_id: 123_456, content: "前方高能" };
+    let encode = |out: &mut Vec<u8>| (0..BATCH).filter(|_| binary::encode(black_box(&frame), out).is_ok()).count();
     let mut message = Vec::new();
     encode(&mut message);
     group.throughput(Throughput::Elements(BATCH));
-    group.bench_function("encode_100", |b| {
-        b.iter(|| encode(&mut Vec::with_capacity(4096)))
-    });
-    group.bench_function("decode_100", |b| {
-        b.iter(|| {
-            binary::frames(black_box(&message))
-                .filter(Result::is_ok)
-                .count()
-        })
-    });
-    group.bench_function("numeric_user_id_hashed", |b| {
-        b.iter(|| binary::numeric_user_id(black_box("user:alice")))
-    });
+    group.bench_function("encode_100", |b| b.iter(|| encode(&mut Vec::with_capacity(4096))));
+    group
+        .bench_function("decode_100", |b| b.iter(|| binary::frames(black_box(&message)).filter(Result::is_ok).count()));
+    group.bench_function("numeric_user_id_hashed", |b| b.iter(|| binary::numeric_user_id(black_box("user:alice"))));
     group.finish();
 }
 

@@ -138,18 +138,8 @@ impl<'a> Header<'a> {
         let timestamp_ms = u64::from_be_bytes(take(&mut rest)?);
         let user_id = u64::from_be_bytes(take(&mut rest)?);
         let content_bytes = u16::from_be_bytes(take(&mut rest)?);
-        let (content, rest) = rest
-            .split_at_checked(usize::from(content_bytes))
-            .ok_or(FrameError::Truncated)?;
-        Ok((
-            Self {
-                kind,
-                timestamp_ms,
-                user_id,
-                content,
-            },
-            rest,
-        ))
+        let (content, rest) = rest.split_at_checked(usize::from(content_bytes)).ok_or(FrameError::Truncated)?;
+        Ok((Self { kind, timestamp_ms, user_id, content }, rest))
     }
 
     fn frame(self) -> Result<Frame<'a>, FrameError> {
@@ -159,12 +149,7 @@ impl<'a> Header<'a> {
             other => return Err(FrameError::UnknownType(other)),
         };
         let content = str::from_utf8(self.content).map_err(|_| FrameError::InvalidUtf8)?;
-        Ok(Frame {
-            kind,
-            timestamp_ms: self.timestamp_ms,
-            user_id: self.user_id,
-            content,
-        })
+        Ok(Frame { kind, timestamp_ms: self.timestamp_ms, user_id: self.user_id, content })
     }
 }
 

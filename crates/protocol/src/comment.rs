@@ -58,11 +58,7 @@ pub fn fragment(comment: &Comment, count: Option<u32>) -> Vec<u8> {
 
 /// Joins comment fragments into a `comments` message: `{"type":"comments","room_id":…,"comments":[…],"omitted"?:n}`.
 #[must_use]
-pub fn batch<'a>(
-    room_id: &str,
-    fragments: impl Iterator<Item = &'a [u8]>,
-    omitted: u64,
-) -> Vec<u8> {
+pub fn batch<'a>(room_id: &str, fragments: impl Iterator<Item = &'a [u8]>, omitted: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(br#"{"type":"comments","room_id":""#);
     out.extend_from_slice(room_id.as_bytes()); // Its alphabet needs no escapes.

@@ -143,20 +143,14 @@ pub fn parse(bytes: &[u8]) -> Result<Handshake<'_>, HandshakeError> {
     upgrade(&request, head_bytes).map(Handshake::Upgrade)
 }
 
-fn upgrade<'a>(
-    request: &httparse::Request<'_, 'a>,
-    head_bytes: usize,
-) -> Result<Request<'a>, HandshakeError> {
+fn upgrade<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Result<Request<'a>, HandshakeError> {
     if request.method != Some("GET") {
         return Err(HandshakeError::Method);
     }
     if request.version != Some(1) {
         return Err(HandshakeError::HttpVersion);
     }
-    let target = request
-        .path
-        .filter(|target| target.starts_with('/'))
-        .ok_or(HandshakeError::Malformed)?;
+    let target = request.path.filter(|target| target.starts_with('/')).ok_or(HandshakeError::Malformed)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = Headers::collect(request.headers)?;
     headers.check_upgrade()?;
@@ -165,11 +159,7 @@ fn upgrade<'a>(
         path,
         query,
         host: headers.host.ok_or(HandshakeError::MissingHeader("Host"))?,
-        key: valid_key(
-            headers
-                .key
-                .ok_or(HandshakeError::MissingHeader("Sec-WebSocket-Key"))?,
-        )?,
+        key: valid_key(headers.key.ok_or(HandshakeError::MissingHeader("Sec-WebSocket-Key"))?)?,
         protocols: headers.protocols,
         origin: headers.origin,
         authorization: headers.authorization,
@@ -214,31 +204,19 @@ impl<'a> Headers<'a> {
                 self.user_agent = str::from_utf8(line.value).ok();
                 Ok(())
             }
-            13 if named("Authorization") => {
-                once(&mut self.authorization, "Authorization", line.value)
-            }
+            13 if named("Authorization") => once(&mut self.authorization, "Authorization", line.value),
             14 if named("Content-Length") && line.value != b"0" => Err(HandshakeError::Body),
-            15 if named("X-Forwarded-For") => {
-                listed(&mut self.forwarded_for, "X-Forwarded-For", line.value)
-            }
-            17 if named("Sec-WebSocket-Key") => {
-                once(&mut self.key, "Sec-WebSocket-Key", line.value)
-            }
+            15 if named("X-Forwarded-For") => listed(&mut self.forwarded_for, "X-Forwarded-For", line.value),
+            17 if named("Sec-WebSocket-Key") => once(&mut self.key, "Sec-WebSocket-Key", line.value),
             17 if named("Transfer-Encoding") => Err(HandshakeError::Body),
-            21 if named("Sec-WebSocket-Version") => {
-                once(&mut self.version, "Sec-WebSocket-Version", line.value)
-            }
-            22 if named("Sec-WebSocket-Protocol") => {
-                listed(&mut self.protocols, "Sec-WebSocket-Protocol", line.value)
-            }
+            21 if named("Sec-WebSocket-Version") => once(&mut self.version, "Sec-WebSocket-Version", line.value),
+            22 if named("Sec-WebSocket-Protocol") => listed(&mut self.protocols, "Sec-WebSocket-Protocol", line.value),
             _ => Ok(()),
         }
     }
 
     fn check_upgrade(&self) -> Result<(), HandshakeError> {
-        if !has_token(self.upgrade.as_deref(), "websocket")
-            || !has_token(self.connection.as_deref(), "upgrade")
-        {
+        if !has_token(self.upgrade.as_deref(), "websocket") || !has_token(self.connection.as_deref(), "upgrade") {
             return Err(HandshakeError::NotUpgrade);
         }
         if self.version != Some(WEBSOCKET_VERSION) {
@@ -249,17 +227,11 @@ impl<'a> Headers<'a> {
 }
 
 fn decoded<'a>(name: &'static str, value: &'a [u8]) -> Result<&'a str, HandshakeError> {
-    str::from_utf8(value)
-        .map(str::trim_ascii)
-        .map_err(|_| HandshakeError::HeaderEncoding(name))
+    str::from_utf8(value).map(str::trim_ascii).map_err(|_| HandshakeError::HeaderEncoding(name))
 }
 
 /// A header that means something else when two parties pick different copies of it.
-fn once<'a>(
-    field: &mut Option<&'a str>,
-    name: &'static str,
-    value: &'a [u8],
-) -> Result<(), HandshakeError> {
+fn once<'a>(field: &mut Option<&'a str>, name: &'static str, value: &'a [u8]) -> Result<(), HandshakeError> {
     match field.replace(decoded(name, value)?) {
         Some(_) => Err(HandshakeError::RepeatedHeader(name)),
         None => Ok(()),
@@ -267,11 +239,7 @@ fn once<'a>(
 }
 
 /// A header whose lines are one list (RFC 9110 §5.3).
-fn listed<'a>(
-    field: &mut Option<Cow<'a, str>>,
-    name: &'static str,
-    value: &'a [u8],
-) -> Result<(), HandshakeError> {
+fn listed<'a>(field: &mut Option<Cow<'a, str>>, name: &'static str, value: &'a [u8]) -> Result<(), HandshakeError> {
     let value = decoded(name, value)?;
     *field = Some(match field.take() {
         Some(earlier) => Cow::Owned(format!("{earlier}, {value}")),
@@ -281,10 +249,7 @@ fn listed<'a>(
 }
 
 fn has_token(list: Option<&str>, token: &str) -> bool {
-    list.is_some_and(|list| {
-        list.split(',')
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
-    })
+    list.is_some_and(|list| list.split(',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token)))
 }
 
 fn valid_key(key: &str) -> Result<&str, HandshakeError> {
@@ -325,23 +290,13 @@ impl SubProtocol {
 /// The client's first choice among `supported`. With `None` for an offer that was made, the answer names no
 /// protocol and a browser gives up by itself (RFC 6455 §4.2.2).
 pub fn choose_protocol(offered: &str, supported: &[SubProtocol]) -> Option<SubProtocol> {
-    let named = |name: &str| {
-        supported
-            .iter()
-            .copied()
-            .find(|protocol| protocol.name() == name)
-    };
-    offered
-        .split(',')
-        .find_map(|offer| named(offer.trim_ascii()))
+    let named = |name: &str| supported.iter().copied().find(|protocol| protocol.name() == name);
+    offered.split(',').find_map(|offer| named(offer.trim_ascii()))
 }
 
 /// The `Sec-WebSocket-Accept` that proves the key was read.
 pub fn accept_key(key: &str) -> [u8; 28] {
-    let digest = Sha1::new()
-        .chain_update(key)
-        .chain_update(ACCEPT_GUID)
-        .finalize();
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize();
     let mut accept = [0; 28];
     // Cannot fail: 20 bytes are 28 characters.
     let encoded = BASE64.encode_slice(digest, &mut accept);
@@ -352,16 +307,10 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 /// The answer that opens the socket.
 pub fn response(accept: &[u8; 28], protocol: Option<SubProtocol>) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
-    out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-    );
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     header(&mut out, "Sec-WebSocket-Accept", accept);
     if let Some(protocol) = protocol {
-        header(
-            &mut out,
-            "Sec-WebSocket-Protocol",
-            protocol.name().as_bytes(),
-        );
+        header(&mut out, "Sec-WebSocket-Protocol", protocol.name().as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     out
@@ -375,11 +324,7 @@ pub fn refusal(status: u16, retry_after_s: Option<u64>, json_body: &[u8]) -> Vec
         405 => header(&mut out, "Allow", b"GET"),
         426 => {
             header(&mut out, "Upgrade", b"websocket");
-            header(
-                &mut out,
-                "Sec-WebSocket-Version",
-                WEBSOCKET_VERSION.as_bytes(),
-            );
+            header(&mut out, "Sec-WebSocket-Version", WEBSOCKET_VERSION.as_bytes());
         }
         _ => {}
     }
@@ -387,11 +332,7 @@ pub fn refusal(status: u16, retry_after_s: Option<u64>, json_body: &[u8]) -> Vec
         header(&mut out, "Retry-After", seconds.to_string().as_bytes());
     }
     header(&mut out, "Content-Type", b"application/json");
-    header(
-        &mut out,
-        "Content-Length",
-        json_body.len().to_string().as_bytes(),
-    );
+    header(&mut out, "Content-Length", json_body.len().to_string().as_bytes());
     header(&mut out, "Connection", b"close");
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(json_body);

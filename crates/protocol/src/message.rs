@@ -1,10 +1,7 @@
 //! The JSON messages of the socket, both directions. One message is one JSON object whose `type`
 //! names it; the other fields lie beside it.
 
-use model::{
-    Code, CommentStatus, Event, EventBody, RoomId, RoomState, Snowflake, UserId, WireError,
-    rfc3339_ms,
-};
+use model::{Code, CommentStatus, Event, EventBody, RoomId, RoomState, Snowflake, UserId, WireError, rfc3339_ms};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -74,21 +71,15 @@ impl JoinRoom {
     /// Joining with every option at its default.
     #[must_use]
     pub fn plain(room_id: RoomId) -> Self {
-        Self {
-            room_id,
-            since_id: None,
-            history: None,
-            history_s: None,
-            max_per_s: None,
-            only_user_ids: None,
-        }
+        Self { room_id, since_id: None, history: None, history_s: None, max_per_s: None, only_user_ids: None }
     }
 }
 
 /// A comment's id, or 0 for the beginning.
 fn cursor<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Snowflake>, D::Error> {
     let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
-    text.map(|text| parse_cursor(&text).ok_or_else(|| D::Error::custom("since_id must be a decimal string"))).transpose()
+    text.map(|text| parse_cursor(&text).ok_or_else(|| D::Error::custom("since_id must be a decimal string")))
+        .transpose()
 }
 
 /// Parses a `since_id`: a comment's id, or 0 for the beginning.
@@ -142,8 +133,7 @@ fn present<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
 /// # Errors
 /// `invalid_request`, saying what is wrong with it; the `ref`, when it could be read, comes back.
 pub fn parse(text: &str) -> Result<Incoming<'_>, (Option<&RawValue>, WireError)> {
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|error| (None, invalid("the message", &error)))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| (None, invalid("the message", &error)))?;
     let reference = envelope.reference;
     if reference.is_some_and(|r| r.get().len() > REF_BYTES_MAX) {
         return Err((None, WireError::invalid("ref is longer than 128 bytes")));
@@ -186,16 +176,10 @@ fn body(kind: &str, text: &str) -> Result<ClientMessage, serde_json::Error> {
         "logout" => ClientMessage::Logout,
         "heartbeat" => ClientMessage::Heartbeat,
         "join_room" => ClientMessage::JoinRoom(serde_json::from_str(text)?),
-        "leave_room" => ClientMessage::LeaveRoom {
-            room_id: serde_json::from_str::<LeaveRoom>(text)?.room_id,
-        },
+        "leave_room" => ClientMessage::LeaveRoom { room_id: serde_json::from_str::<LeaveRoom>(text)?.room_id },
         "comment" => ClientMessage::Comment(serde_json::from_str(text)?),
-        "like" => ClientMessage::Like {
-            comment_id: serde_json::from_str::<Like>(text)?.comment_id,
-        },
-        "ack" => ClientMessage::Ack {
-            event_id: serde_json::from_str::<Ack>(text)?.event_id,
-        },
+        "like" => ClientMessage::Like { comment_id: serde_json::from_str::<Like>(text)?.comment_id },
+        "ack" => ClientMessage::Ack { event_id: serde_json::from_str::<Ack>(text)?.event_id },
         _ => ClientMessage::Unknown,
     })
 }
@@ -280,16 +264,8 @@ pub fn encode(message: &ServerMessage<'_>, reference: Option<&RawValue>) -> Vec<
 /// An `error` message.
 #[must_use]
 pub fn encode_error(error: &WireError, reference: Option<&RawValue>) -> Vec<u8> {
-    let WireError {
-        code,
-        message,
-        retry_after_ms,
-    } = error;
-    let message = ServerMessage::Error {
-        code: code.as_str(),
-        message,
-        retry_after_ms: *retry_after_ms,
-    };
+    let WireError { code, message, retry_after_ms } = error;
+    let message = ServerMessage::Error { code: code.as_str(), message, retry_after_ms: *retry_after_ms };
     encode(&message, reference)
 }
 
@@ -307,18 +283,8 @@ pub fn error_body(error: &WireError) -> Vec<u8> {
     struct Outer<'a> {
         error: Inner<'a>,
     }
-    let WireError {
-        code,
-        message,
-        retry_after_ms,
-    } = error;
-    to_vec(&Outer {
-        error: Inner {
-            code: code.as_str(),
-            message,
-            retry_after_ms: *retry_after_ms,
-        },
-    })
+    let WireError { code, message, retry_after_ms } = error;
+    to_vec(&Outer { error: Inner { code: code.as_str(), message, retry_after_ms: *retry_after_ms } })
 }
 
 /// An `event` message; `critical` is whether it is so for the viewer it is encoded for.
@@ -352,18 +318,10 @@ fn event_fields(body: &EventBody) -> serde_json::Map<String, serde_json::Value> 
         EventBody::CommentsDeleted { comment_ids } => {
             json!({ "comment_id": comment_ids.first(), "comment_ids": comment_ids })
         }
-        EventBody::UserMuted {
-            user_id,
-            until_ms,
-            reason,
-        } => {
+        EventBody::UserMuted { user_id, until_ms, reason } => {
             json!({ "user_id": user_id, "until": rfc3339_ms(*until_ms), "until_ms": until_ms, "reason": reason })
         }
-        EventBody::RoomState {
-            state,
-            accepts_comments,
-            session_id,
-        } => {
+        EventBody::RoomState { state, accepts_comments, session_id } => {
             json!({ "state": state, "accepts_comments": accepts_comments, "session_id": session_id })
         }
         EventBody::Ranking { entries } => json!({ "entries": &**entries }),
@@ -386,6 +344,5 @@ fn event_fields(body: &EventBody) -> serde_json::Map<String, serde_json::Value> 
 /// # Errors
 /// `invalid_request` naming the field.
 pub fn parse_id(what: &'static str, text: &str) -> Result<Snowflake, WireError> {
-    text.parse()
-        .map_err(|_| WireError::new(Code::InvalidRequest, format!("{what} must be a decimal id")))
+    text.parse().map_err(|_| WireError::new(Code::InvalidRequest, format!("{what} must be a decimal id")))
 }

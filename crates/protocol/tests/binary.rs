@@ -2,17 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::prelude::*;
-use protocol::binary::{
-    ContentTooLong, Frame, FrameError, HEADER_BYTES, Kind, encode, frames, numeric_user_id,
-};
+use protocol::binary::{ContentTooLong, Frame, FrameError, HEADER_BYTES, Kind, encode, frames, numeric_user_id};
 
 const HELLO: &[u8] = b"\xab\xcd\x01\x01\x00\x00\x01\x8a\xe8\x88\xe4\x00\x00\x00\x00\x00\x00\x01\xe2\x40\x00\x05Hello";
-const HELLO_FRAME: Frame<'static> = Frame {
-    kind: Kind::Comment,
-    timestamp_ms: 1_696_118_400_000,
-    user_id: 123_456,
-    content: "Hello",
-};
+const HELLO_FRAME: Frame<'static> =
+    Frame { kind: Kind::Comment, timestamp_ms: 1_696_118_400_000, user_id: 123_456, content: "Hello" };
 
 fn decode(message: &[u8]) -> Vec<Result<Frame<'_>, FrameError>> {
     frames(message).collect()
@@ -39,57 +33,32 @@ fn published_vector() {
 
 #[test]
 fn frames_of_known_extent_are_skipped() {
-    assert_eq!(
-        decode(&spoilt(3, 9)),
-        [Err(FrameError::UnknownType(9)), Ok(HELLO_FRAME)]
-    );
-    assert_eq!(
-        decode(&spoilt(HEADER_BYTES, 0xFF)),
-        [Err(FrameError::InvalidUtf8), Ok(HELLO_FRAME)]
-    );
+    assert_eq!(decode(&spoilt(3, 9)), [Err(FrameError::UnknownType(9)), Ok(HELLO_FRAME)]);
+    assert_eq!(decode(&spoilt(HEADER_BYTES, 0xFF)), [Err(FrameError::InvalidUtf8), Ok(HELLO_FRAME)]);
 }
 
 #[test]
 fn frames_of_unknown_extent_end_the_message() {
     assert_eq!(decode(&spoilt(0, 0)), [Err(FrameError::BadMagic)]);
-    assert_eq!(
-        decode(&spoilt(2, 2)),
-        [Err(FrameError::UnsupportedVersion(2))]
-    );
+    assert_eq!(decode(&spoilt(2, 2)), [Err(FrameError::UnsupportedVersion(2))]);
     for cut in 1..HELLO.len() {
-        assert_eq!(
-            decode(&HELLO[..cut]),
-            [Err(FrameError::Truncated)],
-            "cut at {cut}"
-        );
+        assert_eq!(decode(&HELLO[..cut]), [Err(FrameError::Truncated)], "cut at {cut}");
     }
 }
 
 #[test]
 fn a_version_is_reported_even_when_shorter_than_ours() {
-    assert_eq!(
-        decode(b"\xab\xcd\x02"),
-        [Err(FrameError::UnsupportedVersion(2))]
-    );
+    assert_eq!(decode(b"\xab\xcd\x02"), [Err(FrameError::UnsupportedVersion(2))]);
 }
 
 #[test]
 fn content_beyond_the_length_field_is_refused() {
     let content = "x".repeat(65_536);
-    let frame = |content| Frame {
-        content,
-        ..HELLO_FRAME
-    };
+    let frame = |content| Frame { content, ..HELLO_FRAME };
     let mut out = b"before".to_vec();
-    assert_eq!(
-        encode(&frame(&content), &mut out),
-        Err(ContentTooLong { bytes: 65_536 })
-    );
+    assert_eq!(encode(&frame(&content), &mut out), Err(ContentTooLong { bytes: 65_536 }));
     assert_eq!(out, b"before");
-    assert_eq!(
-        decode(&encoded(&frame(&content[1..]))),
-        [Ok(frame(&content[1..]))]
-    );
+    assert_eq!(decode(&encoded(&frame(&content[1..]))), [Ok(frame(&content[1..]))]);
 }
 
 #[test]
@@ -99,17 +68,7 @@ fn user_ids_that_are_not_canonical_numbers_are_hashed() {
     assert_eq!(numeric_user_id("18446744073709551615"), u64::MAX);
     // SHA-256("alice") and SHA-256("007") as any other tool prints them.
     assert_eq!(numeric_user_id("alice"), 0x2bd8_06c9_7f0e_00af);
-    for id in [
-        "007",
-        "00",
-        "+7",
-        "-7",
-        "",
-        "18446744073709551616",
-        "7 ",
-        "1_000",
-        "٣",
-    ] {
+    for id in ["007", "00", "+7", "-7", "", "18446744073709551616", "7 ", "1_000", "٣"] {
         let number = id.trim().parse().unwrap_or(0);
         assert_ne!(numeric_user_id(id), number, "{id}");
     }

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use protocol::handshake::{
-    HEAD_BYTES_MAX, HEADERS_MAX, Handshake, HandshakeError, Request, SubProtocol, accept_key,
-    choose_protocol, parse, query_pairs, refusal, response,
+    HEAD_BYTES_MAX, HEADERS_MAX, Handshake, HandshakeError, Request, SubProtocol, accept_key, choose_protocol, parse,
+    query_pairs, refusal, response,
 };
 
 /// The key and answer RFC 6455 §1.3 prints.
@@ -42,9 +42,7 @@ fn changed(from: &str, to: &str) -> Result<(), HandshakeError> {
 #[test]
 fn a_browsers_request() {
     let bytes = [BROWSER.as_bytes(), b"\x81\x80frames"].concat();
-    let Ok(Handshake::Upgrade(request)) = parse(&bytes) else {
-        panic!("refused")
-    };
+    let Ok(Handshake::Upgrade(request)) = parse(&bytes) else { panic!("refused") };
     let expected = Request {
         head_bytes: BROWSER.len(),
         path: "/ws",
@@ -63,26 +61,17 @@ fn a_browsers_request() {
 #[test]
 fn a_tungstenite_clients_request() {
     use tungstenite::client::IntoClientRequest;
-    let request = "ws://localhost:9/ws?room_id=1"
-        .into_client_request()
-        .unwrap();
+    let request = "ws://localhost:9/ws?room_id=1".into_client_request().unwrap();
     let (head, _) = tungstenite::handshake::client::generate_request(request).unwrap();
     let head = String::from_utf8(head).unwrap();
     let request = upgrade(&head).unwrap();
-    assert_eq!(
-        (request.path, request.query, request.host),
-        ("/ws", "room_id=1", "localhost:9")
-    );
+    assert_eq!((request.path, request.query, request.host), ("/ws", "room_id=1", "localhost:9"));
 }
 
 #[test]
 fn byte_by_byte_it_is_incomplete_until_the_last() {
     for end in 0..BROWSER.len() {
-        assert_eq!(
-            parse(&BROWSER.as_bytes()[..end]),
-            Ok(Handshake::Incomplete),
-            "after {end} bytes"
-        );
+        assert_eq!(parse(&BROWSER.as_bytes()[..end]), Ok(Handshake::Incomplete), "after {end} bytes");
     }
 }
 
@@ -94,79 +83,32 @@ fn what_is_wrong_has_its_status() {
         (changed("HTTP/1.1", "HTTP/1.0"), HttpVersion, 400),
         (changed("GET /ws", "GET ws"), Malformed, 400),
         (changed("GET /ws", "\x16\x03\x01"), Malformed, 400),
-        (
-            changed("Host: live.example:8080\r\n", ""),
-            MissingHeader("Host"),
-            400,
-        ),
-        (
-            changed("Pragma: no-cache", "Host: other.example"),
-            RepeatedHeader("Host"),
-            400,
-        ),
-        (
-            changed("Pragma: no-cache", "Origin: https://evil.example"),
-            RepeatedHeader("Origin"),
-            400,
-        ),
+        (changed("Host: live.example:8080\r\n", ""), MissingHeader("Host"), 400),
+        (changed("Pragma: no-cache", "Host: other.example"), RepeatedHeader("Host"), 400),
+        (changed("Pragma: no-cache", "Origin: https://evil.example"), RepeatedHeader("Origin"), 400),
         (changed("Pragma: no-cache", "Content-Length: 5"), Body, 400),
+        (changed("Pragma: no-cache", "Transfer-Encoding: chunked"), Body, 400),
         (
-            changed("Pragma: no-cache", "Transfer-Encoding: chunked"),
-            Body,
-            400,
-        ),
-        (
-            changed(
-                "Pragma: no-cache",
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            ),
+            changed("Pragma: no-cache", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
             RepeatedHeader("Sec-WebSocket-Key"),
             400,
         ),
-        (
-            changed("Sec-WebSocket-Key", "X-Key"),
-            MissingHeader("Sec-WebSocket-Key"),
-            400,
-        ),
+        (changed("Sec-WebSocket-Key", "X-Key"), MissingHeader("Sec-WebSocket-Key"), 400),
         (changed(KEY, "dGhlIHNhbXBsZQ=="), Key, 400),
         (changed(KEY, "not base64 at all, no way"), Key, 400),
-        (
-            changed("Upgrade: WebSocket", "Upgrade: h2c"),
-            NotUpgrade,
-            426,
-        ),
+        (changed("Upgrade: WebSocket", "Upgrade: h2c"), NotUpgrade, 426),
         (changed("Upgrade: WebSocket\r\n", ""), NotUpgrade, 426),
-        (
-            changed("keep-alive, Upgrade", "keep-alive"),
-            NotUpgrade,
-            426,
-        ),
+        (changed("keep-alive, Upgrade", "keep-alive"), NotUpgrade, 426),
         (changed("Version: 13", "Version: 8"), WebSocketVersion, 426),
-        (
-            changed("Sec-WebSocket-Version: 13\r\n", ""),
-            WebSocketVersion,
-            426,
-        ),
-        (
-            changed("Pragma: no-cache", &"a: b\r\n".repeat(HEADERS_MAX)),
-            HeadTooLarge,
-            431,
-        ),
-        (
-            changed("no-cache", &"x".repeat(HEAD_BYTES_MAX)),
-            HeadTooLarge,
-            431,
-        ),
+        (changed("Sec-WebSocket-Version: 13\r\n", ""), WebSocketVersion, 426),
+        (changed("Pragma: no-cache", &"a: b\r\n".repeat(HEADERS_MAX)), HeadTooLarge, 431),
+        (changed("no-cache", &"x".repeat(HEAD_BYTES_MAX)), HeadTooLarge, 431),
     ];
     for (row, (outcome, error, status)) in table.into_iter().enumerate() {
         assert_eq!(outcome, Err(error), "row {row}");
         assert_eq!(error.status(), status, "row {row}");
     }
-    let latin1 = [
-        BROWSER.trim_end().as_bytes(),
-        b"\r\nAuthorization: \xE9\r\n\r\n",
-    ]
-    .concat();
+    let latin1 = [BROWSER.trim_end().as_bytes(), b"\r\nAuthorization: \xE9\r\n\r\n"].concat();
     assert_eq!(parse(&latin1), Err(HeaderEncoding("Authorization")));
     assert_eq!(changed("Pragma: no-cache", "Content-Length: 0"), Ok(()));
 }
@@ -175,18 +117,9 @@ fn what_is_wrong_has_its_status() {
 fn a_head_may_fill_its_limit_exactly() {
     let padding = HEAD_BYTES_MAX - BROWSER.len() + "no-cache".len();
     assert_eq!(changed("no-cache", &"x".repeat(padding)), Ok(()));
-    assert_eq!(
-        changed("no-cache", &"x".repeat(padding + 1)),
-        Err(HandshakeError::HeadTooLarge)
-    );
-    assert_eq!(
-        parse(&[b'G'; HEAD_BYTES_MAX - 1]),
-        Ok(Handshake::Incomplete)
-    );
-    assert_eq!(
-        parse(&[b'G'; HEAD_BYTES_MAX]),
-        Err(HandshakeError::HeadTooLarge)
-    );
+    assert_eq!(changed("no-cache", &"x".repeat(padding + 1)), Err(HandshakeError::HeadTooLarge));
+    assert_eq!(parse(&[b'G'; HEAD_BYTES_MAX - 1]), Ok(Handshake::Incomplete));
+    assert_eq!(parse(&[b'G'; HEAD_BYTES_MAX]), Err(HandshakeError::HeadTooLarge));
 }
 
 #[test]
@@ -198,26 +131,19 @@ fn answers_as_the_rfc_prints_them() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: barrage.v1.json\r\n\r\n"
     );
-    assert!(
-        !String::from_utf8(response(ACCEPT, None))
-            .unwrap()
-            .contains("Protocol:")
-    );
+    assert!(!String::from_utf8(response(ACCEPT, None)).unwrap().contains("Protocol:"));
 }
 
 #[test]
 fn refusals_say_what_would_be_accepted() {
-    let refused =
-        |status, retry_after_s| String::from_utf8(refusal(status, retry_after_s, b"{}")).unwrap();
+    let refused = |status, retry_after_s| String::from_utf8(refusal(status, retry_after_s, b"{}")).unwrap();
     assert_eq!(
         refused(426, None),
         "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
     );
     assert!(refused(405, None).contains("\r\nAllow: GET\r\n"));
-    assert!(
-        refused(429, Some(3)).starts_with("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\n")
-    );
+    assert!(refused(429, Some(3)).starts_with("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\n"));
 }
 
 #[test]
@@ -225,10 +151,7 @@ fn the_clients_order_decides_among_what_is_supported() {
     use SubProtocol::*;
     let choose = |offered| choose_protocol(offered, &[Json, Bin]);
     assert_eq!(choose("barrage.v1.json"), Some(Json));
-    assert_eq!(
-        choose("barrage.v1.proto ,\tbarrage.v1.bin,barrage.v1.json"),
-        Some(Bin)
-    );
+    assert_eq!(choose("barrage.v1.proto ,\tbarrage.v1.bin,barrage.v1.json"), Some(Bin));
     assert_eq!(choose("barrage.v1.proto"), None);
     assert_eq!(choose("Barrage.V1.Json"), None);
     assert_eq!(choose(""), None);
@@ -236,18 +159,9 @@ fn the_clients_order_decides_among_what_is_supported() {
 
 #[test]
 fn query_values_are_decoded() {
-    let pairs: Vec<_> =
-        query_pairs("room_id=a%3Ab&username=%E5%BC%B9+%E5%B9%95&flag&&x=%zz").collect();
-    let expected = [
-        ("room_id", "a:b"),
-        ("username", "弹 幕"),
-        ("flag", ""),
-        ("x", "%zz"),
-    ];
-    assert_eq!(
-        pairs,
-        expected.map(|(name, value)| (name.into(), value.into()))
-    );
+    let pairs: Vec<_> = query_pairs("room_id=a%3Ab&username=%E5%BC%B9+%E5%B9%95&flag&&x=%zz").collect();
+    let expected = [("room_id", "a:b"), ("username", "弹 幕"), ("flag", ""), ("x", "%zz")];
+    assert_eq!(pairs, expected.map(|(name, value)| (name.into(), value.into())));
 }
 
 proptest! {

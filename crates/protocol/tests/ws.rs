@@ -8,8 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::ws::{
-    Decoder, Event, Events, Limits, Opcode, ProtocolError, close_frame, encode_client_frame,
-    encode_frame,
+    Decoder, Event, Events, Limits, Opcode, ProtocolError, close_frame, encode_client_frame, encode_frame,
 };
 use tungstenite::protocol::{CloseFrame, Role, WebSocket};
 use tungstenite::{Message, Utf8Bytes};
@@ -110,10 +109,7 @@ impl Write for Pipe {
 
 /// What tungstenite makes of `stream`, and whether it found it faulty.
 fn oracle_decode(stream: &[u8], role: Role) -> (Vec<Seen>, bool) {
-    let pipe = Pipe {
-        input: io::Cursor::new(stream.to_vec()),
-        output: Vec::new(),
-    };
+    let pipe = Pipe { input: io::Cursor::new(stream.to_vec()), output: Vec::new() };
     let mut socket = WebSocket::from_raw_socket(pipe, role, None);
     let mut seen = Vec::new();
     loop {
@@ -143,9 +139,7 @@ impl From<Message> for Seen {
             Message::Ping(payload) => Self::Ping(payload.to_vec()),
             Message::Pong(payload) => Self::Pong(payload.to_vec()),
             Message::Close(None) => Self::Close(None, String::new()),
-            Message::Close(Some(frame)) => {
-                Self::Close(Some(frame.code.into()), frame.reason.to_string())
-            }
+            Message::Close(Some(frame)) => Self::Close(Some(frame.code.into()), frame.reason.to_string()),
             Message::Frame(_) => unreachable!("reading gives no raw frames"),
         }
     }
@@ -159,10 +153,9 @@ impl From<Seen> for Message {
             Seen::Ping(payload) => Self::Ping(payload.into()),
             Seen::Pong(payload) => Self::Pong(payload.into()),
             Seen::Close(None, _) => Self::Close(None),
-            Seen::Close(Some(code), reason) => Self::Close(Some(CloseFrame {
-                code: code.into(),
-                reason: Utf8Bytes::from(reason),
-            })),
+            Seen::Close(Some(code), reason) => {
+                Self::Close(Some(CloseFrame { code: code.into(), reason: Utf8Bytes::from(reason) }))
+            }
         }
     }
 }
@@ -170,11 +163,8 @@ impl From<Seen> for Message {
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     // Around the borders of the three length forms, and everything small.
     let length = prop_oneof![8 => 0..300_usize, 1 => 124..=127_usize, 1 => 65_534..=65_537_usize];
-    (length, any::<u64>()).prop_map(|(length, seed)| {
-        (0..length as u64)
-            .map(|i| (i.wrapping_mul(seed) >> 7) as u8)
-            .collect()
-    })
+    (length, any::<u64>())
+        .prop_map(|(length, seed)| (0..length as u64).map(|i| (i.wrapping_mul(seed) >> 7) as u8).collect())
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -182,10 +172,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn control() -> impl Strategy<Value = Seen> {
-    prop_oneof![
-        vec(any::<u8>(), 0..=125).prop_map(Seen::Ping),
-        vec(any::<u8>(), 0..=125).prop_map(Seen::Pong)
-    ]
+    prop_oneof![vec(any::<u8>(), 0..=125).prop_map(Seen::Ping), vec(any::<u8>(), 0..=125).prop_map(Seen::Pong)]
 }
 
 fn message() -> impl Strategy<Value = Seen> {
@@ -194,14 +181,12 @@ fn message() -> impl Strategy<Value = Seen> {
 
 fn farewell() -> impl Strategy<Value = Option<Seen>> {
     let code = prop_oneof![1000..=1003_u16, 1007..=1013_u16, 3000..=4999_u16];
-    let close =
-        (code, "[a-z弹幕]{0,40}").prop_map(|(code, reason)| Seen::Close(Some(code), reason));
+    let close = (code, "[a-z弹幕]{0,40}").prop_map(|(code, reason)| Seen::Close(Some(code), reason));
     proptest::option::of(prop_oneof![close, Just(Seen::Close(None, String::new()))])
 }
 
 fn conversation() -> impl Strategy<Value = Vec<Seen>> {
-    (vec(message(), 0..8), farewell())
-        .prop_map(|(messages, farewell)| messages.into_iter().chain(farewell).collect())
+    (vec(message(), 0..8), farewell()).prop_map(|(messages, farewell)| messages.into_iter().chain(farewell).collect())
 }
 
 fn opcode_and_payload(seen: &Seen) -> (Opcode, Vec<u8>) {
@@ -212,14 +197,7 @@ fn opcode_and_payload(seen: &Seen) -> (Opcode, Vec<u8>) {
         Seen::Pong(payload) => (Opcode::Pong, payload.clone()),
         Seen::Close(code, reason) => {
             let code = code.map(u16::to_be_bytes).unwrap_or_default();
-            (
-                Opcode::Close,
-                if code == [0, 0] {
-                    Vec::new()
-                } else {
-                    [&code, reason.as_bytes()].concat()
-                },
-            )
+            (Opcode::Close, if code == [0, 0] { Vec::new() } else { [&code, reason.as_bytes()].concat() })
         }
     }
 }
@@ -242,17 +220,9 @@ fn client_stream(messages: &[Seen], key: [u8; 4]) -> Vec<u8> {
 }
 
 /// `message` in fragments that end at `cuts`, with `controls` one by one between them.
-fn fragmented(
-    message: &Seen,
-    cuts: &[Index],
-    controls: &[Seen],
-    key: [u8; 4],
-) -> (Vec<u8>, Vec<Seen>) {
+fn fragmented(message: &Seen, cuts: &[Index], controls: &[Seen], key: [u8; 4]) -> (Vec<u8>, Vec<Seen>) {
     let (mut opcode, payload) = opcode_and_payload(message);
-    let mut ends: Vec<usize> = cuts
-        .iter()
-        .map(|cut| cut.index(payload.len() + 1))
-        .collect();
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
     ends.sort_unstable();
     let mut controls = controls.iter();
     let (mut stream, mut expected, mut start) = (Vec::new(), Vec::new(), 0);
@@ -374,11 +344,7 @@ fn every_pair_of_cuts_gives_the_same_events() {
     for first in 0..=stream.len() {
         for second in first..=stream.len() {
             for most in [1, usize::MAX] {
-                assert_eq!(
-                    decode(&stream, FROM_CLIENT, &[first, second], most),
-                    whole,
-                    "cut at {first} and {second}"
-                );
+                assert_eq!(decode(&stream, FROM_CLIENT, &[first, second], most), whole, "cut at {first} and {second}");
             }
         }
     }
@@ -414,11 +380,7 @@ fn faults_have_their_names_and_close_codes() {
         (length_with_top_bit, BadLength, 1002),
         (length_just_too_big, TooBig, 1009),
         (&masked(0x80, b""), NothingToContinue, 1002),
-        (
-            &[masked(0x01, b"a"), masked(0x81, b"b")].concat(),
-            UnfinishedMessage,
-            1002,
-        ),
+        (&[masked(0x01, b"a"), masked(0x81, b"b")].concat(), UnfinishedMessage, 1002),
         (&masked(0x88, &[0x03]), BadCloseCode, 1002),
         (&masked(0x88, &[0x03, 0xE7]), BadCloseCode, 1002),
         (&masked(0x88, &[0x03, 0xEC]), BadCloseCode, 1002),
@@ -430,67 +392,35 @@ fn faults_have_their_names_and_close_codes() {
         (&masked(0x88, &[0x03, 0xE8, 0xFF]), InvalidUtf8, 1007),
         (&masked(0x81, b"\xC3\x28"), InvalidUtf8, 1007),
         (&masked(0x81, b"\xED\xA0\x80"), InvalidUtf8, 1007),
-        (
-            &[masked(0x01, b"\xF0\x9F"), masked(0x80, b"\x98")].concat(),
-            InvalidUtf8,
-            1007,
-        ),
+        (&[masked(0x01, b"\xF0\x9F"), masked(0x80, b"\x98")].concat(), InvalidUtf8, 1007),
     ];
     for (stream, error, close_code) in table {
-        assert_eq!(
-            decode_whole(stream, FROM_CLIENT),
-            (vec![], Some(*error)),
-            "{stream:02x?}"
-        );
+        assert_eq!(decode_whole(stream, FROM_CLIENT), (vec![], Some(*error)), "{stream:02x?}");
         assert_eq!(error.close_code(), *close_code);
     }
-    assert_eq!(
-        decode_whole(&[0x81, 0x80], FROM_SERVER),
-        (vec![], Some(Masked))
-    );
+    assert_eq!(decode_whole(&[0x81, 0x80], FROM_SERVER), (vec![], Some(Masked)));
 }
 
 #[test]
 fn fragments_are_limited_together_before_the_last_one_arrives() {
     let limits = Limits::from_client(100);
     let mut stream = client_frame(false, Opcode::Text, &[b'a'; 60], [0; 4]);
-    let fits = [
-        stream.clone(),
-        client_frame(true, Opcode::Continuation, &[b'a'; 40], [0; 4]),
-    ]
-    .concat();
-    assert_eq!(
-        decode_whole(&fits, limits),
-        (vec![Seen::Text("a".repeat(100))], None)
-    );
+    let fits = [stream.clone(), client_frame(true, Opcode::Continuation, &[b'a'; 40], [0; 4])].concat();
+    assert_eq!(decode_whole(&fits, limits), (vec![Seen::Text("a".repeat(100))], None));
     stream.extend([0x80, 0x80 | 41, 0, 0, 0, 0]);
-    assert_eq!(
-        decode_whole(&stream, limits),
-        (vec![], Some(ProtocolError::TooBig))
-    );
+    assert_eq!(decode_whole(&stream, limits), (vec![], Some(ProtocolError::TooBig)));
 }
 
 #[test]
 fn nothing_is_decoded_after_a_close_or_an_error() {
     let ping = client_frame(true, Opcode::Ping, b"", [0; 4]);
-    for last in [
-        client_frame(true, Opcode::Close, b"", [0; 4]),
-        vec![0xF1, 0x80],
-    ] {
+    for last in [client_frame(true, Opcode::Close, b"", [0; 4]), vec![0xF1, 0x80]] {
         let mut decoder = Decoder::default();
         let mut outcome = Outcome::default();
         let mut stream = [last, ping.clone()].concat();
-        take(
-            decoder.read(&mut stream, FROM_CLIENT),
-            usize::MAX,
-            &mut outcome,
-        );
+        take(decoder.read(&mut stream, FROM_CLIENT), usize::MAX, &mut outcome);
         let after = outcome.clone();
-        take(
-            decoder.read(&mut ping.clone(), FROM_CLIENT),
-            usize::MAX,
-            &mut outcome,
-        );
+        take(decoder.read(&mut ping.clone(), FROM_CLIENT), usize::MAX, &mut outcome);
         assert_eq!(outcome, after);
         assert_eq!(decoder.held_bytes(), 0);
     }
@@ -504,10 +434,6 @@ fn at_most_a_message_and_a_control_frame_are_held() {
     let mut stream = [fragment, ping].concat();
     stream.pop();
     let mut decoder = Decoder::default();
-    take(
-        decoder.read(&mut stream, limits),
-        usize::MAX,
-        &mut Outcome::default(),
-    );
+    take(decoder.read(&mut stream, limits), usize::MAX, &mut Outcome::default());
     assert_eq!(decoder.held_bytes(), 100 + CONTROL_FRAME_BYTES_MAX - 1);
 }

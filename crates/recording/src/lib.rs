@@ -71,7 +71,9 @@ pub fn parse(bytes: &[u8]) -> Result<Recording, RecordingError> {
         buffer.clear();
         let broken = |reader: &Reader<&[u8]>, why: String| RecordingError::Xml { at: reader.error_position(), why };
         match reader.read_event_into(&mut buffer) {
-            Ok(Event::Start(tag)) if tag.name().as_ref() == b"d" => open = place(&tag).map(|place| (place, String::new())),
+            Ok(Event::Start(tag)) if tag.name().as_ref() == b"d" => {
+                open = place(&tag).map(|place| (place, String::new()))
+            }
             Ok(Event::Text(text)) => {
                 let text = text.decode().map_err(|error| broken(&reader, error.to_string()))?;
                 open.iter_mut().for_each(|(_, content)| content.push_str(&text));
@@ -130,7 +132,8 @@ fn place(tag: &BytesStart<'_>) -> Option<Place> {
         _ => Size::Normal,
     };
     let color = fields.next().and_then(|rgb| rgb.parse::<u32>().ok()).map_or(0xFF_FF_FF, |rgb| rgb & 0xFF_FF_FF);
-    let created_at_ms = fields.next().and_then(|seconds| seconds.parse::<i64>().ok()).and_then(|s| s.checked_mul(1_000));
+    let created_at_ms =
+        fields.next().and_then(|seconds| seconds.parse::<i64>().ok()).and_then(|s| s.checked_mul(1_000));
     let sender = fields.nth(1).filter(|sender| !sender.is_empty()).map(|sender| sender.chars().take(64).collect());
     let style = Style { mode: movement(mode), color, size };
     Some(Place { offset_ms: offset_ms.round() as i64, mode, style, created_at_ms, sender })
@@ -184,7 +187,9 @@ mod tests {
 
     #[test]
     fn fields_become_a_comment() {
-        let recording = read(r#"<d p="2.5,5,36,255,1304950621,0,b82a51a3,26516962">凄い &lt;w&gt; &#33;</d><d p="1,1,25,16777215">a</d>"#);
+        let recording = read(
+            r#"<d p="2.5,5,36,255,1304950621,0,b82a51a3,26516962">凄い &lt;w&gt; &#33;</d><d p="1,1,25,16777215">a</d>"#,
+        );
         let [first, second] = recording.comments.as_slice() else { panic!("two comments: {recording:?}") };
         assert_eq!((first.offset_ms, first.content.as_str()), (1_000, "a"));
         assert_eq!((second.offset_ms, second.content.as_str()), (2_500, "凄い <w> !"));

@@ -178,7 +178,9 @@ impl Hub {
     fn check(&self, options: &JoinRoom) -> Result<(), WireError> {
         let most = self.shared.settings.only_users_max;
         match &options.only_user_ids {
-            Some(users) if users.len() > most => Err(WireError::invalid(format!("only_user_ids may name {most} users"))),
+            Some(users) if users.len() > most => {
+                Err(WireError::invalid(format!("only_user_ids may name {most} users")))
+            }
             _ => Ok(()),
         }
     }

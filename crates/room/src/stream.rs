@@ -140,7 +140,13 @@ impl Streams {
     }
 
     /// Adds an event stream's ear.
-    pub fn add_tap(&mut self, key: &StreamKey, user: Option<UserId>, sender: mpsc::Sender<TapMessage>, fresh: StreamId) {
+    pub fn add_tap(
+        &mut self,
+        key: &StreamKey,
+        user: Option<UserId>,
+        sender: mpsc::Sender<TapMessage>,
+        fresh: StreamId,
+    ) {
         self.stream(key, fresh).taps.push(Tap { user, sender });
     }
 
@@ -327,12 +333,13 @@ impl Stream {
             return Frames::default();
         }
         let encode = |protocol, wanted| {
-            if wanted { encode(protocol, room, kept.iter().map(|&i| &items[i as usize]), omitted) } else { Bytes::new() }
+            if wanted {
+                encode(protocol, room, kept.iter().map(|&i| &items[i as usize]), omitted)
+            } else {
+                Bytes::new()
+            }
         };
-        Frames {
-            json: encode(SubProtocol::Json, self.json > 0),
-            bin: encode(SubProtocol::Bin, self.bin > 0),
-        }
+        Frames { json: encode(SubProtocol::Json, self.json > 0), bin: encode(SubProtocol::Bin, self.bin > 0) }
     }
 
     fn feed_taps(&mut self, room: &RoomId, items: &[Item], batch: &StreamBatch) {
@@ -347,9 +354,7 @@ impl Stream {
         let last_id = items.last().map(|item| item.comment.id);
         self.taps.retain(|tap| {
             let owed: Vec<u32> = match &tap.user {
-                Some(user) => {
-                    batch.left_out.iter().copied().filter(|&i| items[i as usize].concerns(user)).collect()
-                }
+                Some(user) => batch.left_out.iter().copied().filter(|&i| items[i as usize].concerns(user)).collect(),
                 None => Vec::new(),
             };
             let message = if owed.is_empty() {

@@ -98,9 +98,9 @@ pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) ->
         merge_file(path, &mut merged, &mut sources)?;
     }
     merge_env(env, &mut merged, &mut sources)?;
-    let config: Config = merged.try_into().map_err(|error: toml::de::Error| {
-        ConfigError { place: None, what: error.message().to_owned() }
-    })?;
+    let config: Config = merged
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError { place: None, what: error.message().to_owned() })?;
     match out_of_range(&config) {
         Some((key, expected)) => {
             let place = sources.into_iter().rev().find(|(known, _)| known == key).map(|(_, place)| place);
@@ -162,9 +162,7 @@ fn merge_env(
         let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
         let fail = |what| ConfigError { place: Some(name.clone()), what };
         let path = path.to_lowercase();
-        let (section, key) = path
-            .split_once("__")
-            .ok_or_else(|| fail("expected BARRAGE__SECTION__KEY".into()))?;
+        let (section, key) = path.split_once("__").ok_or_else(|| fail("expected BARRAGE__SECTION__KEY".into()))?;
         let value = env_value(into.get(section).and_then(|s| s.get(key)), &text);
         set(into, section, key, value).map_err(fail)?;
         sources.push((format!("{section}.{key}"), name.clone()));
@@ -210,8 +208,15 @@ fn set(into: &mut Table, section: &str, key: &str, value: Value) -> Result<(), S
 
 /// What a key takes; the unit is in its name.
 fn expected(key: &str, default: &Value) -> String {
-    let unit = [("_ms", "milliseconds"), ("_ms_max", "milliseconds"), ("_s", "seconds"), ("_s_max", "seconds"),
-        ("_days", "days"), ("_bytes_max", "bytes"), ("_per_s", "a number a second")];
+    let unit = [
+        ("_ms", "milliseconds"),
+        ("_ms_max", "milliseconds"),
+        ("_s", "seconds"),
+        ("_s_max", "seconds"),
+        ("_days", "days"),
+        ("_bytes_max", "bytes"),
+        ("_per_s", "a number a second"),
+    ];
     match default {
         Value::Integer(_) => match unit.iter().find(|(suffix, _)| key.ends_with(suffix)) {
             Some((_, unit)) => format!("a whole number ({unit})"),
@@ -232,25 +237,56 @@ fn shown(value: &Value) -> String {
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
     let Config { server, auth, limits, rooms, sockets, log } = config;
     let checks = [
-        (server.listen.parse::<std::net::SocketAddr>().is_ok(), "server.listen", "an address and port, such as 127.0.0.1:8080"),
+        (
+            server.listen.parse::<std::net::SocketAddr>().is_ok(),
+            "server.listen",
+            "an address and port, such as 127.0.0.1:8080",
+        ),
         (server.node_id <= model::snowflake::NODE_MAX, "server.node_id", "a number from 0 to 1023"),
         (server.shards <= 128, "server.shards", "a number from 0 to 128"),
         ((1..=10).contains(&server.drain_s_max), "server.drain_s_max", "a number of seconds from 1 to 10"),
         (model::RoomId::new(&server.namespace).is_ok(), "server.namespace", "1-64 characters of A-Z a-z 0-9 _ - . : @"),
-        (auth.hmac_secret.is_empty() || auth.hmac_secret.len() >= 16, "auth.hmac_secret", "at least 16 bytes, or empty"),
+        (
+            auth.hmac_secret.is_empty() || auth.hmac_secret.len() >= 16,
+            "auth.hmac_secret",
+            "at least 16 bytes, or empty",
+        ),
         (auth.admin_key.is_empty() || auth.admin_key.len() >= 8, "auth.admin_key", "at least 8 bytes, or empty"),
         ((1..=2_000).contains(&limits.comment_chars_max), "limits.comment_chars_max", "a number from 1 to 2000"),
-        ((256..=1 << 20).contains(&limits.message_bytes_max), "limits.message_bytes_max", "a number of bytes from 256 to 1048576"),
-        (limits.message_bytes_max >= limits.comment_chars_max as usize * 4, "limits.message_bytes_max", "at least four times limits.comment_chars_max, or no comment of that length fits"),
-        ((1_024..=1 << 24).contains(&limits.body_bytes_max), "limits.body_bytes_max", "a number of bytes from 1024 to 16777216"),
+        (
+            (256..=1 << 20).contains(&limits.message_bytes_max),
+            "limits.message_bytes_max",
+            "a number of bytes from 256 to 1048576",
+        ),
+        (
+            limits.message_bytes_max >= limits.comment_chars_max as usize * 4,
+            "limits.message_bytes_max",
+            "at least four times limits.comment_chars_max, or no comment of that length fits",
+        ),
+        (
+            (1_024..=1 << 24).contains(&limits.body_bytes_max),
+            "limits.body_bytes_max",
+            "a number of bytes from 1024 to 16777216",
+        ),
         (limits.normal_per_s > 0, "limits.normal_per_s", "at least 1"),
         (limits.vip_per_s > 0, "limits.vip_per_s", "at least 1"),
         (limits.owner_per_s > 0, "limits.owner_per_s", "at least 1"),
         (limits.room_per_s > 0, "limits.room_per_s", "at least 1"),
         (limits.global_per_s > 0, "limits.global_per_s", "at least 1"),
         (limits.likes_per_s > 0, "limits.likes_per_s", "at least 1"),
-        (limits.cool_down_mute_ms <= limits.cool_down_mute_ms_max, "limits.cool_down_mute_ms", "at most limits.cool_down_mute_ms_max"),
-        (limits.trusted_proxies.iter().all(|net| net.parse::<ipnet::IpNet>().is_ok() || net.parse::<std::net::IpAddr>().is_ok()), "limits.trusted_proxies", "addresses or networks such as 10.0.0.0/8"),
+        (
+            limits.cool_down_mute_ms <= limits.cool_down_mute_ms_max,
+            "limits.cool_down_mute_ms",
+            "at most limits.cool_down_mute_ms_max",
+        ),
+        (
+            limits
+                .trusted_proxies
+                .iter()
+                .all(|net| net.parse::<ipnet::IpNet>().is_ok() || net.parse::<std::net::IpAddr>().is_ok()),
+            "limits.trusted_proxies",
+            "addresses or networks such as 10.0.0.0/8",
+        ),
         (rooms.window_ms_max <= 100, "rooms.window_ms_max", "a number of milliseconds from 0 to 100"),
         ((5..=100_000).contains(&rooms.viewer_per_s_max), "rooms.viewer_per_s_max", "a number from 5 to 100000"),
         (rooms.history_max <= 500, "rooms.history_max", "at most 500"),
@@ -264,8 +300,16 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ((1..=300).contains(&sockets.handshake_s), "sockets.handshake_s", "a number of seconds from 1 to 300"),
         ((1..=300).contains(&sockets.slow_patience_s), "sockets.slow_patience_s", "a number of seconds from 1 to 300"),
         (sockets.backlog_bytes_max >= 16_384, "sockets.backlog_bytes_max", "at least 16384 bytes"),
-        ((1..=1_024).contains(&sockets.rooms_per_socket_max), "sockets.rooms_per_socket_max", "a number from 1 to 1024"),
-        (log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(), "log.level", "error, warn, info, debug, trace, or a filter of tracing"),
+        (
+            (1..=1_024).contains(&sockets.rooms_per_socket_max),
+            "sockets.rooms_per_socket_max",
+            "a number from 1 to 1024",
+        ),
+        (
+            log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),
+            "log.level",
+            "error, warn, info, debug, trace, or a filter of tracing",
+        ),
     ];
     checks.into_iter().find(|(ok, ..)| !ok).map(|(_, key, expected)| (key, expected))
 }
@@ -296,7 +340,10 @@ mod tests {
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
         let config = from(
             "[limits]\nnormal_per_s = 2\nvip_per_s = 7\n",
-            &[("BARRAGE__LIMITS__NORMAL_PER_S", "3"), ("BARRAGE__AUTH__ORIGINS", "https://a.example, https://b.example")],
+            &[
+                ("BARRAGE__LIMITS__NORMAL_PER_S", "3"),
+                ("BARRAGE__AUTH__ORIGINS", "https://a.example, https://b.example"),
+            ],
         )
         .expect("valid");
         assert_eq!((config.limits.normal_per_s, config.limits.vip_per_s, config.limits.owner_per_s), (3, 7, 10));
@@ -308,10 +355,19 @@ mod tests {
         let cases = [
             ("[server]\nlistn = \"x\"\n", "b.toml:2: unknown key server.listn; "),
             ("[sever]\n", "b.toml:1: unknown section \"sever\"; "),
-            ("\n[sockets]\nheartbeat_s = \"30s\"\n", "b.toml:3: sockets.heartbeat_s must be a whole number (seconds), not \"30s\""),
-            ("[rooms]\n\nwindow_ms_max = 500\n", "b.toml:3: rooms.window_ms_max must be a number of milliseconds from 0 to 100"),
+            (
+                "\n[sockets]\nheartbeat_s = \"30s\"\n",
+                "b.toml:3: sockets.heartbeat_s must be a whole number (seconds), not \"30s\"",
+            ),
+            (
+                "[rooms]\n\nwindow_ms_max = 500\n",
+                "b.toml:3: rooms.window_ms_max must be a number of milliseconds from 0 to 100",
+            ),
             ("[rooms\n", "b.toml:1: "),
-            ("[rooms]\nhistory_default = 90\nhistory_max = 50\n", "b.toml:2: rooms.history_default must be at most rooms.history_max"),
+            (
+                "[rooms]\nhistory_default = 90\nhistory_max = 50\n",
+                "b.toml:2: rooms.history_default must be at most rooms.history_max",
+            ),
         ];
         for (text, expected) in cases {
             let complaint = complaint(text, &[]);

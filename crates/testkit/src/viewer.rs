@@ -88,7 +88,17 @@ impl Viewer {
         let room = query.split('&').find_map(|pair| pair.strip_prefix("room_id=")).unwrap_or_default().to_owned();
         let (given, unread, unread_bytes, heard) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Ok(Self {
-            protocol, given, omitted: 0, out, incoming, unread, unread_bytes, heard, closed: None, room, asked: 0,
+            protocol,
+            given,
+            omitted: 0,
+            out,
+            incoming,
+            unread,
+            unread_bytes,
+            heard,
+            closed: None,
+            room,
+            asked: 0,
         })
     }
 

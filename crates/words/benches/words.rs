@@ -44,10 +44,7 @@ fn lists(count: usize) -> Lists {
             random.text(len, '\u{4e00}', 6000)
         }
     };
-    Lists {
-        mask: (0..count).map(&mut word).collect(),
-        ..Lists::default()
-    }
+    Lists { mask: (0..count).map(&mut word).collect(), ..Lists::default() }
 }
 
 /// Comments of 30 characters of one kind, all clean.
@@ -65,34 +62,18 @@ fn comments(filter: &Filter, mut make: impl FnMut(&mut Random) -> String) -> Vec
 
 fn each(c: &mut Criterion, name: &str, texts: &[String], mut run: impl FnMut(&str)) {
     let mut next = texts.iter().cycle();
-    c.bench_function(name, |b| {
-        b.iter_batched(
-            || next.next().map_or("", |t| t),
-            &mut run,
-            BatchSize::SmallInput,
-        )
-    });
+    c.bench_function(name, |b| b.iter_batched(|| next.next().map_or("", |t| t), &mut run, BatchSize::SmallInput));
 }
 
 fn bench(c: &mut Criterion) {
     let filter = Filter::build(&lists(50_000)).expect("valid words");
     let chinese = comments(&filter, |r| r.text(30, '\u{4e00}', 6000));
-    let english = comments(&filter, |r| {
-        (0..6).map(|_| r.text(4, 'a', 26) + " ").collect()
-    });
-    let symbols = comments(&filter, |r| {
-        (0..15)
-            .map(|_| format!("{}{}", r.char('\u{4e00}', 6000), r.char('!', 15)))
-            .collect()
-    });
-    let mixed = comments(&filter, |r| {
-        r.text(10, 'А', 32) + &r.text(10, 'a', 26) + &r.text(10, '0', 10)
-    });
-    let masked: Vec<String> = chinese
-        .iter()
-        .zip(lists(1000).mask)
-        .map(|(t, w)| format!("{w}{t}").chars().take(30).collect())
-        .collect();
+    let english = comments(&filter, |r| (0..6).map(|_| r.text(4, 'a', 26) + " ").collect());
+    let symbols =
+        comments(&filter, |r| (0..15).map(|_| format!("{}{}", r.char('\u{4e00}', 6000), r.char('!', 15))).collect());
+    let mixed = comments(&filter, |r| r.text(10, 'А', 32) + &r.text(10, 'a', 26) + &r.text(10, '0', 10));
+    let masked: Vec<String> =
+        chinese.iter().zip(lists(1000).mask).map(|(t, w)| format!("{w}{t}").chars().take(30).collect()).collect();
     let check = |text: &str| {
         black_box(filter.check(black_box(text)));
     };
@@ -110,22 +91,15 @@ fn bench(c: &mut Criterion) {
     each(c, "sanitise/chinese", &chinese, |t| {
         black_box(sanitise(t));
     });
-    each(
-        c,
-        "sanitise/emoji",
-        &["👨\u{200d}👩\u{200d}👧❤\u{fe0f}".repeat(4)],
-        |t| {
-            black_box(sanitise(t));
-        },
-    );
+    each(c, "sanitise/emoji", &["👨\u{200d}👩\u{200d}👧❤\u{fe0f}".repeat(4)], |t| {
+        black_box(sanitise(t));
+    });
 }
 
 fn build(c: &mut Criterion) {
     let lists = lists(100_000);
     let mut group = c.benchmark_group("build");
-    group
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(8));
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
     group.bench_function("100k_words", |b| {
         b.iter_custom(|times| {
             let start = Instant::now();

@@ -61,24 +61,12 @@ pub fn dry_run<T: AsRef<str>>(filter: &Filter, texts: impl IntoIterator<Item = T
         *hits.entry((list, word)).or_default() += 1;
         *report.count(list) += 1;
         if report.samples.len() < SAMPLES_MAX {
-            report.samples.push(Sample {
-                text: text.to_owned(),
-                list,
-                word: word.to_owned(),
-            });
+            report.samples.push(Sample { text: text.to_owned(), list, word: word.to_owned() });
         }
     }
-    report.words = hits
-        .into_iter()
-        .map(|((list, word), hits)| WordHits {
-            list,
-            word: word.to_owned(),
-            hits,
-        })
-        .collect();
-    report
-        .words
-        .sort_by(|a, b| b.hits.cmp(&a.hits).then_with(|| a.word.cmp(&b.word)));
+    report.words =
+        hits.into_iter().map(|((list, word), hits)| WordHits { list, word: word.to_owned(), hits }).collect();
+    report.words.sort_by(|a, b| b.hits.cmp(&a.hits).then_with(|| a.word.cmp(&b.word)));
     report.words.truncate(SAMPLES_MAX);
     report
 }

@@ -75,9 +75,7 @@ pub enum BuildError {
         word: String,
     },
     /// A word of more than [`WORD_CHARS_MAX`] characters.
-    #[error(
-        "the word {word:?} is too long: after normalisation a word may have {WORD_CHARS_MAX} characters"
-    )]
+    #[error("the word {word:?} is too long: after normalisation a word may have {WORD_CHARS_MAX} characters")]
     TooLong {
         /// The beginning of the word.
         word: String,
@@ -138,42 +136,19 @@ impl Filter {
         }
         let mut forms = Forms::default();
         let mut words = Vec::with_capacity(count);
-        let all = [
-            (List::Block, &lists.block),
-            (List::Review, &lists.review),
-            (List::Mask, &lists.mask),
-        ];
-        for (list, word) in all
-            .into_iter()
-            .flat_map(|(list, words)| words.iter().map(move |w| (list, w)))
-        {
+        let all = [(List::Block, &lists.block), (List::Review, &lists.review), (List::Mask, &lists.mask)];
+        for (list, word) in all.into_iter().flat_map(|(list, words)| words.iter().map(move |w| (list, w))) {
             forms.add(word, words.len() as u32)?;
             words.push((list, word.as_str().into()));
         }
-        let Forms {
-            exact,
-            squeezed,
-            lookalike,
-            ..
-        } = forms;
-        let index =
-            |entries| Index::build(entries).map_err(|e| BuildError::TooLarge(e.to_string()));
+        let Forms { exact, squeezed, lookalike, .. } = forms;
+        let index = |entries| Index::build(entries).map_err(|e| BuildError::TooLarge(e.to_string()));
         // The two large automata take most of the time: one on a thread of its own.
         let (exact, squeezed) = std::thread::scope(|scope| {
             let squeezed = scope.spawn(|| index(squeezed));
-            (
-                index(exact),
-                squeezed
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
+            (index(exact), squeezed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        Ok(Filter {
-            words,
-            exact: exact?,
-            squeezed: squeezed?,
-            lookalike: index(lookalike)?,
-        })
+        Ok(Filter { words, exact: exact?, squeezed: squeezed?, lookalike: index(lookalike)? })
     }
 
     /// How many words it holds.
@@ -197,21 +172,15 @@ impl Filter {
             let current = masked.as_deref().unwrap_or(text);
             let (found, next) = with_scratch(|scratch| {
                 let found = self.find(current, scratch);
-                let next = found
-                    .filter(|(list, _)| *list == List::Mask)
-                    .map(|_| mask(current, &scratch.cover));
+                let next = found.filter(|(list, _)| *list == List::Mask).map(|_| mask(current, &scratch.cover));
                 (found, next)
             });
             match (found, next) {
                 (Some((List::Block, word)), _) => {
-                    return Verdict::Block {
-                        word: word.to_owned(),
-                    };
+                    return Verdict::Block { word: word.to_owned() };
                 }
                 (Some((List::Review, word)), _) => {
-                    return Verdict::Review {
-                        word: word.to_owned(),
-                    };
+                    return Verdict::Review { word: word.to_owned() };
                 }
                 (_, Some(next)) if next != current => masked = Some(next),
                 (_, Some(next)) => return Verdict::Masked(next),
@@ -229,16 +198,8 @@ impl Filter {
 
     /// Finds the deciding word and leaves in `scratch.cover` what the mask words cover.
     fn find(&self, text: &str, scratch: &mut Scratch) -> Option<(List, &str)> {
-        let Scratch {
-            letters,
-            squeezed,
-            cover,
-        } = scratch;
-        let Traits {
-            squeezable,
-            disguised,
-            chars,
-        } = read(text, letters);
+        let Scratch { letters, squeezed, cover } = scratch;
+        let Traits { squeezable, disguised, chars } = read(text, letters);
         cover.clear();
         let mut best: Option<(List, &str)> = None;
         let mut hit = |hit: Hit| {
@@ -269,9 +230,7 @@ impl Filter {
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Filter")
-            .field("words", &self.words.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Filter").field("words", &self.words.len()).finish_non_exhaustive()
     }
 }
 
@@ -308,10 +267,7 @@ fn mask(text: &str, cover: &[i32]) -> String {
         *depth += change;
         Some(*depth)
     });
-    text.chars()
-        .zip(depths)
-        .map(|(c, depth)| if depth > 0 { '*' } else { c })
-        .collect()
+    text.chars().zip(depths).map(|(c, depth)| if depth > 0 { '*' } else { c }).collect()
 }
 
 /// The keys of each word in the form of each index that takes it.
@@ -328,14 +284,8 @@ impl Forms {
     fn add(&mut self, listed: &str, word: u32) -> Result<(), BuildError> {
         read(listed, &mut self.letters);
         let is_space = |l: &Letter| l.kind == Kind::Space;
-        self.letters.truncate(
-            self.letters
-                .iter()
-                .rposition(|l| !is_space(l))
-                .map_or(0, |last| last + 1),
-        );
-        self.letters
-            .drain(..self.letters.iter().position(|l| !is_space(l)).unwrap_or(0));
+        self.letters.truncate(self.letters.iter().rposition(|l| !is_space(l)).map_or(0, |last| last + 1));
+        self.letters.drain(..self.letters.iter().position(|l| !is_space(l)).unwrap_or(0));
         match self.letters.len() {
             0 => return Err(BuildError::Empty { word: head(listed) }),
             len if len > WORD_CHARS_MAX => return Err(BuildError::TooLong { word: head(listed) }),
@@ -346,16 +296,8 @@ impl Forms {
         let (bounded, count) = (text().count() > 0 && text().all(is_spaced), text().count());
         let plain = self.letters.iter().all(|l| l.kind.is_text() || is_space(l));
         let latin = text().all(|l| l.ch.is_ascii_lowercase());
-        let rule = Rule {
-            word,
-            bounded,
-            letters: count,
-            len: self.letters.len(),
-            runs: [].into(),
-            spaces: 0,
-        };
-        self.exact
-            .push((self.letters.iter().map(|l| l.ch).collect(), rule.clone()));
+        let rule = Rule { word, bounded, letters: count, len: self.letters.len(), runs: [].into(), spaces: 0 };
+        self.exact.push((self.letters.iter().map(|l| l.ch).collect(), rule.clone()));
         if plain && count >= if bounded { SPELLED_MIN } else { DENSE_MIN } {
             self.runs.fill(&self.letters);
             self.squeezed.push(squeezed(&self.runs, rule.clone()));
@@ -372,32 +314,11 @@ impl Forms {
 fn squeezed(form: &Squeezed, rule: Rule) -> (String, Rule) {
     let key = form.runs.iter().map(|r| r.ch).collect();
     let repeats = form.runs.iter().any(|r| r.len > 1);
-    let lengths = form
-        .runs
-        .iter()
-        .filter(|_| repeats)
-        .map(|r| r.len.min(WORD_CHARS_MAX) as u8)
-        .collect();
-    let follows_space = |r: &crate::letters::Run| {
-        form.letters
-            .get(r.first)
-            .is_some_and(|l| l.gap != crate::letters::Gap::NONE)
-    };
-    let spaces = form
-        .runs
-        .iter()
-        .enumerate()
-        .filter(|(_, r)| follows_space(r))
-        .fold(0, |bits, (i, _)| bits | 1 << i);
-    (
-        key,
-        Rule {
-            len: form.runs.len(),
-            runs: lengths,
-            spaces,
-            ..rule
-        },
-    )
+    let lengths = form.runs.iter().filter(|_| repeats).map(|r| r.len.min(WORD_CHARS_MAX) as u8).collect();
+    let follows_space =
+        |r: &crate::letters::Run| form.letters.get(r.first).is_some_and(|l| l.gap != crate::letters::Gap::NONE);
+    let spaces = form.runs.iter().enumerate().filter(|(_, r)| follows_space(r)).fold(0, |bits, (i, _)| bits | 1 << i);
+    (key, Rule { len: form.runs.len(), runs: lengths, spaces, ..rule })
 }
 
 /// Enough of a word to recognise it in a message.

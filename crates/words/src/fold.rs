@@ -42,9 +42,7 @@ pub(crate) fn kind(c: char) -> Kind {
         'a'..='z' => Kind::Letter,
         '0'..='9' => Kind::Digit,
         '\u{4e00}'..='\u{9fff}' => Kind::Dense,
-        ',' | ';' | ':' | '!' | '?' | '"' | '。' | '、' | '「' | '」' | '“' | '”' => {
-            Kind::Clause
-        }
+        ',' | ';' | ':' | '!' | '?' | '"' | '。' | '、' | '「' | '」' | '“' | '”' => Kind::Clause,
         '\'' | '’' | '‘' => Kind::Apostrophe,
         c if c.is_whitespace() => Kind::Space,
         c if !c.is_alphanumeric() => Kind::Symbol,
@@ -149,10 +147,7 @@ fn simplify(c: char) -> char {
         // The library converts these by their neighbours; alone they would stay apart from their simplified form.
         '著' => '着',
         '藉' => '借',
-        c => fast2s::convert(c.encode_utf8(&mut [0; 4]))
-            .chars()
-            .next()
-            .unwrap_or(c),
+        c => fast2s::convert(c.encode_utf8(&mut [0; 4])).chars().next().unwrap_or(c),
     }
 }
 
@@ -204,28 +199,12 @@ pub(crate) fn leet(c: char) -> Option<char> {
 /// From Unicode's confusables (UTS #39 skeletons, marks ignored), for scripts whose letters pass for Latin ones; a
 /// small letter without an entry takes its capital's (`к` from `К`). Small capitals and `ғ` are not in that data.
 static HOMOGLYPHS: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let shapes: Vec<(String, u8)> = ('a'..='z')
-        .flat_map(|c| {
-            [
-                (shape(c), c as u8),
-                (shape(c.to_ascii_uppercase()), c as u8),
-            ]
-        })
-        .collect();
+    let shapes: Vec<(String, u8)> =
+        ('a'..='z').flat_map(|c| [(shape(c), c as u8), (shape(c.to_ascii_uppercase()), c as u8)]).collect();
     // `I` and `l` share a shape; both read as `i` in the lookalike view, so the first found is as good.
-    let latin = |c: char| {
-        shapes
-            .iter()
-            .find(|(s, _)| *s == shape(c))
-            .map(|(_, latin)| *latin)
-    };
+    let latin = |c: char| shapes.iter().find(|(s, _)| *s == shape(c)).map(|(_, latin)| *latin);
     let mut table = vec![0; 0x10000];
-    for c in LOOKALIKE_SCRIPTS
-        .iter()
-        .cloned()
-        .flatten()
-        .filter(|c| c.is_alphabetic())
-    {
+    for c in LOOKALIKE_SCRIPTS.iter().cloned().flatten().filter(|c| c.is_alphabetic()) {
         // What folding already makes Latin is no disguise: é.
         let mut folds_to_latin = false;
         fold(c, &mut |f| folds_to_latin |= f.is_ascii());
@@ -238,10 +217,7 @@ static HOMOGLYPHS: LazyLock<Vec<u8>> = LazyLock::new(|| {
             *slot = found;
         }
     }
-    for (c, latin) in "ᴀʙᴅᴇɢʜɪᴊᴋʟᴍɴᴘʀꜰꜱᴛʏғ"
-        .chars()
-        .zip("abdeghijklmnprfstyf".bytes())
-    {
+    for (c, latin) in "ᴀʙᴅᴇɢʜɪᴊᴋʟᴍɴᴘʀꜰꜱᴛʏғ".chars().zip("abdeghijklmnprfstyf".bytes()) {
         if let Some(slot) = table.get_mut(c as usize) {
             *slot = latin;
         }
@@ -261,9 +237,7 @@ const LOOKALIKE_SCRIPTS: [std::ops::RangeInclusive<char>; 8] = [
 ];
 
 fn shape(c: char) -> String {
-    unicode_security::skeleton(c.encode_utf8(&mut [0; 4]))
-        .filter(|c| !is_combining_mark(*c))
-        .collect()
+    unicode_security::skeleton(c.encode_utf8(&mut [0; 4])).filter(|c| !is_combining_mark(*c)).collect()
 }
 
 #[cfg(test)]
@@ -301,16 +275,10 @@ mod tests {
 
     #[test]
     fn knows_letters_that_look_latin() {
-        let seen: String = "рауѕсехкКВіøꜰɪᴋοΑᴄԁ"
-            .chars()
-            .map(|c| homoglyph(c).unwrap_or('?'))
-            .collect();
+        let seen: String = "рауѕсехкКВіøꜰɪᴋοΑᴄԁ".chars().map(|c| homoglyph(c).unwrap_or('?')).collect();
         assert_eq!(seen, "payscexkkbiofikoacd");
         // `l`, `I` and what looks like them share one shape.
-        assert!(matches!(
-            (homoglyph('ł'), homoglyph('ӏ')),
-            (Some('i' | 'l'), Some('i' | 'l'))
-        ));
+        assert!(matches!((homoglyph('ł'), homoglyph('ӏ')), (Some('i' | 'l'), Some('i' | 'l'))));
         assert_eq!(homoglyph('к'), Some('k'));
         for plain in "aé1中あ한!".chars() {
             assert_eq!(homoglyph(plain), None, "{plain}");

@@ -52,9 +52,7 @@ pub(crate) struct Index {
 
 impl Index {
     /// Builds the index of these keys. Several words may share a key (`god` and `good`, squeezed).
-    pub(crate) fn build(
-        mut entries: Vec<(String, Rule)>,
-    ) -> Result<Index, daachorse::errors::DaachorseError> {
+    pub(crate) fn build(mut entries: Vec<(String, Rule)>) -> Result<Index, daachorse::errors::DaachorseError> {
         if entries.is_empty() {
             return Ok(Index::default());
         }
@@ -84,33 +82,18 @@ impl Index {
             if rule.bounded && !stands_alone(letters, first, last) {
                 return Some(true);
             }
-            Some(hit(Hit {
-                word: rule.word,
-                first: letters.get(first)?,
-                last: letters.get(last)?,
-            }))
+            Some(hit(Hit { word: rule.word, first: letters.get(first)?, last: letters.get(last)? }))
         });
     }
 
     /// Reports words that stand in `text` through inserted symbols and repeated letters; with `disguised`, only those
     /// that have a disguised letter. `hit` returns false to stop.
-    pub(crate) fn scan_squeezed(
-        &self,
-        text: &Squeezed,
-        disguised: bool,
-        hit: &mut impl FnMut(Hit) -> bool,
-    ) {
+    pub(crate) fn scan_squeezed(&self, text: &Squeezed, disguised: bool, hit: &mut impl FnMut(Hit) -> bool) {
         self.each(text.runs.iter().map(|r| r.ch), |last, rule| {
             let runs = text.runs.get((last + 1).checked_sub(rule.len)?..=last)?;
             match rule.find(text, runs) {
-                Some((first, last))
-                    if !disguised || is_disguised(text.letters.get(first..=last)?) =>
-                {
-                    Some(hit(Hit {
-                        word: rule.word,
-                        first: text.letters.get(first)?,
-                        last: text.letters.get(last)?,
-                    }))
+                Some((first, last)) if !disguised || is_disguised(text.letters.get(first..=last)?) => {
+                    Some(hit(Hit { word: rule.word, first: text.letters.get(first)?, last: text.letters.get(last)? }))
                 }
                 _ => Some(true),
             }
@@ -119,11 +102,7 @@ impl Index {
 
     /// Calls `found` with the position of the last character and the rule of every key that ends there, longest first,
     /// until it returns something else than `Some(true)`.
-    fn each(
-        &self,
-        text: impl Iterator<Item = char>,
-        mut found: impl FnMut(usize, &Rule) -> Option<bool>,
-    ) {
+    fn each(&self, text: impl Iterator<Item = char>, mut found: impl FnMut(usize, &Rule) -> Option<bool>) {
         let Some(automaton) = &self.automaton else {
             return;
         };
@@ -141,14 +120,8 @@ impl Index {
     }
 
     fn rules_of(&self, key: u32) -> &[Rule] {
-        let bound = |key: u32| {
-            self.first_rule
-                .get(key as usize)
-                .map_or(0, |at| *at as usize)
-        };
-        self.rules
-            .get(bound(key)..bound(key + 1))
-            .unwrap_or_default()
+        let bound = |key: u32| self.first_rule.get(key as usize).map_or(0, |at| *at as usize);
+        self.rules.get(bound(key)..bound(key + 1)).unwrap_or_default()
     }
 }
 
@@ -175,8 +148,7 @@ impl Rule {
             }
         }
         let alone = !self.bounded || stands_alone(&text.letters, first, last);
-        (alone && self.allows_gaps(&gaps) && (stretched || gaps.spelled_out()))
-            .then_some((first, last))
+        (alone && self.allows_gaps(&gaps) && (stretched || gaps.spelled_out())).then_some((first, last))
     }
 
     /// Where the word begins and ends. In the runs at its ends a dense-script word takes just the letters it needs; a
@@ -184,9 +156,7 @@ impl Rule {
     fn ends(&self, text: &Squeezed, runs: &[Run]) -> Option<(usize, usize)> {
         let (head, tail) = (runs.first()?, runs.last()?);
         let (head_end, tail_end) = (head.first + head.len, tail.first + tail.len);
-        let mut first = head_end
-            .checked_sub(self.run(0))
-            .filter(|first| *first >= head.first)?;
+        let mut first = head_end.checked_sub(self.run(0)).filter(|first| *first >= head.first)?;
         let mut last = tail.first + self.run(self.len - 1) - 1;
         if runs.len() == 1 {
             (first, last) = (head.first, tail_end - 1);
@@ -209,16 +179,12 @@ impl Rule {
     /// May run `i` of the word be these letters? Dense-script words may have any letter repeated; others only plainly
     /// stretched ones, and never digits.
     fn allows_stretch(&self, i: usize, taken: &[Letter]) -> bool {
-        let is_letter = taken
-            .first()
-            .is_some_and(|l| l.kind != Kind::Digit || l.disguise == Disguise::Leet);
+        let is_letter = taken.first().is_some_and(|l| l.kind != Kind::Digit || l.disguise == Disguise::Leet);
         match taken.len().cmp(&self.run(i)) {
             std::cmp::Ordering::Less => false,
             std::cmp::Ordering::Equal => true,
             std::cmp::Ordering::Greater if !self.bounded => true,
-            std::cmp::Ordering::Greater => {
-                is_letter && self.letters >= SPELLED_MIN && taken.len() >= STRETCHED
-            }
+            std::cmp::Ordering::Greater => is_letter && self.letters >= SPELLED_MIN && taken.len() >= STRETCHED,
         }
     }
 
@@ -283,9 +249,6 @@ fn runs_on(end: &Letter, next: &Letter) -> bool {
 
 /// At least one letter is disguised, and digits or symbols make up at most half.
 fn is_disguised(letters: &[Letter]) -> bool {
-    let leet = letters
-        .iter()
-        .filter(|l| l.disguise == Disguise::Leet)
-        .count();
+    let leet = letters.iter().filter(|l| l.disguise == Disguise::Leet).count();
     leet * 2 <= letters.len() && letters.iter().any(|l| l.disguise != Disguise::Plain)
 }

@@ -33,10 +33,7 @@ pub fn fold_key(text: &str) -> u64 {
 /// A key that the same text shares however it is typed: trimmed, case and width folded, white space as one space,
 /// invisible characters dropped; everything else counts. Stable between processes and versions.
 pub fn same_text_key(text: &str) -> u64 {
-    let visible = || {
-        text.chars()
-            .filter(|c| !is_ignorable(*c) && !c.is_whitespace())
-    };
+    let visible = || text.chars().filter(|c| !is_ignorable(*c) && !c.is_whitespace());
     hash(|emit| match visible().next() {
         Some(_) => same(text, emit),
         None => text.chars().for_each(emit),
@@ -81,20 +78,9 @@ fn near(text: &str, emit: &mut dyn FnMut(char)) {
     let any_text = letters.iter().any(|l| l.kind.is_text());
     let any = letters.iter().any(|l| l.kind != Kind::Space);
     if any_text {
-        collapse(
-            REPEATS_MAX,
-            (0..letters.len()).filter_map(|i| kept(&letters, i)),
-            emit,
-        );
+        collapse(REPEATS_MAX, (0..letters.len()).filter_map(|i| kept(&letters, i)), emit);
     } else if any {
-        collapse(
-            1,
-            letters
-                .iter()
-                .filter(|l| l.kind != Kind::Space)
-                .map(|l| l.ch),
-            emit,
-        );
+        collapse(1, letters.iter().filter(|l| l.kind != Kind::Space).map(|l| l.ch), emit);
     } else {
         text.chars().for_each(emit);
     }
@@ -107,10 +93,7 @@ fn kept(letters: &[Letter], i: usize) -> Option<char> {
     let kind = |at: Option<usize>| at.and_then(|at| letters.get(at)).map(|l| l.kind);
     let signs = letter.kind != Kind::Space
         && kind(i.checked_add(1)) == Some(Kind::Digit)
-        && matches!(
-            kind(i.checked_sub(1)),
-            None | Some(Kind::Digit | Kind::Space)
-        );
+        && matches!(kind(i.checked_sub(1)), None | Some(Kind::Digit | Kind::Space));
     (letter.kind.is_text() || signs).then_some(letter.ch)
 }
 

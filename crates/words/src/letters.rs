@@ -83,11 +83,7 @@ pub(crate) fn read(text: &str, out: &mut Vec<Letter>) -> Traits {
         reader.at += 1;
         previous = c;
     }
-    Traits {
-        squeezable: reader.squeezable,
-        disguised: latin >= 2 && disguises > 0,
-        chars: reader.at,
-    }
+    Traits { squeezable: reader.squeezable, disguised: latin >= 2 && disguises > 0, chars: reader.at }
 }
 
 /// Reads `text` as [`read`] does, but with letters, digits and symbols that pass for Latin letters read as those, and
@@ -101,9 +97,7 @@ pub(crate) fn read_lookalikes(text: &str, out: &mut Vec<Letter>) {
         match disguised(previous, c, next) {
             Some((ch, Disguise::Leet)) => reader.push(ch, Kind::Digit, Disguise::Leet),
             Some((ch, disguise)) => reader.push(one_shape(ch), Kind::Letter, disguise),
-            None => fold(c, &mut |f| {
-                reader.push(one_shape(f), kind(f), Disguise::Plain)
-            }),
+            None => fold(c, &mut |f| reader.push(one_shape(f), kind(f), Disguise::Plain)),
         }
         reader.at += 1;
         previous = c;
@@ -121,9 +115,7 @@ fn disguised(previous: char, c: char, next: char) -> Option<(char, Disguise)> {
         'I' if previous.is_ascii_lowercase() => Some(('i', Disguise::Homoglyph)),
         '!' | '|' | '€' if !(reads_on(previous) && reads_on(next)) => None,
         '@' | '$' if !reads_on(next) => None,
-        c => homoglyph(c)
-            .map(|l| (l, Disguise::Homoglyph))
-            .or_else(|| leet(c).map(|l| (l, Disguise::Leet))),
+        c => homoglyph(c).map(|l| (l, Disguise::Homoglyph)).or_else(|| leet(c).map(|l| (l, Disguise::Leet))),
     }
 }
 
@@ -139,32 +131,17 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(out: &'a mut Vec<Letter>) -> Self {
         out.clear();
-        Reader {
-            out,
-            gap: Gap::NONE,
-            gap_len: 0,
-            last_text: None,
-            squeezable: false,
-            at: 0,
-        }
+        Reader { out, gap: Gap::NONE, gap_len: 0, last_text: None, squeezable: false, at: 0 }
     }
 
     fn push(&mut self, ch: char, kind: Kind, disguise: Disguise) {
         if joins_back(ch) && self.join(ch) {
             return;
         }
-        let mut letter = Letter {
-            ch,
-            kind,
-            disguise,
-            gap: Gap::NONE,
-            start: self.at,
-            end: self.at + 1,
-        };
+        let mut letter = Letter { ch, kind, disguise, gap: Gap::NONE, start: self.at, end: self.at + 1 };
         if kind.is_text() {
             letter.gap = self.close_gap();
-            self.squeezable |=
-                self.last_text == Some(ch) || (self.last_text.is_some() && letter.gap != Gap::NONE);
+            self.squeezable |= self.last_text == Some(ch) || (self.last_text.is_some() && letter.gap != Gap::NONE);
             self.last_text = Some(ch);
         } else {
             self.gap.widen(kind);
@@ -175,10 +152,7 @@ impl<'a> Reader<'a> {
 
     /// Joins a mark or jamo to the letter before it. A mark that joins nothing is dropped.
     fn join(&mut self, ch: char) -> bool {
-        let joined = self
-            .out
-            .last()
-            .and_then(|l| unicode_normalization::char::compose(l.ch, ch));
+        let joined = self.out.last().and_then(|l| unicode_normalization::char::compose(l.ch, ch));
         if let (Some(letter), Some(joined)) = (self.out.last_mut(), joined) {
             letter.ch = joined;
             letter.end = self.at + 1;
@@ -222,11 +196,7 @@ impl Squeezed {
         for letter in letters.iter().filter(|l| l.kind.is_text()) {
             match self.runs.last_mut() {
                 Some(run) if run.ch == letter.ch && !letter.gap.has(Gap::WIDE) => run.len += 1,
-                _ => self.runs.push(Run {
-                    ch: letter.ch,
-                    first: self.letters.len(),
-                    len: 1,
-                }),
+                _ => self.runs.push(Run { ch: letter.ch, first: self.letters.len(), len: 1 }),
             }
             self.letters.push(*letter);
         }

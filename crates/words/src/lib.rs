@@ -22,8 +22,6 @@ mod letters;
 mod sanitise;
 
 pub use dry_run::{DryRun, SAMPLES_MAX, Sample, WordHits, dry_run};
-pub use filter::{
-    BuildError, Filter, List, Lists, Verdict, WORD_CHARS_MAX, WORDS_MAX, validate_word,
-};
+pub use filter::{BuildError, Filter, List, Lists, Verdict, WORD_CHARS_MAX, WORDS_MAX, validate_word};
 pub use keys::{fold_key, normalise, same_text_key};
 pub use sanitise::sanitise;

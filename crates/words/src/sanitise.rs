@@ -47,18 +47,12 @@ fn is_blank(c: char) -> bool {
 }
 
 fn clean(text: &str) -> String {
-    let mut cleaner = Cleaner {
-        out: String::with_capacity(text.len()),
-        ..Cleaner::default()
-    };
+    let mut cleaner = Cleaner { out: String::with_capacity(text.len()), ..Cleaner::default() };
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             c if is_break(c) => {
-                while chars
-                    .next_if(|c| c.is_whitespace() || is_never_kept(*c))
-                    .is_some()
-                {}
+                while chars.next_if(|c| c.is_whitespace() || is_never_kept(*c)).is_some() {}
                 cleaner.line_break();
             }
             '\u{200c}' | '\u{200d}' => cleaner.joiner(c, chars.peek().copied()),
@@ -100,9 +94,7 @@ impl Cleaner {
         match c {
             c if is_tag(c) => self.tag(c),
             c if is_selector(c) => {
-                if self.last.is_some_and(|last| {
-                    !is_blank(last) && !is_combining_mark(last) && !is_selector(last)
-                }) {
+                if self.last.is_some_and(|last| !is_blank(last) && !is_combining_mark(last) && !is_selector(last)) {
                     self.keep(c);
                 }
             }
@@ -123,11 +115,7 @@ impl Cleaner {
     }
 
     fn tag(&mut self, c: char) {
-        if self.tags < TAGS_MAX
-            && self
-                .last
-                .is_some_and(|last| last == '\u{1f3f4}' || is_tag(last))
-        {
+        if self.tags < TAGS_MAX && self.last.is_some_and(|last| last == '\u{1f3f4}' || is_tag(last)) {
             self.tags += 1;
             self.keep(c);
         }
@@ -148,16 +136,13 @@ fn is_selector(c: char) -> bool {
 
 /// Invisible characters that no text here needs. Tags, selectors and joiners are looked at before.
 fn is_never_kept(c: char) -> bool {
-    let kept_sometimes =
-        is_tag(c) || is_selector(c) || matches!(c, '\u{200c}' | '\u{200d}' | '\u{640}');
+    let kept_sometimes = is_tag(c) || is_selector(c) || matches!(c, '\u{200c}' | '\u{200d}' | '\u{640}');
     let noncharacter = u32::from(c) & 0xfffe == 0xfffe || matches!(c, '\u{fdd0}'..='\u{fdef}');
     noncharacter || (crate::fold::is_ignorable(c) && !kept_sometimes)
 }
 
 fn joins_emoji(c: char, last: char, next: char) -> bool {
-    c == '\u{200d}'
-        && (is_pictograph(last) || matches!(last, '\u{fe0f}' | '\u{20e3}'))
-        && is_pictograph(next)
+    c == '\u{200d}' && (is_pictograph(last) || matches!(last, '\u{fe0f}' | '\u{20e3}')) && is_pictograph(next)
 }
 
 /// Roughly `Extended_Pictographic` and the skin tones.

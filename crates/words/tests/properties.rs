@@ -9,11 +9,7 @@ use proptest::prelude::*;
 use words::{Filter, Lists, Verdict};
 
 fn masking(words: &[String]) -> Filter {
-    Filter::build(&Lists {
-        mask: words.to_vec(),
-        ..Lists::default()
-    })
-    .unwrap()
+    Filter::build(&Lists { mask: words.to_vec(), ..Lists::default() }).unwrap()
 }
 
 fn published(filter: &Filter, text: &str) -> String {
@@ -38,12 +34,7 @@ fn tricky() -> impl Strategy<Value = String> {
 }
 
 fn word() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[abl]{1,6}",
-        "[敏感词]{1,4}",
-        "[ab敏感1]{1,4}",
-        "[ab ❤*词]{1,3}[a敏]"
-    ]
+    prop_oneof!["[abl]{1,6}", "[敏感词]{1,4}", "[ab敏感1]{1,4}", "[ab ❤*词]{1,3}[a敏]"]
 }
 
 /// Every place where a word of plain dense letters stands in a text, without any normalisation.
@@ -63,17 +54,13 @@ fn covered_by_oracle(words: &[String], text: &str) -> String {
 
 /// Every place where a lower-case word stands between non-letters.
 fn stands_in(word: &str, text: &str) -> bool {
-    text.split(|c: char| !c.is_ascii_lowercase())
-        .any(|w| w == word)
+    text.split(|c: char| !c.is_ascii_lowercase()).any(|w| w == word)
 }
 
 fn disguise(c: char, how: u8) -> String {
     match how % 6 {
         0 => c.to_uppercase().collect(),
-        1 => char::from_u32(u32::from(c) + 0xfee0)
-            .filter(|_| c.is_ascii())
-            .unwrap_or(c)
-            .to_string(),
+        1 => char::from_u32(u32::from(c) + 0xfee0).filter(|_| c.is_ascii()).unwrap_or(c).to_string(),
         2 => format!("{c}\u{301}"),
         3 => format!("{c}\u{fe0f}"),
         4 => char::from_u32(u32::from('ⓐ') + u32::from(c) - u32::from('a'))

@@ -86,14 +86,7 @@ impl Decoder {
                 source = source.after(std::mem::take(&mut held.bytes), &mut decoded);
             }
         }
-        Events {
-            decoder: self,
-            source,
-            decoded,
-            assembled: Vec::new(),
-            finished,
-            limits,
-        }
+        Events { decoder: self, source, decoded, assembled: Vec::new(), finished, limits }
     }
 
     /// Decodes what was held back when the caller stopped.
@@ -103,17 +96,13 @@ impl Decoder {
 
     /// How many bytes of input this connection keeps in memory.
     pub fn held_bytes(&self) -> usize {
-        self.held
-            .as_ref()
-            .map_or(0, |held| held.bytes.len() + held.message_bytes())
+        self.held.as_ref().map_or(0, |held| held.bytes.len() + held.message_bytes())
     }
 }
 
 impl Held {
     fn message_bytes(&self) -> usize {
-        self.message
-            .as_ref()
-            .map_or(0, |message| message.payload.len())
+        self.message.as_ref().map_or(0, |message| message.payload.len())
     }
 }
 
@@ -143,12 +132,7 @@ impl Events<'_> {
             return Ok(None);
         }
         let found = self.find_message();
-        let Self {
-            source,
-            assembled,
-            finished,
-            ..
-        } = self;
+        let Self { source, assembled, finished, .. } = self;
         let event = match found {
             Ok(None) => return Ok(None),
             Ok(Some((opcode, Payload::Source(range)))) => {
@@ -186,9 +170,7 @@ impl Events<'_> {
             return Ok(None);
         };
         check_sequence(&header, self.decoder.held.as_deref(), &self.limits)?;
-        let payload = rest
-            .get_mut(header.header_bytes..)
-            .and_then(|rest| rest.get_mut(..header.payload_bytes));
+        let payload = rest.get_mut(header.header_bytes..).and_then(|rest| rest.get_mut(..header.payload_bytes));
         let Some(payload) = payload else {
             return Ok(None);
         };
@@ -201,12 +183,7 @@ impl Events<'_> {
     }
 
     fn begin_message(&mut self, opcode: Opcode, payload: Range<usize>) {
-        let payload = self
-            .source
-            .bytes()
-            .get(payload)
-            .unwrap_or_default()
-            .to_vec();
+        let payload = self.source.bytes().get(payload).unwrap_or_default().to_vec();
         self.decoder.held.get_or_insert_default().message = Some(Fragments { opcode, payload });
     }
 
@@ -214,9 +191,7 @@ impl Events<'_> {
     fn continue_message(&mut self, payload: Range<usize>, fin: bool) -> Option<Opcode> {
         let unfinished = &mut self.decoder.held.as_mut()?.message;
         let message = unfinished.as_mut()?;
-        message
-            .payload
-            .extend_from_slice(self.source.bytes().get(payload).unwrap_or_default());
+        message.payload.extend_from_slice(self.source.bytes().get(payload).unwrap_or_default());
         if !fin {
             return None;
         }
@@ -231,10 +206,7 @@ impl Drop for Events<'_> {
     fn drop(&mut self) {
         let held = &mut self.decoder.held;
         if self.finished {
-            *held = Some(Box::new(Held {
-                finished: true,
-                ..Held::default()
-            }));
+            *held = Some(Box::new(Held { finished: true, ..Held::default() }));
         } else if self.decoded < self.source.bytes().len() {
             let held = held.get_or_insert_default();
             (held.bytes, held.decoded) = self.source.take_rest(self.decoded);
@@ -245,11 +217,7 @@ impl Drop for Events<'_> {
 }
 
 /// A message's fragments follow each other, with only control frames between them, and stay within the limit together.
-fn check_sequence(
-    header: &Header,
-    held: Option<&Held>,
-    limits: &Limits,
-) -> Result<(), ProtocolError> {
+fn check_sequence(header: &Header, held: Option<&Held>, limits: &Limits) -> Result<(), ProtocolError> {
     if header.opcode.is_control() {
         return Ok(());
     }
@@ -257,14 +225,8 @@ fn check_sequence(
     match (header.opcode, message) {
         (Opcode::Continuation, None) => Err(ProtocolError::NothingToContinue),
         (Opcode::Continuation, Some(message)) => {
-            let room = limits
-                .message_bytes_max
-                .saturating_sub(message.payload.len());
-            if header.payload_bytes > room {
-                Err(ProtocolError::TooBig)
-            } else {
-                Ok(())
-            }
+            let room = limits.message_bytes_max.saturating_sub(message.payload.len());
+            if header.payload_bytes > room { Err(ProtocolError::TooBig) } else { Ok(()) }
         }
         (_, Some(_)) => Err(ProtocolError::UnfinishedMessage),
         (_, None) => Ok(()),
@@ -307,9 +269,7 @@ impl Source<'_> {
     /// rather than copied until half of them are decoded, so that resuming event by event stays linear.
     fn take_rest(&mut self, decoded: usize) -> (Vec<u8>, usize) {
         match self {
-            Self::Held(bytes) if decoded < bytes.len() / 2 || decoded == 0 => {
-                (std::mem::take(bytes), decoded)
-            }
+            Self::Held(bytes) if decoded < bytes.len() / 2 || decoded == 0 => (std::mem::take(bytes), decoded),
             _ => (self.bytes().get(decoded..).unwrap_or_default().to_vec(), 0),
         }
     }
@@ -334,22 +294,14 @@ fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
 
 fn close(payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
     if payload.is_empty() {
-        return Ok(Event::Close {
-            code: None,
-            reason: "",
-        });
+        return Ok(Event::Close { code: None, reason: "" });
     }
-    let (code, reason) = payload
-        .split_first_chunk()
-        .ok_or(ProtocolError::BadCloseCode)?;
+    let (code, reason) = payload.split_first_chunk().ok_or(ProtocolError::BadCloseCode)?;
     let code = u16::from_be_bytes(*code);
     if !may_be_sent(code) {
         return Err(ProtocolError::BadCloseCode);
     }
-    Ok(Event::Close {
-        code: Some(code),
-        reason: text(reason)?,
-    })
+    Ok(Event::Close { code: Some(code), reason: text(reason)? })
 }
 
 /// The codes RFC 6455 §7.4 and IANA's registry allow on the wire; 1004–1006 and 1015 never travel.

@@ -3,9 +3,7 @@
 
 use bytes::Bytes;
 
-use super::frame::{
-    CONTROL_BYTES_MAX, FIN, LEN_IN_BYTE_MAX, LEN_IN_U16, LEN_IN_U64, MASKED, Opcode,
-};
+use super::frame::{CONTROL_BYTES_MAX, FIN, LEN_IN_BYTE_MAX, LEN_IN_U16, LEN_IN_U64, MASKED, Opcode};
 use super::mask;
 
 /// The longest header of an unmasked frame: two bytes and a 64-bit length.

@@ -12,18 +12,12 @@ pub struct Limits {
 impl Limits {
     /// For a server that reads a client's frames.
     pub const fn from_client(message_bytes_max: usize) -> Self {
-        Self {
-            message_bytes_max,
-            masked: true,
-        }
+        Self { message_bytes_max, masked: true }
     }
 
     /// For a client that reads a server's frames.
     pub const fn from_server(message_bytes_max: usize) -> Self {
-        Self {
-            message_bytes_max,
-            masked: false,
-        }
+        Self { message_bytes_max, masked: false }
     }
 }
 
@@ -176,13 +170,7 @@ impl Header {
             _ => (None, rest),
         };
         let header_bytes = bytes.len() - rest.len();
-        Ok(Some(Self {
-            fin,
-            opcode,
-            key,
-            header_bytes,
-            payload_bytes,
-        }))
+        Ok(Some(Self { fin, opcode, key, header_bytes, payload_bytes }))
     }
 }
 
@@ -193,12 +181,7 @@ fn first_byte(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
     Ok((byte & FIN != 0, Opcode::from_bits(byte & 0x0F)?))
 }
 
-fn second_byte(
-    byte: u8,
-    fin: bool,
-    opcode: Opcode,
-    limits: &Limits,
-) -> Result<bool, ProtocolError> {
+fn second_byte(byte: u8, fin: bool, opcode: Opcode, limits: &Limits) -> Result<bool, ProtocolError> {
     let masked = byte & MASKED != 0;
     match (masked, limits.masked) {
         (false, true) => return Err(ProtocolError::Unmasked),
@@ -218,11 +201,7 @@ fn second_byte(
 fn payload_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
     let (length, shortest, rest) = match short {
         LEN_IN_U16 => match rest.split_first_chunk() {
-            Some((length, rest)) => (
-                u64::from(u16::from_be_bytes(*length)),
-                LEN_IN_BYTE_MAX + 1,
-                rest,
-            ),
+            Some((length, rest)) => (u64::from(u16::from_be_bytes(*length)), LEN_IN_BYTE_MAX + 1, rest),
             None => return Ok(None),
         },
         LEN_IN_U64 => match rest.split_first_chunk() {

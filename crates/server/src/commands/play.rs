@@ -191,7 +191,8 @@ async fn say(
     room: &RoomId,
     comment: Recorded,
 ) -> anyhow::Result<Fate> {
-    let message = json!({ "type": "comment", "ref": 1, "room_id": room, "content": comment.content, "style": comment.style });
+    let message =
+        json!({ "type": "comment", "ref": 1, "room_id": room, "content": comment.content, "style": comment.style });
     out.send(Message::text(message.to_string())).await?;
     loop {
         let answer = timeout(PATIENCE, incoming.next()).await?.context("closed")??;
@@ -262,7 +263,8 @@ impl Seen {
 
     fn masked(&self, texts: &HashMap<String, String>) -> usize {
         let masked = |(id, shown): &&(String, String)| {
-            shown.contains('*') && texts.get(id).is_some_and(|said| said.matches('*').count() < shown.matches('*').count())
+            shown.contains('*')
+                && texts.get(id).is_some_and(|said| said.matches('*').count() < shown.matches('*').count())
         };
         self.contents.iter().filter(masked).map(|(id, _)| id).collect::<HashSet<_>>().len()
     }

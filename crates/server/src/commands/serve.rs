@@ -13,7 +13,8 @@ use crate::{lifecycle, wiring};
 pub fn run(args: Serve) -> anyhow::Result<()> {
     let config = configured(&args)?;
     start_logging(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
         announce(&server.address, args.dev);

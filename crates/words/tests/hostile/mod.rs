@@ -6,17 +6,10 @@ use words::{Filter, Lists, Verdict, fold_key, normalise, same_text_key, sanitise
 pub fn check(words: Vec<String>, text: &str) {
     check_cleaning(text);
     let _ = (normalise(text), fold_key(text), same_text_key(text));
-    let Ok(masks) = Filter::build(&Lists {
-        mask: words.clone(),
-        ..Lists::default()
-    }) else {
+    let Ok(masks) = Filter::build(&Lists { mask: words.clone(), ..Lists::default() }) else {
         return;
     };
-    let blocks = Filter::build(&Lists {
-        block: words,
-        ..Lists::default()
-    })
-    .expect("masks were accepted");
+    let blocks = Filter::build(&Lists { block: words, ..Lists::default() }).expect("masks were accepted");
     match masks.check(text) {
         Verdict::Clean => {
             assert_eq!(masks.first_hit(text), None);
@@ -26,10 +19,7 @@ pub fn check(words: Vec<String>, text: &str) {
             assert!(masks.first_hit(text).is_some());
             assert!(matches!(blocks.check(text), Verdict::Block { .. }));
             check_mask(text, &masked);
-            assert!(matches!(
-                masks.check(&masked),
-                Verdict::Clean | Verdict::Masked(_)
-            ));
+            assert!(matches!(masks.check(&masked), Verdict::Clean | Verdict::Masked(_)));
         }
         other => panic!("{other:?} without such a list"),
     }
@@ -37,23 +27,13 @@ pub fn check(words: Vec<String>, text: &str) {
 
 fn check_mask(text: &str, masked: &str) {
     assert_eq!(masked.chars().count(), text.chars().count());
-    assert!(
-        text.chars()
-            .zip(masked.chars())
-            .all(|(c, m)| m == c || m == '*'),
-        "{text:?} became {masked:?}"
-    );
+    assert!(text.chars().zip(masked.chars()).all(|(c, m)| m == c || m == '*'), "{text:?} became {masked:?}");
 }
 
 fn check_cleaning(text: &str) {
     let clean = sanitise(text);
     assert_eq!(sanitise(&clean), clean, "cleaning {text:?} again");
     assert!(clean.len() <= text.len());
-    assert!(
-        !clean
-            .chars()
-            .any(|c| c.is_control()
-                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
-    );
+    assert!(!clean.chars().any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')));
     assert_eq!(clean.trim(), clean);
 }
