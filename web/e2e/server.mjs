@@ -18,12 +18,13 @@ export async function startServer() {
   const server = spawn(binary, ["serve", "--dev", "--listen", new URL(url).host, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [server.stdout, server.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-10_000)));
-  const ended = once(server, "exit").then(([code]) => {
-    throw new Error(`the server ended with ${code}:\n${output}`);
+  const exited = once(server, "exit");
+  const ended = exited.then(([code, signal]) => {
+    throw new Error(`the server ended with ${code ?? signal}:\n${output}`);
   });
   ended.catch(() => undefined); // heard by whoever races it
   await Promise.race([ready(url), ended]);
-  return { url, stop: () => stop(server, data) };
+  return { url, stop: () => stop(server, exited, data) };
 }
 
 async function ready(url) {
@@ -35,11 +36,10 @@ async function ready(url) {
   }
 }
 
-async function stop(server, data) {
-  if (server.exitCode === null) {
-    server.kill("SIGTERM");
-    await once(server, "exit");
-  }
+/** Also when it has ended by itself meanwhile. */
+async function stop(server, exited, data) {
+  server.kill("SIGTERM");
+  await exited;
   await rm(data, { recursive: true, force: true });
 }
 

@@ -27,9 +27,7 @@ const RANKING_MAX: usize = 10_000;
 struct RoomView {
     room_id: RoomId,
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     owner_id: Option<UserId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     video_url: Option<String>,
     state: RoomState,
     accepts_comments: bool,

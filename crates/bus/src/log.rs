@@ -30,6 +30,13 @@ pub enum Record {
     SessionStarted(Arc<Session>),
     /// A live session ended.
     SessionEnded(Arc<Session>),
+    /// A user's tokens issued before a moment are no longer good: sockets opened with them close.
+    Revoked {
+        /// Who.
+        user_id: UserId,
+        /// Unix milliseconds.
+        before_ms: i64,
+    },
     /// A user is to leave the room's sockets at once (`None`: every socket of the user closes).
     Banned {
         /// Who.

@@ -228,6 +228,7 @@ impl Shard {
             Inbound::Hub(ToShard::Batch(batch)) => self.deliver(&batch),
             Inbound::Hub(ToShard::Joined(joined)) => self.joined(joined),
             Inbound::Hub(ToShard::UserEvent(frame)) => self.tell_users(&frame),
+            Inbound::Hub(ToShard::Revoked { user_id, before_ms }) => self.revoked(&user_id, before_ms),
             Inbound::Hub(ToShard::Banned { user_id, room_id, until_ms, reason }) => {
                 self.banned(&user_id, room_id.as_ref(), until_ms, reason.as_deref());
             }
@@ -293,6 +294,15 @@ impl Shard {
         let services = &self.common.services;
         let Some(user) = self.conns.get(index as usize).and_then(Conn::user) else { return Ok(()) };
         Ok(services.ingest.bans.may_enter(user, room.id(), services.clock.now_ms())?)
+    }
+
+    fn revoked(&mut self, user: &UserId, before_ms: i64) {
+        for index in self.users.get(user).cloned().unwrap_or_default() {
+            let issued_ms = self.conn(index).and_then(|conn| conn.session.as_ref()).map(|s| s.identity.issued_at_ms);
+            if issued_ms.is_some_and(|issued_ms| issued_ms < before_ms) {
+                self.close(index, 4001, "the token was revoked");
+            }
+        }
     }
 
     fn banned(&mut self, user: &UserId, room: Option<&RoomId>, until_ms: i64, reason: Option<&str>) {

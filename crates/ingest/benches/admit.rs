@@ -2,12 +2,15 @@
 //!
 //! `cargo bench -p ingest`
 
+// criterion's macros make public functions without documentation.
+#![allow(missing_docs)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bus::{AppendError, Log, Position, Record};
-use criterion::{Criterion, Throughput, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingest::rooms::RoomRules;
 use ingest::{Bans, Ingest, Limits, Rooms, WordFilter};
 use model::{Identity, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock, UserId};
@@ -107,9 +110,5 @@ fn admit(c: &mut Criterion) {
     group.finish();
 }
 
-#[allow(missing_docs)] // made by the macro
-mod group {
-    criterion::criterion_group!(benches, super::admit);
-}
-
-criterion_main!(group::benches);
+criterion_group!(benches, admit);
+criterion_main!(benches);

@@ -36,6 +36,12 @@ impl Bans {
         });
     }
 
+    /// The ban with this id.
+    #[must_use]
+    pub fn find(&self, id: Snowflake) -> Option<Ban> {
+        self.by_user.iter().find_map(|bans| bans.iter().find(|ban| ban.id == id).cloned())
+    }
+
     /// Forgets what has expired.
     pub fn sweep(&self, now_ms: i64) {
         self.by_user.retain(|_, bans| {

@@ -10,6 +10,8 @@ use crate::comment::{CommentJson, to_vec};
 
 /// Longest `ref` that is given back, in bytes of JSON.
 pub const REF_BYTES_MAX: usize = 128;
+/// An error never quotes more of a message than this many characters.
+const QUOTED_CHARS_MAX: usize = 200;
 
 /// What a client says, with its `ref`.
 #[derive(Debug)]
@@ -185,7 +187,9 @@ fn body(kind: &str, text: &str) -> Result<ClientMessage, serde_json::Error> {
 }
 
 fn invalid(what: &str, error: &serde_json::Error) -> WireError {
+    // Both may quote what was sent.
     let what: String = what.chars().take(32).collect();
+    let error: String = error.to_string().chars().take(QUOTED_CHARS_MAX).collect();
     WireError::invalid(format!("{what}: {error}"))
 }
 

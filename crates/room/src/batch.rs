@@ -36,6 +36,13 @@ pub enum ToShard {
     /// the audience is the whole room, those it is critical for who are not in that room (who are
     /// get it with the room's batch).
     UserEvent(Arc<EventFrame>),
+    /// Sockets of a user whose token was issued before a moment close with 4001.
+    Revoked {
+        /// Who.
+        user_id: UserId,
+        /// Unix milliseconds.
+        before_ms: i64,
+    },
     /// A user is to leave a room (`Some`), or every socket of the user closes with 4003 (`None`).
     Banned {
         /// Who.

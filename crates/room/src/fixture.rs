@@ -37,3 +37,8 @@ pub(crate) fn liked(id: u64, like_count: u64) -> Arc<Comment> {
 pub(crate) fn ids<'a>(comments: impl IntoIterator<Item = &'a Arc<Comment>>) -> Vec<u64> {
     comments.into_iter().map(|comment| comment.id.0).collect()
 }
+
+/// A normal viewer's comment by this user.
+pub(crate) fn said_by(id: u64, user: &str) -> Arc<Comment> {
+    Arc::new(Comment { user_id: UserId::new(user).expect("an id"), ..comment(id) })
+}

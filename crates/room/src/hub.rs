@@ -312,6 +312,9 @@ impl Hub {
                     self.tell_shards(&ToShard::UserEvent(Arc::new(EventFrame::new(event.clone()))));
                 }
             }
+            Record::Revoked { user_id, before_ms } => {
+                self.tell_shards(&ToShard::Revoked { user_id: user_id.clone(), before_ms: *before_ms });
+            }
             Record::Banned { user_id, room_id, until_ms, reason } => self.tell_shards(&ToShard::Banned {
                 user_id: user_id.clone(),
                 room_id: room_id.clone(),

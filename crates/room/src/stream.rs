@@ -372,3 +372,99 @@ impl Stream {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::said_by;
+
+    const SHARD: u16 = 0;
+
+    /// A room's streams with one socket each for the given budgets; the ids in the same order.
+    fn streams(tiers: &[Option<u32>], groups: u16) -> (Streams, Vec<StreamId>) {
+        let mut streams = Streams::default();
+        let ids = (0u32..).zip(tiers).map(|(n, max_per_s)| {
+            let key = StreamKey::new(*max_per_s, None, (n % u32::from(groups)) as u16, 200);
+            streams.add(&key, SubProtocol::Json, SHARD, StreamId(n)).0
+        });
+        let ids = ids.collect();
+        (streams, ids)
+    }
+
+    fn moment<'a>(room: &'a RoomId, items: &'a [Item], merged: &'a [bool], now_ms: i64) -> Moment<'a> {
+        Moment { room, items, merged, sequence: now_ms.unsigned_abs(), groups: 2, now_ms }
+    }
+
+    fn items(ids: std::ops::Range<u64>) -> Vec<Item> {
+        ids.map(|id| Item::new(said_by(id, &format!("user-{id}")), 1)).collect()
+    }
+
+    #[test]
+    fn viewers_with_the_same_wishes_share_a_stream_and_it_ends_with_the_last() {
+        let (mut streams, ids) = streams(&[None, None, Some(50), Some(63)], 1);
+        assert_eq!((ids[0], ids[2]), (ids[1], ids[3]));
+        assert_eq!((streams.viewers(), streams.shards()), (4, 1));
+        for id in ids {
+            streams.remove(id, SubProtocol::Json, SHARD);
+        }
+        assert!(streams.is_empty() && streams.budgets.is_empty());
+    }
+
+    #[test]
+    fn who_wants_events_only_is_neither_given_nor_told_of_comments() {
+        let (mut streams, _) = streams(&[Some(0)], 1);
+        let (room, items) = (RoomId::new("r").expect("id"), items(1..9));
+        let (batches, shed) = streams.compose(&moment(&room, &items, &[false; 8], 0));
+        assert!(batches[0].frames.json.is_empty() && batches[0].left_out.is_empty());
+        assert_eq!(shed, Shed::default());
+    }
+
+    #[test]
+    fn only_some_users_are_shown_merged_or_not() {
+        let mut streams = Streams::default();
+        let users = ["user-2", "user-5"].map(|user| UserId::new(user).expect("id"));
+        streams.add(&StreamKey::new(None, Some(&users), 0, 200), SubProtocol::Json, SHARD, StreamId(1));
+        let (room, items) = (RoomId::new("r").expect("id"), items(0..9));
+        let mut merged = [false; 9];
+        merged[5] = true;
+        let (batches, _) = streams.compose(&moment(&room, &items, &merged, 0));
+        assert_eq!((batches[0].kept.as_slice(), batches[0].omitted), ([2, 5].as_slice(), 0));
+    }
+
+    proptest! {
+        /// What a stream is given and what it is told it was not given is everything there was.
+        #[test]
+        fn everything_is_given_or_told(
+            moments in prop::collection::vec((0u64..40, 0i64..300, any::<u64>()), 1..40),
+            tiers in prop::collection::vec(prop_oneof![Just(None), (1u32..300).prop_map(Some)], 1..6),
+        ) {
+            let room = RoomId::new("r").expect("id");
+            let (mut streams, ids) = streams(&tiers, 2);
+            let (mut now_ms, mut next) = (0, 1);
+            let mut accounts: HashMap<StreamId, u64> = HashMap::new();
+            for (n, gap_ms, merging) in moments {
+                now_ms += gap_ms;
+                let items = items(next..next + n);
+                next += n;
+                let merged: Vec<_> = (0..n).map(|i| merging >> (i % 64) & 1 == 1).collect();
+                let (batches, _) = streams.compose(&moment(&room, &items, &merged, now_ms));
+                for batch in batches {
+                    prop_assert!(batch.kept.is_sorted() && batch.kept.iter().all(|&i| !merged[i as usize]));
+                    let given = batch.kept.len() + batch.left_out.len();
+                    prop_assert_eq!(given as u64, n, "each comment is given or left out");
+                    *accounts.entry(batch.stream).or_default() += batch.kept.len() as u64 + batch.omitted;
+                    prop_assert_eq!(batch.frames.json.is_empty(), batch.kept.is_empty() && batch.omitted == 0);
+                }
+            }
+            let (batches, _) = streams.compose(&moment(&room, &[], &[], now_ms + OWED_MS_MAX + 1));
+            for batch in batches {
+                *accounts.entry(batch.stream).or_default() += batch.omitted;
+            }
+            for id in ids {
+                prop_assert_eq!(accounts.get(&id).copied(), Some(next - 1));
+            }
+        }
+    }
+}

@@ -293,7 +293,7 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         (rooms.history_default <= rooms.history_max, "rooms.history_default", "at most rooms.history_max"),
         (rooms.session_silence_s > 0, "rooms.session_silence_s", "at least 1 second"),
         (rooms.session_s_max > 0, "rooms.session_s_max", "at least 1 second"),
-        ((1..=36_500).contains(&rooms.retention_days), "rooms.retention_days", "a number of days from 1 to 36500"),
+        (rooms.retention_days <= 36_500, "rooms.retention_days", "a number of days up to 36500, or 0 to keep comments"),
         ((1..=365).contains(&rooms.client_msg_id_days), "rooms.client_msg_id_days", "a number of days from 1 to 365"),
         ((5..=3_600).contains(&sockets.heartbeat_s), "sockets.heartbeat_s", "a number of seconds from 5 to 3600"),
         ((1..=300).contains(&sockets.login_s), "sockets.login_s", "a number of seconds from 1 to 300"),

@@ -1,0 +1,201 @@
+//! How fast somebody may write, and what happens to those who write faster.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{now_s, token};
+use tokio::time::sleep;
+
+use crate::{all_speak, configured, crowd, server};
+
+fn retry_after_ms(error: &Value) -> u64 {
+    error["retry_after_ms"].as_u64().unwrap_or_else(|| panic!("no retry_after_ms: {error}"))
+}
+
+fn said(content: &str) -> Value {
+    json!({ "type": "comment", "room_id": "lobby", "content": content })
+}
+
+#[tokio::test]
+async fn a_normal_user_says_one_thing_a_second_and_is_told_honestly_when_to_try_again() {
+    let server = server().await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    alice.say("one").await;
+    let wait_ms = retry_after_ms(&alice.refused(said("two"), "rate_limited").await);
+    assert!(wait_ms <= 1_000, "{wait_ms}");
+    // Not before ...
+    sleep(Duration::from_millis(wait_ms / 2)).await;
+    let wait_ms = retry_after_ms(&alice.refused(said("two"), "rate_limited").await);
+    // ... and no later. These waits are what is under test.
+    sleep(Duration::from_millis(wait_ms)).await;
+    alice.say("two").await;
+
+    let reply = server.user("alice").comment("other", "three").await;
+    let seconds: u64 = reply.header("retry-after").expect("Retry-After").parse().unwrap();
+    let error = reply.fails(429, "rate_limited");
+    assert_eq!(seconds, retry_after_ms(&error).div_ceil(1_000), "the limit counts in all rooms together");
+}
+
+#[tokio::test]
+async fn each_level_has_its_rate_with_a_burst_of_one_second() {
+    let server = server().await;
+    for (level, per_s) in [("vip", 5), ("owner", 10), ("moderator", 10)] {
+        let mut user = server.viewer_of_level(level, level, "lobby").await;
+        for n in 0..per_s {
+            user.send(json!({ "type": "comment", "room_id": "lobby", "content": format!("{level} {n}"), "ref": n }))
+                .await;
+        }
+        user.send(json!({ "type": "comment", "room_id": "lobby", "content": "one more", "ref": "more" })).await;
+        for n in 0..per_s {
+            let ack = user.expect("an answer", |answer| answer["ref"] == n).await;
+            assert_eq!(ack["status"], "accepted", "{level} {n}: {ack}");
+        }
+        let error = user.expect("an answer", |answer| answer["ref"] == "more").await;
+        assert_eq!(error["code"], "rate_limited", "{level}");
+        assert!(retry_after_ms(&error) <= 1_000 / per_s, "{level}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_takes_so_many_a_second_from_everybody_together() {
+    let server = server().await;
+    server.admin().put("admin/rooms/lobby", json!({ "limits": { "room_per_s": 3 } })).await.is(200);
+    let mut users = crowd(&server, "lobby", 3).await;
+    all_speak(&mut users, "lobby", |n| format!("c{n}")).await;
+    let error = server.user("late").comment("lobby", "too many").await.fails(429, "rate_limited");
+    assert!(retry_after_ms(&error) <= 1_000, "{error}");
+    server.user("late").say("elsewhere", "other rooms do not notice").await;
+}
+
+#[tokio::test]
+async fn the_deployment_sheds_beyond_its_limit() {
+    let server = configured("[limits]\nglobal_per_s = 3\n").await;
+    for n in 0..3 {
+        server.user(&format!("u{n}")).say(&format!("room-{n}"), "hi").await;
+    }
+    let reply = server.user("late").comment("lobby", "too many").await;
+    assert!(reply.header("retry-after").is_some());
+    assert!(retry_after_ms(&reply.fails(503, "overloaded")) <= 1_000);
+}
+
+#[tokio::test]
+async fn a_room_has_limits_of_its_own() {
+    let server = server().await;
+    let limits = json!({ "limits": { "user_per_s": 3, "comment_chars_max": 10 } });
+    server.admin().put("admin/rooms/lobby", limits).await.is(200);
+    let mut alice = server.viewer("alice", "lobby").await;
+    for content in ["one", "two", "three"] {
+        alice.say(content).await;
+    }
+    alice.refused(said("four"), "rate_limited").await;
+    alice.refused(said(&"x".repeat(11)), "content_too_long").await;
+}
+
+#[tokio::test]
+async fn slow_mode_spaces_out_viewers_but_not_moderators() {
+    let server = server().await;
+    server.admin().put("admin/rooms/lobby", json!({ "slow_mode_s": 30 })).await.is(200);
+    for level in ["normal", "vip"] {
+        let mut viewer = server.viewer_of_level(level, level, "lobby").await;
+        viewer.say(&format!("{level} one")).await;
+        let wait_ms = retry_after_ms(&viewer.refused(said(&format!("{level} two")), "rate_limited").await);
+        assert!((20_000..=30_000).contains(&wait_ms), "{level}: {wait_ms}");
+    }
+    let mut moderator = server.viewer_of_level("mo", "moderator", "lobby").await;
+    moderator.say("one").await;
+    moderator.say("two").await;
+
+    server.admin().put("admin/rooms/lobby", json!({ "slow_mode_s": 0 })).await.is(200);
+    let mut vip = server.viewer_of_level("vip", "vip", "lobby").await;
+    vip.say("at once").await;
+}
+
+#[tokio::test]
+async fn the_same_text_again_is_a_duplicate_for_five_seconds() {
+    let server = server().await;
+    let mut vip = server.viewer_of_level("vip", "vip", "lobby").await;
+    vip.say("hurrah").await;
+    let wait_ms = retry_after_ms(&vip.refused(said("hurrah"), "duplicate_comment").await);
+    assert!((3_000..=5_000).contains(&wait_ms), "{wait_ms}");
+    vip.say("something else").await;
+    server.user("bob").say("lobby", "hurrah").await;
+    let mut mo = server.viewer_of_level("mo", "moderator", "lobby").await;
+    mo.say("hear").await;
+    let token = token(&json!({ "sub": "mo", "level": "moderator", "exp": now_s() + 60 }));
+    server.bearing(&token).comment("lobby", "hear").await.fails(409, "duplicate_comment");
+}
+
+#[tokio::test]
+async fn a_duplicate_is_none_any_more_when_its_time_is_over() {
+    let server = configured("[limits]\nduplicate_window_ms = 400\n").await;
+    let mut vip = server.viewer_of_level("vip", "vip", "lobby").await;
+    vip.say("hurrah").await;
+    let wait_ms = retry_after_ms(&vip.refused(said("hurrah"), "duplicate_comment").await);
+    assert!(wait_ms <= 400, "{wait_ms}");
+    sleep(Duration::from_millis(wait_ms)).await;
+    vip.say("hurrah").await;
+}
+
+#[tokio::test]
+async fn ten_refusals_mute_for_ten_seconds() {
+    let server = server().await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    let mut bob = server.viewer("bob", "lobby").await;
+    alice.say("one").await;
+    for n in 0..10 {
+        alice.refused(said(&format!("too fast {n}")), "rate_limited").await;
+    }
+    let wait_ms = retry_after_ms(&alice.refused(said("quiet"), "muted").await);
+    assert!((8_000..=10_000).contains(&wait_ms), "{wait_ms}");
+    assert_eq!(alice.event("user_muted").await["user_id"], "alice");
+    let error = server.user("alice").comment("other", "muted everywhere").await.fails(403, "muted");
+    assert!(retry_after_ms(&error) <= wait_ms);
+    bob.say("others are not").await;
+    assert!(bob.settled().await.iter().all(|message| message["kind"] != "user_muted"), "it is alice's affair");
+}
+
+#[tokio::test]
+async fn each_further_cool_down_is_twice_as_long() {
+    let server = configured("[limits]\ncool_down_refusals = 3\ncool_down_mute_ms = 400\n").await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    let long = said(&"x".repeat(201));
+    let mut cool_down = async || {
+        for _ in 0..3 {
+            alice.refused(long.clone(), "content_too_long").await;
+        }
+        let wait_ms = retry_after_ms(&alice.refused(said("quiet"), "muted").await);
+        sleep(Duration::from_millis(wait_ms)).await;
+        wait_ms
+    };
+    let (first, second, third) = (cool_down().await, cool_down().await, cool_down().await);
+    assert!(
+        (200..=400).contains(&first) && (600..=800).contains(&second) && (1_400..=1_600).contains(&third),
+        "{first} {second} {third}"
+    );
+}
+
+#[tokio::test]
+async fn length_is_counted_in_characters() {
+    let server = crate::fast_server().await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    for letter in ["x", "弹", "😀"] {
+        alice.say(&letter.repeat(200)).await;
+        alice.refused(said(&letter.repeat(201)), "content_too_long").await;
+    }
+    for nothing in ["", "   ", "\u{200b}\u{feff}", "\n\t"] {
+        alice.refused(said(nothing), "content_empty").await;
+    }
+    server.user("bob").comment("lobby", &"x".repeat(201)).await.fails(422, "content_too_long");
+    server.user("bob").comment("lobby", " ").await.fails(422, "content_empty");
+}
+
+#[tokio::test]
+async fn likes_have_a_rate_too() {
+    let server = configured("[limits]\nlikes_per_s = 2\n").await;
+    let id = server.user("alice").say("lobby", "like me").await;
+    let bob = server.user("bob");
+    bob.post(&format!("comments/{id}/like"), Value::Null).await.is(200);
+    bob.delete(&format!("comments/{id}/like")).await.is(200);
+    let error = bob.post(&format!("comments/{id}/like"), Value::Null).await.fails(429, "rate_limited");
+    assert!(retry_after_ms(&error) <= 500, "{error}");
+}
