@@ -154,6 +154,7 @@ fn administration() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/admin/rooms/{room_id}/open", post(admin::rooms::open)),
         ("/api/v1/admin/rooms/{room_id}/close", post(admin::rooms::close)),
         ("/api/v1/admin/rooms/{room_id}/announcements", post(admin::events::announce)),
+        ("/api/v1/admin/rooms/{room_id}/events", post(admin::events::show)),
         ("/api/v1/admin/rooms/{room_id}/gifts", post(admin::events::give)),
         ("/api/v1/admin/reviews", get(admin::reviews::list)),
         ("/api/v1/admin/reviews/{id}/approve", post(admin::reviews::approve)),

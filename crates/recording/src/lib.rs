@@ -4,6 +4,7 @@
 //! 7 positioned, 8 and 9 code), font size (18 small, 25 normal, 36 large), colour as a decimal RGB
 //! number, Unix seconds, pool, a hash of the sender, and the id of the comment. Fields after the
 //! fourth may be missing. Positioned comments carry a JSON array whose fifth element is their text.
+//! Old files write a line break as `/n`.
 //! What cannot be shown (code, empty text, a place that is no number) is skipped and counted.
 //!
 //! Pure: bytes in, comments out. Used by the `import` and `play` commands.
@@ -164,6 +165,8 @@ fn comment(place: Place, content: String) -> Option<Recorded> {
         _ => return None,
     };
     let Place { offset_ms, style, created_at_ms, sender, .. } = place;
+    // An address may hold the same two characters by chance.
+    let content = if content.contains("://") { content } else { content.replace("/n", "\n") };
     let shown = !content.trim().is_empty();
     shown.then_some(Recorded { offset_ms, content, style, created_at_ms, sender })
 }
@@ -202,10 +205,11 @@ mod tests {
     fn what_cannot_be_shown_is_counted() {
         let recording = read(
             r#"<d p="1,8,25,0">alert(1)</d><d p="nan,1,25,0">x</d><d p="-1,1,25,0">x</d><d>x</d><d p="1,1,25,0"> </d>
-               <d p="1,7,25,0">[0,0,"1-1",4,"shown"]</d><d p="1,7,25,0">not json</d>"#,
+               <d p="1,7,25,0">[0,0,"1-1",4,"shown"]</d><d p="1,7,25,0">not json</d>
+               <d p="1,7,25,0">[0,0,"1-1",4,"/n /n"]</d>"#,
         );
         assert_eq!(recording.comments.iter().map(|c| c.content.as_str()).collect::<Vec<_>>(), ["shown"]);
-        assert_eq!(recording.skipped, 6);
+        assert_eq!(recording.skipped, 7);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use words::BuildError;
 
 pub use self::bans::NewBan;
 pub use self::lists::{DRY_RUN_COMMENTS_MAX, Trial};
+pub use self::messages::Shown;
 use crate::events::StoreOrLog;
 use crate::rooms::{ChangeError, RoomInfo};
 use crate::{Ingest, Refusal};

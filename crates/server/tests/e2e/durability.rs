@@ -8,22 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Options, Server, eventually};
+use testkit::{Server, eventually};
 use tokio::sync::watch;
 
-use crate::BIN;
 use crate::durability::load::{Ledger, Reader, replayed, send_from_everywhere};
-
-/// Room for a few busy senders: limits are the business of other tests.
-const BUSY: &str = "[limits]\nnormal_per_s = 100000\nroom_per_s = 100000\nduplicate_window_ms = 0\ncool_down_refusals = 0\n";
-
-fn busy() -> Options {
-    Options::new(BIN).config(BUSY)
-}
+use crate::{configured, contents, fast_server, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_nine_under_load_loses_nothing_acknowledged_and_doubles_nothing() {
-    let mut server = busy().start().await;
+    let mut server = fast_server().await;
     let (url, urls) = watch::channel(server.url());
     let reader = Reader::start(urls);
     let mut ledger = Ledger::default();
@@ -49,7 +42,7 @@ async fn kill_nine_under_load_loses_nothing_acknowledged_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_acknowledged() {
-    let mut server = busy().start().await;
+    let mut server = fast_server().await;
     let mut viewer = server.viewer("viewer", "r").await;
     let patient = server.user("patient");
     let poll = tokio::spawn(async move { patient.get("rooms/quiet/comments?wait_s=30").await });
@@ -80,7 +73,7 @@ async fn sigterm_under_load_loses_nothing_acknowledged() {
 
 #[tokio::test]
 async fn likes_reviews_bans_words_and_rooms_survive_kill_nine() {
-    let mut server = Options::new(BIN).start().await;
+    let mut server = server().await;
     let admin = server.admin();
     admin.put("admin/words", json!({ "mask": ["darn"], "review": ["hold"], "block": ["spam"] })).await.is(200);
     admin.put("admin/rooms/r", json!({ "name": "Room", "owner_id": "owner", "slow_mode_s": 0 })).await.is(200);
@@ -99,8 +92,7 @@ async fn likes_reviews_bans_words_and_rooms_survive_kill_nine() {
 
     let (admin, http) = (server.admin(), server.user("reader"));
     let page = http.get("rooms/r/comments?since_id=0").await.expect(200);
-    let contents: Vec<_> = page["comments"].as_array().unwrap().iter().map(|c| c["content"].clone()).collect();
-    assert_eq!(contents, ["like me"], "the deleted one stays away and the held one waits");
+    assert_eq!(contents(&page["comments"]), ["like me"], "the deleted one stays away and the held one waits");
     assert_eq!(page["comments"][0]["like_count"], 1);
     server.user("bob").post(&format!("comments/{liked}/like"), Value::Null).await.fails(409, "already_liked");
     let likes = server.user("fay").post(&format!("comments/{liked}/like"), Value::Null).await.expect(200);
@@ -116,14 +108,13 @@ async fn likes_reviews_bans_words_and_rooms_survive_kill_nine() {
     assert_eq!(reviews["reviews"][0]["id"], held["id"]);
     admin.post(&format!("admin/reviews/{}/approve", held["id"].as_str().unwrap()), Value::Null).await.is(200);
     let page = http.get(&format!("rooms/r/comments?since_id={liked}")).await.expect(200);
-    let contents: Vec<_> = page["comments"].as_array().unwrap().iter().map(|c| c["content"].clone()).collect();
-    assert_eq!(contents, ["****, at last", "please hold this"], "in the order of publication");
+    assert_eq!(contents(&page["comments"]), ["****, at last", "please hold this"], "in the order of publication");
     assert_eq!(page["comments"][1]["created_at"], held["created_at"]);
 }
 
 #[tokio::test]
 async fn a_session_goes_on_in_the_next_run() {
-    let mut server = Options::new(BIN).start().await;
+    let mut server = server().await;
     server.user("ann").say("quiet", "one").await;
     let opened = server.admin().post("admin/rooms/show/open", Value::Null).await.expect(200)["session_id"].clone();
     server.user("bob").say("show", "two").await;
@@ -147,7 +138,7 @@ async fn a_session_goes_on_in_the_next_run() {
 
 #[tokio::test]
 async fn a_session_that_fell_silent_before_a_restart_ends_after_it() {
-    let mut server = Options::new(BIN).config("[rooms]\nsession_silence_s = 1\n").start().await;
+    let mut server = configured("[rooms]\nsession_silence_s = 1\n").await;
     server.user("ann").say("r", "one").await;
     server.kill9().await;
     server.restart().await;
@@ -163,7 +154,7 @@ async fn a_session_that_fell_silent_before_a_restart_ends_after_it() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_data_is_refused() {
-    let server = Options::new(BIN).start().await;
+    let server = server().await;
     let second = server.command(&["serve", "--listen", "127.0.0.1:0"]).await;
     let said = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");

@@ -8,9 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testkit::{Options, Server, eventually};
 
-use crate::BIN;
 use crate::durability::load::replayed;
-use crate::durability::{BUSY, busy};
+use crate::{BIN, NO_LIMITS, fast_server};
 
 /// The process may not write files any more: every write fails, wherever it goes.
 #[tokio::test]
@@ -20,7 +19,7 @@ async fn a_disk_that_takes_nothing_is_told_and_survived() {
     // Beyond the limit a signal ends a process that does not ignore it; a full disk sends none.
     std::fs::write(&wrapper, format!("#!/bin/sh\ntrap '' XFSZ\nexec {BIN} \"$@\"\n")).unwrap();
     std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut server = Options::new(&wrapper).config(BUSY).start().await;
+    let mut server = Options::new(&wrapper).config(NO_LIMITS).start().await;
     let pid = server.pid();
     is_survived(&mut server, || limit_files(pid, Some(0)), || limit_files(pid, None)).await;
 }
@@ -28,7 +27,7 @@ async fn a_disk_that_takes_nothing_is_told_and_survived() {
 /// A file system without a free byte. Needs the right to mount one.
 #[tokio::test]
 async fn a_full_file_system_is_told_and_survived() {
-    let mut server = busy().start().await;
+    let mut server = fast_server().await;
     server.terminate().await;
     let data = server.dir().join("data");
     let Some(_mounted) = Mounted::small(&data) else {
