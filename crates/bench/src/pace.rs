@@ -70,6 +70,12 @@ impl Feed {
         u32::try_from(self.next).unwrap_or(u32::MAX)
     }
 
+    /// How many comments of this share came before the next.
+    #[must_use]
+    pub fn turn(&self) -> usize {
+        usize::try_from(self.next / self.of).unwrap_or(0)
+    }
+
     /// The recorded comment that is next.
     #[must_use]
     pub fn line(&self) -> Option<&Line> {

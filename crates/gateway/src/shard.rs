@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
+use ingest::rooms::may_enter;
 use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
-use model::{Code, RoomId, UserId, WireError};
+use model::{Code, RoomId, RoomSettings, UserId, WireError};
 use protocol::handshake::SubProtocol;
 use protocol::message::JoinRoom;
 use protocol::ws;
@@ -228,6 +229,7 @@ impl Shard {
             Inbound::Hub(ToShard::Batch(batch)) => self.deliver(&batch),
             Inbound::Hub(ToShard::Joined(joined)) => self.joined(joined),
             Inbound::Hub(ToShard::UserEvent(frame)) => self.tell_users(&frame),
+            Inbound::Hub(ToShard::Restricted { room, settings }) => self.restricted(room, &settings),
             Inbound::Hub(ToShard::Revoked { user_id, before_ms }) => self.revoked(&user_id, before_ms),
             Inbound::Hub(ToShard::Banned { user_id, room_id, until_ms, reason }) => {
                 self.banned(&user_id, room_id.as_ref(), until_ms, reason.as_deref());
@@ -294,6 +296,22 @@ impl Shard {
         let services = &self.common.services;
         let Some(user) = self.conns.get(index as usize).and_then(Conn::user) else { return Ok(()) };
         Ok(services.ingest.bans.may_enter(user, room.id(), services.clock.now_ms())?)
+    }
+
+    /// Whoever may not read the room any more leaves it.
+    fn restricted(&mut self, key: u32, settings: &RoomSettings) {
+        let Some(room) = self.rooms.get(&key) else { return };
+        let id = room.room.id().clone();
+        let seats: Vec<u32> = room.roster.lists().flat_map(|(_, seats)| seats).copied().collect();
+        for index in seats {
+            let who = self.conn(index).and_then(|conn| conn.session.clone());
+            if let Err(refusal) = may_enter(settings, who.as_ref().map(|session| &session.identity), &id) {
+                self.answer_error(&refusal.into(), None);
+                self.leave(index, key);
+                self.answer_left(&id, None);
+                self.flush_answers(index);
+            }
+        }
     }
 
     fn revoked(&mut self, user: &UserId, before_ms: i64) {

@@ -104,7 +104,7 @@ impl Ingest {
         let now_ms = self.clock.now_ms();
         let info = self.rooms.info(room).await?;
         let live = draft.session_id.is_none() || draft.session_id == info.session.as_ref().map(|s| s.id);
-        may_enter(&info, Some(who), room)?;
+        may_enter(&info.settings, Some(who), room)?;
         if live && (info.closed || !(self.rooms.accepts_comments(&info) || may_speak_in_silence(&info, who))) {
             return Err(Refusal::RoomClosed);
         }

@@ -45,7 +45,7 @@ impl Ingest {
         let comment = self.store.comment(id).await?.ok_or(none.clone())?;
         let info = self.rooms.info(&comment.room_id).await?;
         // Whoever may not enter the room learns nothing of its comments.
-        may_enter(&info, Some(who), &comment.room_id).map_err(|_| none)?;
+        may_enter(&info.settings, Some(who), &comment.room_id).map_err(|_| none)?;
         self.bans.may_enter(&who.user_id, &comment.room_id, now_ms)?;
         Ok(comment)
     }

@@ -160,7 +160,7 @@ impl Rooms {
     /// `room_closed` for a disabled room, `forbidden` for one that this reader may not enter.
     pub async fn may_enter(&self, who: Option<&Identity>, room: &RoomId) -> Result<(), WireError> {
         let info = self.info(room).await.map_err(|_| WireError::unavailable())?;
-        may_enter(&info, who, room).map_err(WireError::from)
+        may_enter(&info.settings, who, room).map_err(WireError::from)
     }
 
     /// Changes settings and tells the room.
@@ -364,21 +364,24 @@ fn info_of(row: RoomRow) -> RoomInfo {
 }
 
 /// Whether somebody may read a room, as far as its settings and their token say.
-pub(crate) fn may_enter(info: &RoomInfo, who: Option<&Identity>, room: &RoomId) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal::RoomClosed`] for a disabled room, [`Refusal::Forbidden`] for one they may not enter.
+pub fn may_enter(settings: &RoomSettings, who: Option<&Identity>, room: &RoomId) -> Result<(), Refusal> {
     if room.as_str() == EVERYWHERE {
         return Err(Refusal::Forbidden("the name is reserved"));
     }
-    let owner = info.settings.owner_id.as_ref();
+    let owner = settings.owner_id.as_ref();
     if who.is_some_and(|who| who.level == Level::Admin || owner == Some(&who.user_id)) {
         return Ok(());
     }
-    if !info.settings.enabled {
+    if !settings.enabled {
         return Err(Refusal::RoomClosed);
     }
     let named = who.is_some_and(|who| who.rooms.is_some() && who.may_enter(room));
     match who {
         Some(who) if !who.may_enter(room) => Err(Refusal::Forbidden("your token is not good for this room")),
-        _ if info.settings.private && !named => Err(Refusal::Forbidden("the room is private")),
+        _ if settings.private && !named => Err(Refusal::Forbidden("the room is private")),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use model::{Comment, Event, RoomId, UserId};
+use model::{Comment, Event, RoomId, RoomSettings, UserId};
 use protocol::handshake::SubProtocol;
 use protocol::{binary, comment, message, ws};
 
@@ -36,6 +36,13 @@ pub enum ToShard {
     /// the audience is the whole room, those it is critical for who are not in that room (who are
     /// get it with the room's batch).
     UserEvent(Arc<EventFrame>),
+    /// A room was disabled or made private: whoever may not read it any more leaves it.
+    Restricted {
+        /// The room's key.
+        room: u32,
+        /// Its settings.
+        settings: Arc<RoomSettings>,
+    },
     /// Sockets of a user whose token was issued before a moment close with 4001.
     Revoked {
         /// Who.

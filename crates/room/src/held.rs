@@ -321,6 +321,12 @@ impl HubRoom {
             Record::Settings(settings) => {
                 view.window.set_window_ms_max(self.window_ms_max(settings));
                 view.settings = settings.clone();
+                if settings.private || !settings.enabled {
+                    let (room, settings) = (self.key, settings.clone());
+                    for shard in self.shared.shards.get().into_iter().flatten() {
+                        shard.send(ToShard::Restricted { room, settings: settings.clone() });
+                    }
+                }
             }
             Record::SessionStarted(_) => view.state = RoomState::Live,
             Record::SessionEnded(_) => view.state = RoomState::Idle,

@@ -240,7 +240,7 @@ async fn several_frames_fit_one_message_and_heartbeats_are_answered() {
     one.send_bytes([frame(1, 0, 1, b"first"), frame(2, 0, 1, b""), frame(1, 0, 1, b"second")].concat()).await;
     bob.sees("first").await;
     bob.sees("second").await;
-    let mut came = Vec::new();
+    let mut came: Vec<(u8, u64, u64, String)> = Vec::new();
     while !came.iter().any(|(kind, ..)| *kind == 2) || came.len() < 3 {
         came.extend(frames(&one.bytes().await));
     }

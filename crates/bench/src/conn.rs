@@ -1,0 +1,357 @@
+//! One client's connection: handshake, frames, what it has sent and waits for. It reads and writes its own
+//! socket when its worker says so, and never waits.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use anyhow::Context;
+use mio::net::TcpStream;
+use protocol::handshake::accept_key;
+use protocol::ws::{Decoder, Event, Limits};
+use socket2::{Domain, Protocol as Transport, Socket, Type};
+
+use crate::measure::Tally;
+use crate::options::Protocol;
+use crate::wire::{self, Batch, Reader, Said};
+
+/// Longest message the server may send.
+const LIMITS: Limits = Limits::from_server(64 << 20);
+/// The key of every handshake: it proves that the server read it, and needs to be nothing else here.
+const KEY: &str = "YmFycmFnZS1iZW5jaC0wMQ==";
+/// Longest answer to a handshake.
+const HEAD_MAX: usize = 16 * 1024;
+/// Receive buffer of a slow reader, so that its slowness shows at once.
+const SLOW_RECEIVE_BYTES: usize = 4_096;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads as fast as it can.
+    Viewer,
+    /// Reads slowly.
+    Slow,
+    /// Reads nothing, once it is in its room.
+    Stalled,
+    /// Writes.
+    Sender,
+}
+
+/// How to open a connection.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// What it is for.
+    pub role: Role,
+    /// Path and query of the request.
+    pub target: String,
+    /// Its user.
+    pub user: String,
+    /// Whether the query names a room.
+    pub joins: bool,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The address it connects from; the system's choice when absent.
+    pub from: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Connecting,
+    Handshake,
+    Entering,
+    Open,
+}
+
+/// A connection, open or not.
+pub struct Conn {
+    /// How it is opened.
+    pub spec: Spec,
+    /// The socket, while there is one.
+    pub stream: Option<TcpStream>,
+    /// The moments at which the comments that wait for an answer were due.
+    pub waiting: VecDeque<u64>,
+    state: State,
+    began_us: u64,
+    last_id: u64,
+    decoder: Decoder,
+    head: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Conn {
+    /// A connection that is not open.
+    #[must_use]
+    pub fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            stream: None,
+            waiting: VecDeque::new(),
+            state: State::Closed,
+            began_us: 0,
+            last_id: 0,
+            decoder: Decoder::default(),
+            head: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Whether it is where it was to go.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether it reads nothing by itself.
+    #[must_use]
+    pub fn dawdles(&self) -> bool {
+        self.is_open() && matches!(self.spec.role, Role::Slow | Role::Stalled)
+    }
+
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// When the system gives no socket or no port.
+    pub fn connect(&mut self, server: SocketAddr, host: &str, now_us: u64) -> anyhow::Result<()> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
+        socket.set_nonblocking(true)?;
+        match self.spec.role {
+            Role::Sender => socket.set_tcp_nodelay(true)?,
+            Role::Slow | Role::Stalled => socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?,
+            Role::Viewer => {}
+        }
+        if let Some(from) = self.spec.from {
+            socket.bind(&SocketAddr::from(SocketAddrV4::new(from, 0)).into()).context("no port")?;
+        }
+        match socket.connect(&server.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error).context("cannot connect"),
+        }
+        self.stream = Some(TcpStream::from_std(socket.into()));
+        self.decoder = Decoder::default();
+        self.head.clear();
+        self.waiting.clear();
+        (self.state, self.began_us) = (State::Connecting, now_us);
+        self.out = self.request(host);
+        Ok(())
+    }
+
+    fn request(&self, host: &str) -> Vec<u8> {
+        let Self { spec: Spec { target, protocol, .. }, last_id, .. } = self;
+        let since = if *last_id > 0 { format!("&since_id={last_id}&history=100") } else { String::new() };
+        let protocol = match protocol {
+            Protocol::Json => "barrage.v1.json",
+            Protocol::Bin => "barrage.v1.bin",
+        };
+        format!(
+            "GET {target}{since} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {protocol}\r\n\
+             User-Agent: barrage-bench\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    /// Forgets the socket, which closes it.
+    pub fn hang_up(&mut self) {
+        self.stream = None;
+        self.state = State::Closed;
+        self.out = Vec::new();
+        self.decoder = Decoder::default();
+    }
+
+    /// The socket takes bytes again.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn writable(&mut self) -> Result<(), String> {
+        if self.state == State::Connecting {
+            let stream = self.stream.as_ref().ok_or("no socket")?;
+            if let Some(error) = stream.take_error().map_err(told)? {
+                return Err(told(error));
+            }
+            if stream.peer_addr().is_err() {
+                return Ok(());
+            }
+            self.state = State::Handshake;
+        }
+        self.flush()
+    }
+
+    /// Writes what waits to be written.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn flush(&mut self) -> Result<(), String> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        if self.state == State::Connecting {
+            return Ok(());
+        }
+        while !self.out.is_empty() {
+            match stream.write(&self.out) {
+                Ok(n) if n == self.out.len() => self.out.clear(),
+                Ok(n) => drop(self.out.drain(..n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(told(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a frame, or queues it behind what waits.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
+        encode(&mut self.out);
+        self.flush()
+    }
+
+    /// Reads once, at most as much as `scratch` holds. Returns how much came; less than that means that nothing is left.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn read(
+        &mut self,
+        scratch: &mut [u8],
+        reader: &mut Reader,
+        tally: &mut Tally,
+        now_us: u64,
+    ) -> Result<usize, String> {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let n = match stream.read(scratch) {
+            Ok(0) => return Err("ended by the server".into()),
+            Ok(n) => n,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(0),
+            Err(error) => return Err(told(error)),
+        };
+        let bytes = scratch.get_mut(..n).unwrap_or_default();
+        if self.spec.role != Role::Sender {
+            tally.counts.reads += 1;
+            tally.counts.bytes += n as u64;
+        }
+        match self.state {
+            State::Entering | State::Open => self.decode(bytes, reader, tally, now_us)?,
+            _ => {
+                self.head.extend_from_slice(bytes);
+                self.shake_hands(reader, tally, now_us)?;
+            }
+        }
+        self.flush()?;
+        Ok(n)
+    }
+
+    fn shake_hands(&mut self, reader: &mut Reader, tally: &mut Tally, now_us: u64) -> Result<(), String> {
+        let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return if self.head.len() > HEAD_MAX { Err("handshake: no end".into()) } else { Ok(()) };
+        };
+        let mut head = std::mem::take(&mut self.head);
+        let mut frames = head.split_off(end + 4);
+        let head = String::from_utf8_lossy(&head);
+        let status = head.split(' ').nth(1).unwrap_or("none");
+        if status != "101" {
+            let body = String::from_utf8_lossy(&frames);
+            let code = body.split(r#""code":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            return Err(format!("handshake: {status} {code}"));
+        }
+        let accept = accept_key(KEY);
+        if !head.contains(str::from_utf8(&accept).unwrap_or("?")) {
+            return Err("handshake: wrong accept key".into());
+        }
+        self.state = State::Entering;
+        self.decode(&mut frames, reader, tally, now_us)
+    }
+
+    fn decode(&mut self, bytes: &mut [u8], reader: &mut Reader, tally: &mut Tally, now_us: u64) -> Result<(), String> {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let mut events = decoder.read(bytes, LIMITS);
+        loop {
+            let said = match events.next_event().map_err(|error| format!("frames: {error}"))? {
+                Some(Event::Text(text)) => reader.text(text).ok_or("a message that does not parse")?,
+                Some(Event::Binary(bytes)) => reader.binary(bytes),
+                Some(Event::Ping(payload)) => {
+                    wire::pong(payload, &mut self.out);
+                    continue;
+                }
+                Some(Event::Pong(_)) => continue,
+                Some(Event::Close { code, .. }) => return Err(format!("close {}", code.unwrap_or(1005))),
+                None => break,
+            };
+            self.hear(said, tally, now_us);
+        }
+        drop(events);
+        self.decoder = decoder;
+        Ok(())
+    }
+
+    fn hear(&mut self, said: Said, tally: &mut Tally, now_us: u64) {
+        match said {
+            Said::Batch(batch) => {
+                tally.counts.batches += 1;
+                self.given(&batch, tally, now_us);
+            }
+            Said::Joined(history) => {
+                self.opened(tally, now_us);
+                self.given(&history, tally, now_us);
+            }
+            Said::Connected if !self.spec.joins => self.opened(tally, now_us),
+            Said::Accepted => {
+                tally.counts.accepted += 1;
+                self.answered(tally, now_us);
+            }
+            Said::Held => {
+                tally.counts.held += 1;
+                self.answered(tally, now_us);
+            }
+            Said::Refused(code) => {
+                // What is refused to a socket that sends nothing is its way in.
+                if self.waiting.is_empty() {
+                    tally.ended(format!("error {code}"));
+                } else {
+                    tally.counts.refused += 1;
+                    *tally.refusals.entry(code).or_default() += 1;
+                    self.answered(tally, now_us);
+                }
+            }
+            Said::Critical(event_id) => wire::receipt(&event_id, &mut self.out),
+            Said::Connected | Said::Other => {}
+        }
+    }
+
+    fn opened(&mut self, tally: &mut Tally, now_us: u64) {
+        if self.state != State::Open {
+            self.state = State::Open;
+            tally.counts.opened += 1;
+            tally.handshake.saturating_record(now_us.saturating_sub(self.began_us).max(1));
+        }
+    }
+
+    fn given(&mut self, batch: &Batch, tally: &mut Tally, now_us: u64) {
+        self.last_id = self.last_id.max(batch.last_id);
+        match self.spec.role {
+            Role::Viewer => {
+                batch.marks.iter().for_each(|mark| tally.delivered(*mark, now_us));
+                tally.counts.omitted += batch.omitted;
+                tally.counts.merged += batch.merged;
+            }
+            Role::Slow | Role::Stalled => {
+                tally.counts.slow_deliveries += batch.marks.len() as u64;
+                tally.counts.slow_omitted += batch.omitted;
+            }
+            Role::Sender => {}
+        }
+    }
+
+    /// The server answers a socket's comments in the order they were sent.
+    fn answered(&mut self, tally: &mut Tally, now_us: u64) {
+        if let Some(due_us) = self.waiting.pop_front()
+            && tally.is_measured(due_us)
+        {
+            tally.answer.saturating_record(now_us.saturating_sub(due_us).max(1));
+        }
+    }
+}
+
+fn told(error: std::io::Error) -> String {
+    error.kind().to_string()
+}
