@@ -26,7 +26,7 @@ pub(crate) async fn healthz() -> impl IntoResponse {
 
 /// Whether to send traffic here: each dependency with its state.
 pub(crate) async fn readyz(State(app): State<App>) -> impl IntoResponse {
-    let probe = tokio::time::timeout(PROBE_TIME_MAX, app.store.high_water()).await;
+    let probe = tokio::time::timeout(PROBE_TIME_MAX, app.store.probe()).await;
     let store_ok = matches!(probe, Ok(Ok(_)));
     let draining = *app.draining.borrow();
     let status = match (draining, store_ok) {

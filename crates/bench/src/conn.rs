@@ -113,7 +113,8 @@ impl Conn {
     /// # Errors
     /// When the system gives no socket or no port.
     pub fn connect(&mut self, server: SocketAddr, host: &str, now_us: u64) -> anyhow::Result<()> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
+        let socket =
+            Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
         socket.set_nonblocking(true)?;
         match self.spec.role {
             Role::Sender => socket.set_tcp_nodelay(true)?,
@@ -266,9 +267,9 @@ impl Conn {
         let mut decoder = std::mem::take(&mut self.decoder);
         let mut events = decoder.read(bytes, LIMITS);
         loop {
-            let said = match events.next_event().map_err(|error| format!("frames: {error}"))? {
-                Some(Event::Text(text)) => reader.text(text).ok_or("a message that does not parse")?,
-                Some(Event::Binary(bytes)) => reader.binary(bytes),
+            let (said, bytes) = match events.next_event().map_err(|error| format!("frames: {error}"))? {
+                Some(Event::Text(text)) => (reader.text(text).ok_or("a message that does not parse")?, text.len()),
+                Some(Event::Binary(bytes)) => (reader.binary(bytes), bytes.len()),
                 Some(Event::Ping(payload)) => {
                     wire::pong(payload, &mut self.out);
                     continue;
@@ -277,17 +278,21 @@ impl Conn {
                 Some(Event::Close { code, .. }) => return Err(format!("close {}", code.unwrap_or(1005))),
                 None => break,
             };
-            self.hear(said, tally, now_us);
+            self.hear(said, bytes, tally, now_us);
         }
         drop(events);
         self.decoder = decoder;
         Ok(())
     }
 
-    fn hear(&mut self, said: Said, tally: &mut Tally, now_us: u64) {
+    fn hear(&mut self, said: Said, bytes: usize, tally: &mut Tally, now_us: u64) {
+        if self.spec.role != Role::Sender && !matches!(said, Said::Batch(_)) {
+            tally.counts.others += 1;
+        }
         match said {
             Said::Batch(batch) => {
                 tally.counts.batches += 1;
+                tally.counts.batch_bytes += bytes as u64 + frame_header_bytes(bytes);
                 self.given(&batch, tally, now_us);
             }
             Said::Joined(history) => {
@@ -349,6 +354,15 @@ impl Conn {
         {
             tally.answer.saturating_record(now_us.saturating_sub(due_us).max(1));
         }
+    }
+}
+
+/// Bytes of the header before so long a payload (RFC 6455 §5.2).
+fn frame_header_bytes(payload_bytes: usize) -> u64 {
+    match payload_bytes {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
     }
 }
 

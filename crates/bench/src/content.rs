@@ -25,7 +25,17 @@ pub struct Mark {
 
 /// Words of live comments, in the languages they come in.
 const WORDS: [&str; 12] = [
-    "前方高能", "this is so good", "哈哈哈", "泪目", "front row", "名场面", "弹幕护体", "what a play", "再来一遍", "草", "8888",
+    "前方高能",
+    "this is so good",
+    "哈哈哈",
+    "泪目",
+    "front row",
+    "名场面",
+    "弹幕护体",
+    "what a play",
+    "再来一遍",
+    "草",
+    "8888",
     "awesome",
 ];
 

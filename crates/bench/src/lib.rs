@@ -1,1 +1,187 @@
-//! The load generator.
+//! `barrage bench`: drives a server with tens of thousands of sockets and says what a delivery costs, how
+//! long it takes until the last socket has it, and whether the generator or the server was the limit.
+//!
+//! `scenario` (what is to be done) → `swarm` and its `worker`s (doing it) → `measure` and `round` (what
+//! came of it) → `report`. `target` starts what is measured, `floor` is the least that could be. The
+//! generator has its own epoll loops and no task for any socket; it knows the server by the protocol only.
+//! Linux only: CPU and memory are read from `/proc`.
+
+mod clock;
+mod conn;
+mod content;
+mod floor;
+mod html;
+mod measure;
+mod options;
+mod pace;
+mod procfs;
+mod report;
+mod round;
+mod scenario;
+mod search;
+mod swarm;
+mod target;
+mod wire;
+mod worker;
+
+use anyhow::{Context, ensure};
+
+pub use options::Options;
+use options::{CpuList, Scenario};
+use pace::Load;
+use report::{Report, Run};
+use round::Round;
+use scenario::Plan;
+use search::Verdict;
+use swarm::Swarm;
+use target::Target;
+
+/// Share of the sockets opened first, so that what a server sets aside once is not counted to each.
+const FIRST_SHARE: f64 = 0.02;
+
+/// Runs a scenario and prints what it found.
+///
+/// # Errors
+/// When the flags contradict each other, the target does not start, or sockets fail.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(floor) = options.serve_floor {
+        return floor::serve(floor);
+    }
+    let recording = options.file.as_deref().map(read_recording).transpose()?;
+    let plan = scenario::plan(options, recording.as_ref().map(|recording| &*recording.comments))?;
+    let (server_cpus, generator_cpus) = cpus(options)?;
+    target::pin(&generator_cpus).context("cannot use the CPUs of --generator-cpus")?;
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        host: procfs::host(),
+        work: work(&plan, options),
+        server_cpus: server_cpus.to_string(),
+        generator_cpus: generator_cpus.to_string(),
+        runs: Vec::new(),
+    };
+    let threads = options.threads.unwrap_or(generator_cpus.0.len());
+    for floor in &options.floor {
+        report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &generator_cpus, threads)?);
+    }
+    if !options.only_floor {
+        let target = Target::server(options, &server_cpus)?;
+        if options.no_store {
+            target.store_nothing(&plan)?;
+        }
+        report.runs.push(measure(&target, &plan, options, &generator_cpus, threads)?);
+    }
+    println!("{}", report.table());
+    match &options.out {
+        Some(dir) => report.write(dir),
+        None => Ok(()),
+    }
+}
+
+fn read_recording(file: &std::path::Path) -> anyhow::Result<recording::Recording> {
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    recording::parse(&text).with_context(|| format!("{} is not a file of recorded comments", file.display()))
+}
+
+/// The CPUs of the server and of the generator: those asked for, or half of what there is for each.
+fn cpus(options: &Options) -> anyhow::Result<(CpuList, CpuList)> {
+    let allowed = target::allowed_cpus();
+    ensure!(!allowed.is_empty(), "there is no CPU to use");
+    let (first, second) = allowed.split_at(allowed.len().div_ceil(2));
+    // On a single CPU both share it; the report shows how long each waited for the other.
+    let second = if second.is_empty() { first } else { second };
+    let server = options.server_cpus.clone().unwrap_or_else(|| CpuList(first.to_vec()));
+    let generator = options.generator_cpus.clone().unwrap_or_else(|| match &options.server_cpus {
+        None => CpuList(second.to_vec()),
+        Some(server) => {
+            let others: Vec<usize> = allowed.iter().copied().filter(|cpu| !server.0.contains(cpu)).collect();
+            CpuList(if others.is_empty() { allowed.clone() } else { others })
+        }
+    });
+    Ok((server, generator))
+}
+
+/// One line that says what the sockets do.
+fn work(plan: &Plan, options: &Options) -> String {
+    let settings: Vec<String> = options.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let settings = if settings.is_empty() { "settings by default, limits lifted".into() } else { settings.join(" ") };
+    format!(
+        "{}: {} sockets ({} slow) in {} rooms, {} senders · {}, payload {} B of text · heartbeat {} s · {} · {settings}",
+        name(plan.scenario),
+        plan.rooms.viewers + plan.slow,
+        plan.slow,
+        plan.rooms.count,
+        plan.senders,
+        name(plan.protocol),
+        plan.payload,
+        plan.heartbeat_s,
+        if options.no_store { "nothing stored" } else { "stored durably before it is acknowledged" },
+    )
+}
+
+/// A choice as it is written on the command line.
+fn name(choice: impl clap::ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Plays the scenario on one target.
+fn measure(target: &Target, plan: &Plan, options: &Options, cpus: &CpuList, threads: usize) -> anyhow::Result<Run> {
+    eprintln!("{}", target.name);
+    let swarm = Swarm::start(plan, target, cpus, threads)?;
+    swarm.open(FIRST_SHARE)?;
+    let opened = swarm.open(1.0)?;
+    eprintln!("  {} sockets open after {:.2} s", opened.sockets, opened.seconds);
+    let mut run = Run { target: target.name.clone(), opened: Some(opened), back: None, round: None, found: None };
+    match (options.search, plan.scenario) {
+        (true, Scenario::Connect | Scenario::Idle | Scenario::Replay | Scenario::Reconnect) => {
+            anyhow::bail!("--search needs a scenario with a rate");
+        }
+        (true, _) => find_capacity(&swarm, plan, options, &mut run)?,
+        (false, Scenario::Reconnect) => {
+            let mut back = None;
+            let round = swarm.round(&plan.load, plan.warm_up_s, plan.seconds, &mut |swarm| {
+                eprintln!("  all reading sockets are cut");
+                back = Some(swarm.cut()?);
+                Ok(())
+            })?;
+            (run.back, run.round) = (back, Some(round));
+        }
+        (false, _) => run.round = Some(swarm.round(&plan.load, plan.warm_up_s, plan.seconds, &mut |_| Ok(()))?),
+    }
+    Ok(run)
+}
+
+/// Searches for the highest rate at which p99 and loss hold.
+fn find_capacity(swarm: &Swarm, plan: &Plan, options: &Options, run: &mut Run) -> anyhow::Result<()> {
+    let start = match plan.load {
+        Load::Paced { per_s } => per_s,
+        _ => 10.0,
+    };
+    let mut best: Option<Round> = None;
+    let found = search::highest(start, |rate| {
+        eprintln!("  trying {rate:.0} comments/s");
+        let round = swarm.round(&Load::Paced { per_s: rate }, plan.warm_up_s, plan.seconds, &mut |_| Ok(()))?;
+        let verdict = verdict(&round, options);
+        if verdict == Verdict::Holds {
+            best = Some(round);
+        }
+        anyhow::Ok(verdict)
+    })?;
+    (run.found, run.round) = (Some(found), best);
+    Ok(())
+}
+
+fn verdict(round: &Round, options: &Options) -> Verdict {
+    let (latency, share) = match round.expected {
+        0 => (round.answer.p99_ms, round::ratio(round.answer.count as f64, round.offered as f64)),
+        _ => (round.delivery.p99_ms, round.arrived_share),
+    };
+    let why = if 1.0 - share > options.loss {
+        format!("only {:.2} % arrived", share * 100.0)
+    } else if latency > options.p99_ms {
+        format!("p99 {latency:.1} ms")
+    } else {
+        return Verdict::Holds;
+    };
+    Verdict::Fails(if round.generator_limited { format!("{why}; the generator was the limit") } else { why })
+}

@@ -65,6 +65,10 @@ counts! {
     slow_omitted,
     /// Batches, all sockets.
     batches,
+    /// Their bytes, frames included.
+    batch_bytes,
+    /// Other messages to reading sockets: events, answers.
+    others,
     /// Bytes received on reading sockets.
     bytes,
     /// System calls that received them.

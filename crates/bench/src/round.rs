@@ -103,8 +103,10 @@ pub struct Round {
     pub batch_mean: f64,
     /// Bytes of a batch with its frame, mean.
     pub batch_bytes_mean: f64,
-    /// Bytes for each delivery.
+    /// Bytes of batches for each delivery.
     pub bytes_per_delivery: f64,
+    /// Other messages a second that reading sockets received.
+    pub others_per_s: f64,
     /// Batches in one read of the generator, mean: how far it or the server lags.
     pub batches_per_read: f64,
     /// Publish to socket, every delivery.
@@ -148,7 +150,11 @@ impl Round {
         let (last, incomplete) = tally.last_socket(|seq| rooms.members(rooms.of_comment(seq)));
         let offered = tally.late.len() + tally.counts.unsent;
         let mean_members = ratio(rooms.viewers as f64, rooms.count as f64);
-        let expected = if rooms.hot { (offered as f64 * hot_members(plan)) as u64 } else { (offered as f64 * mean_members) as u64 };
+        let expected = if rooms.hot {
+            (offered as f64 * hot_members(plan)) as u64
+        } else {
+            (offered as f64 * mean_members) as u64
+        };
         let accepted_all = tally.counts.accepted as f64;
         let members = if rooms.hot { hot_members(plan) } else { mean_members };
         let lost = (accepted_all * members) as u64;
@@ -170,8 +176,9 @@ impl Round {
             batches_per_s: per_s(counts.batches),
             bytes_per_s: per_s(counts.bytes),
             batch_mean: ratio((counts.deliveries + counts.slow_deliveries) as f64, counts.batches as f64),
-            batch_bytes_mean: ratio(counts.bytes as f64, counts.batches as f64),
-            bytes_per_delivery: ratio(counts.bytes as f64, (counts.deliveries + counts.slow_deliveries) as f64),
+            batch_bytes_mean: ratio(counts.batch_bytes as f64, counts.batches as f64),
+            bytes_per_delivery: ratio(counts.batch_bytes as f64, (counts.deliveries + counts.slow_deliveries) as f64),
+            others_per_s: per_s(counts.others),
             batches_per_read: ratio(counts.batches as f64, counts.reads as f64),
             delivery: Quantiles::of(&tally.delivery),
             last_socket: Quantiles::of(&last),

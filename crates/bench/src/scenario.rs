@@ -113,7 +113,7 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
     let rooms = options.rooms.unwrap_or(rooms);
     let mut seconds = options.seconds.unwrap_or(seconds);
     ensure!(rooms > 0, "--rooms must be at least 1");
-    ensure!(rate >= 0.0 && rate <= 10e6, "--rate must be from 0 to 10 million a second");
+    ensure!((0.0..=10e6).contains(&rate), "--rate must be from 0 to 10 million a second");
     ensure!(seconds > 0.0 && options.warm_up >= 0.0, "--seconds and --warm-up must be positive");
     ensure!((MARK_BYTES..=4_000).contains(&options.payload), "--payload must be {MARK_BYTES}-4000 bytes");
     let slow = match scenario {
@@ -126,7 +126,8 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
     let load = match scenario {
         Scenario::Replay => {
             let lines = lines(recording.context("replay needs a FILE of recorded comments")?, options.speed)?;
-            seconds = options.seconds.unwrap_or_else(|| lines.last().map_or(1.0, |line| line.due_us as f64 / 1e6 + 0.1));
+            seconds =
+                options.seconds.unwrap_or_else(|| lines.last().map_or(1.0, |line| line.due_us as f64 / 1e6 + 0.1));
             warm_up_s = 0.0;
             Load::Recorded(lines.into())
         }

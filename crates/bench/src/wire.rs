@@ -3,7 +3,6 @@
 //! than parsing and proves that every socket was given the same.
 
 use std::borrow::Cow;
-use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -213,9 +212,9 @@ impl Reader {
 
 /// A comment as a client sends it, as a frame.
 pub fn comment(room: &str, content: &str, line: Option<(&Line, u32)>, out: &mut Vec<u8>) {
-    let style = line.map(|(line, seq)| {
-        serde_json::json!({ "mode": line.mode, "size": line.size, "color": format!("#{:06X}", seq + 1) })
-    });
+    let style = line.map(
+        |(line, seq)| serde_json::json!({ "mode": line.mode, "size": line.size, "color": format!("#{:06X}", seq + 1) }),
+    );
     let style = style.map_or_else(String::new, |style| format!(r#","style":{style}"#));
     let content = serde_json::Value::from(content);
     let text = format!(r#"{{"type":"comment","room_id":"{room}","content":{content}{style}}}"#);
@@ -295,9 +294,13 @@ mod tests {
         assert!(matches!(said(r#"{"type":"comment_ack","id":"1","status":"accepted"}"#), Some(Said::Accepted)));
         assert!(matches!(said(r#"{"type":"comment_ack","id":"1","status":"pending_review"}"#), Some(Said::Held)));
         assert!(matches!(said(r#"{"type":"error","code":"muted"}"#), Some(Said::Refused(code)) if code == "muted"));
-        assert!(matches!(said(r#"{"type":"event","event_id":"9","critical":true}"#), Some(Said::Critical(id)) if id == "9"));
+        assert!(
+            matches!(said(r#"{"type":"event","event_id":"9","critical":true}"#), Some(Said::Critical(id)) if id == "9")
+        );
         assert!(matches!(said(r#"{"type":"event","event_id":"9"}"#), Some(Said::Other)));
-        assert!(matches!(said(r#"{"type":"room_joined","history":[],"omitted":4}"#), Some(Said::Joined(b)) if b.omitted == 4));
+        assert!(
+            matches!(said(r#"{"type":"room_joined","history":[],"omitted":4}"#), Some(Said::Joined(b)) if b.omitted == 4)
+        );
         assert!(said("nonsense").is_none());
     }
 }

@@ -50,7 +50,7 @@ pub enum Command {
     Begin(Round),
     /// Cut all reading sockets and open them again.
     Cut,
-    /// Slow sockets read all that is there.
+    /// Slow sockets read like any other until the next round.
     CatchUp,
 }
 
@@ -137,6 +137,7 @@ pub struct Worker {
     asked: usize,
     opening: usize,
     round: Option<Round>,
+    catching_up: bool,
     blocked_us: u64,
     text: String,
     upkept_us: u64,
@@ -165,6 +166,7 @@ impl Worker {
             asked: 0,
             opening: 0,
             round: None,
+            catching_up: false,
             blocked_us: 0,
             text: String::new(),
             upkept_us: now_us(),
@@ -234,7 +236,7 @@ impl Worker {
                 tally.begin(round.window);
                 self.reader = Reader::new(round.marks.clone());
                 self.round = Some(round);
-                self.blocked_us = 0;
+                (self.blocked_us, self.catching_up) = (0, false);
             }
             Command::Cut => {
                 for (i, conn) in self.setup.conns.iter_mut().enumerate() {
@@ -246,6 +248,7 @@ impl Worker {
                 }
             }
             Command::CatchUp => {
+                self.catching_up = true;
                 for i in 0..self.setup.conns.len() {
                     if self.setup.conns.get(i).is_some_and(Conn::dawdles) {
                         self.read(i, usize::MAX, tally);
@@ -263,7 +266,8 @@ impl Worker {
             let Some(conn) = conns.get_mut(i) else { continue };
             let opened = conn.connect(*server, host, now_us()).and_then(|()| {
                 let stream = conn.stream.as_mut();
-                let register = |stream| self.poll.registry().register(stream, Token(i), Interest::READABLE | Interest::WRITABLE);
+                let register =
+                    |stream| self.poll.registry().register(stream, Token(i), Interest::READABLE | Interest::WRITABLE);
                 Ok(stream.map_or(Ok(()), register)?)
             });
             match opened {
@@ -282,7 +286,7 @@ impl Worker {
         if writable && let Err(reason) = conn.writable() {
             return self.end(i, reason, tally);
         }
-        if !conn.dawdles() {
+        if self.catching_up || !conn.dawdles() {
             self.read(i, usize::MAX, tally);
         }
     }
@@ -303,7 +307,8 @@ impl Worker {
                 Ok(_) => break,
                 Err(reason) => return self.end(i, reason, tally),
             }
-            if conn.dawdles() && bytes > SCRATCH_BYTES {
+            // One that has just come into its room reads no further than its nature lets it.
+            if !was_open && conn.dawdles() {
                 break;
             }
         }
@@ -332,7 +337,7 @@ impl Worker {
         self.upkept_us = now;
         let share = (self.setup.plan.slow_bytes_per_s as u64 * elapsed_us).div_ceil(1_000_000);
         for i in 0..self.setup.conns.len() {
-            if self.setup.conns.get(i).is_some_and(|conn| conn.dawdles() && conn.spec.role == Role::Slow) {
+            if self.setup.conns.get(i).is_some_and(|conn| conn.spec.role == Role::Slow && conn.is_open()) {
                 self.read(i, share as usize, tally);
             }
         }

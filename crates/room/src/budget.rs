@@ -17,11 +17,11 @@ pub fn tier(max_per_s: u32) -> Option<u32> {
     (max_per_s > 0).then(|| fitting.unwrap_or(lowest))
 }
 
-/// A token bucket that holds one second's worth: in any t seconds at most rate × t + rate comments.
+/// A token bucket that holds one second's worth for everybody: in any t seconds at most rate × t + rate normal comments.
 ///
-/// Each class leaves some of it to those before it: the owner's nothing, and each further one a sixth of a full bucket
-/// more, at least one comment. Otherwise a busy room's ordinary comments would take each token as it drips in,
-/// and its owner would find the bucket empty.
+/// It holds some more, which each class leaves to those before it: the owner's nothing, and each further one a sixth of
+/// a second's worth more, at least one comment. Otherwise a busy room's ordinary comments would take each token as
+/// it drips in, and its owner would find the bucket empty.
 #[derive(Debug, Clone)]
 pub struct Budget {
     per_s: u64,
@@ -34,8 +34,18 @@ impl Budget {
     /// A full bucket.
     #[must_use]
     pub fn new(per_s: u32, now_ms: i64) -> Self {
-        let per_s = u64::from(per_s);
-        Self { per_s, tokens_milli: per_s * 1_000, refilled_ms: now_ms }
+        let mut budget = Self { per_s: u64::from(per_s), tokens_milli: 0, refilled_ms: now_ms };
+        budget.tokens_milli = budget.full_milli();
+        budget
+    }
+
+    fn full_milli(&self) -> u64 {
+        self.per_s * 1_000 + self.left_milli(PREFERRED.len())
+    }
+
+    /// What the class numbered so, from 0, leaves to those before it.
+    fn left_milli(&self, class: usize) -> u64 {
+        class as u64 * (self.per_s * 1_000 / 6).max(1_000)
     }
 
     /// Takes tokens for as many of the `wanted` comments as may be given now, and returns how many.
@@ -55,8 +65,8 @@ impl Budget {
 
     /// The class numbered so, from 0, takes what it may.
     fn take_class(&mut self, class: usize, wanted: usize) -> usize {
-        let left_milli = class as u64 * (self.per_s * 1_000 / 6).max(1_000);
-        let allowed = (wanted as u64).min(self.tokens_milli.saturating_sub(left_milli) / 1_000);
+        let free_milli = self.tokens_milli.saturating_sub(self.left_milli(class));
+        let allowed = (wanted as u64).min(free_milli / 1_000);
         self.tokens_milli -= allowed * 1_000;
         allowed as usize
     }
@@ -64,7 +74,7 @@ impl Budget {
     fn refill(&mut self, now_ms: i64) {
         let passed_ms = now_ms.saturating_sub(self.refilled_ms).max(0).unsigned_abs();
         let filled = self.tokens_milli.saturating_add(passed_ms.saturating_mul(self.per_s));
-        self.tokens_milli = filled.min(self.per_s * 1_000);
+        self.tokens_milli = filled.min(self.full_milli());
         self.refilled_ms = now_ms;
     }
 }
@@ -96,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn in_any_time_no_more_than_the_rate_and_one_second(
+        fn in_any_time_no_more_than_the_rate_and_a_full_bucket(
             takes in prop::collection::vec((0..700i64, by_class()), 1..150),
             tier in prop::sample::select(&TIERS),
         ) {
@@ -112,7 +122,8 @@ mod tests {
                 let mut sum = 0;
                 for &(at_ms, allowed) in &given[from..] {
                     sum += allowed;
-                    prop_assert!(sum * 1_000 <= i64::from(tier) * (at_ms - given[from].0 + 1_000));
+                    let most = i64::from(tier) * (at_ms - given[from].0 + 1_000) + budget.left_milli(3).cast_signed();
+                    prop_assert!(sum * 1_000 <= most);
                 }
             }
         }
@@ -170,10 +181,18 @@ mod tests {
     fn a_clock_that_steps_back_neither_gives_nor_starves() {
         let owner = [20, 0, 0, 0];
         let mut budget = Budget::new(10, 1_000_000);
-        assert_eq!(take(&mut budget, 1_000_000, owner), 10);
+        assert_eq!(take(&mut budget, 1_000_000, owner), 14);
         assert_eq!(take(&mut budget, 0, owner), 0);
         assert_eq!(take(&mut budget, 500, owner), 5);
-        assert_eq!(take(&mut budget, i64::MAX, [0, 0, 0, 20]), 5);
-        assert_eq!(take(&mut budget, i64::MIN, owner), 5);
+        assert_eq!(take(&mut budget, i64::MAX, [0, 0, 0, 20]), 10);
+        assert_eq!(take(&mut budget, i64::MIN, owner), 4);
+    }
+
+    #[test]
+    fn a_second_s_worth_is_given_at_once() {
+        for tier in TIERS {
+            let mut budget = Budget::new(tier, 0);
+            assert_eq!(take(&mut budget, 0, [0, 0, 0, tier as usize + 1]), tier as usize);
+        }
     }
 }

@@ -26,6 +26,8 @@ pub enum Command {
     Import(Import),
     /// Sends a file of recorded comments into a room, as its many senders did, live.
     Play(Play),
+    /// Drives a server with many sockets and says what each delivery costs and how long it takes.
+    Bench(Box<bench::Options>),
     /// Says what is wrong with a configuration file, with the line.
     CheckConfig {
         /// The file.

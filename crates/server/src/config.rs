@@ -98,14 +98,14 @@ pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) ->
         merge_file(path, &mut merged, &mut sources)?;
     }
     merge_env(env, &mut merged, &mut sources)?;
-    let config: Config = merged
-        .try_into()
-        .map_err(|error: toml::de::Error| ConfigError { place: None, what: error.message().to_owned() })?;
+    let place = |key: &str| sources.iter().rev().find(|(known, _)| known == key).map(|(_, place)| place.clone());
+    // Every value has the type of its default by now: what is left to go wrong is a number beyond its type.
+    let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+        let (key, inner) = (error.path().to_string(), error.into_inner());
+        ConfigError { place: place(&key), what: format!("{key} is too large: {}", inner.message()) }
+    })?;
     match out_of_range(&config) {
-        Some((key, expected)) => {
-            let place = sources.into_iter().rev().find(|(known, _)| known == key).map(|(_, place)| place);
-            Err(ConfigError { place, what: format!("{key} must be {expected}") })
-        }
+        Some((key, expected)) => Err(ConfigError { place: place(key), what: format!("{key} must be {expected}") }),
         None => Ok(config),
     }
 }
@@ -198,7 +198,7 @@ fn set(into: &mut Table, section: &str, key: &str, value: Value) -> Result<(), S
     let Some(slot) = keys.get_mut(key) else {
         return Err(format!("unknown key {section}.{key}; [{section}] has {known}"));
     };
-    if !slot.same_type(&value) {
+    if !fits(slot, &value) {
         let expected = expected(key, slot);
         return Err(format!("{section}.{key} must be {expected}, not {}", shown(&value)));
     }
@@ -206,16 +206,27 @@ fn set(into: &mut Table, section: &str, key: &str, value: Value) -> Result<(), S
     Ok(())
 }
 
+/// Whether a value is of its key's type. No number is negative, and lists hold strings.
+fn fits(default: &Value, value: &Value) -> bool {
+    match value {
+        Value::Integer(number) => default.is_integer() && *number >= 0,
+        Value::Array(items) => default.is_array() && items.iter().all(Value::is_str),
+        value => default.same_type(value),
+    }
+}
+
 /// What a key takes; the unit is in its name.
 fn expected(key: &str, default: &Value) -> String {
+    // The first that fits: a rate ends like a time.
     let unit = [
+        ("_per_s", "a number a second"),
+        ("_per_s_max", "a number a second"),
         ("_ms", "milliseconds"),
         ("_ms_max", "milliseconds"),
         ("_s", "seconds"),
         ("_s_max", "seconds"),
         ("_days", "days"),
         ("_bytes_max", "bytes"),
-        ("_per_s", "a number a second"),
     ];
     match default {
         Value::Integer(_) => match unit.iter().find(|(suffix, _)| key.ends_with(suffix)) {
@@ -316,6 +327,9 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn from(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -375,5 +389,78 @@ mod tests {
         }
         let complaint = complaint("", &[("BARRAGE__AUTH__HMAC_SECRET", "short")]);
         assert_eq!(complaint, "BARRAGE__AUTH__HMAC_SECRET: auth.hmac_secret must be at least 16 bytes, or empty");
+    }
+
+    #[test]
+    fn numbers_out_of_their_type_are_named() {
+        for (text, expected) in [
+            (
+                "[limits]\nnormal_per_s = -1\n",
+                "b.toml:2: limits.normal_per_s must be a whole number (a number a second), not -1",
+            ),
+            ("[server]\nnode_id = 99999\n", "b.toml:2: server.node_id is too large: "),
+            ("[auth]\norigins = [1]\n", "b.toml:2: auth.origins must be a list of strings, not [1]"),
+        ] {
+            let complaint = complaint(text, &[]);
+            assert!(complaint.starts_with(expected), "{complaint}");
+        }
+    }
+
+    /// Every key there is, with its section.
+    fn keys() -> Vec<(String, String)> {
+        let keys = |(section, keys): (String, Value)| {
+            let keys: Vec<_> = keys.as_table().expect("a section").keys().cloned().collect();
+            keys.into_iter().map(move |key| (section.clone(), key))
+        };
+        defaults().into_iter().flat_map(keys).collect()
+    }
+
+    /// A value as TOML writes it.
+    fn value() -> impl Strategy<Value = String> {
+        let strings = "[ -~]{0,20}".prop_map(|text| Value::String(text).to_string());
+        let lists = prop::collection::vec("[a-z0-9./:*]{0,12}", 0..3).prop_map(|list| Value::from(list).to_string());
+        let others = select(vec!["true", "false", "1.5", "nan", "[1]", "[[]]", "{ a = 1 }", "1979-05-27", "'30s'"]);
+        let edges = select(vec![0, 1, 255, 256, 65_535, 65_536, i64::from(u32::MAX) + 1, i64::MAX, i64::MIN, -1]);
+        prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            (0..2_000_i64).prop_map(|n| n.to_string()),
+            edges.prop_map(|n| n.to_string()),
+            strings,
+            lists,
+            others.prop_map(str::to_owned),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\[[a-z]{0,8}\\]?|[a-z_]{0,12} ?= ?[-0-9\"'\\[{a-z]{0,8}|\\PC{0,10}|\r?\n){0,12}") {
+            if let Err(error) = from(&text, &[]) {
+                prop_assert!(error.place.is_some(), "{error}");
+            }
+        }
+
+        #[test]
+        fn a_value_is_taken_or_refused_with_its_key_and_place((section, key) in select(keys()), value in value()) {
+            if let Err(error) = from(&format!("[{section}]\n{key} = {value}\n"), &[]) {
+                let complaint = error.to_string();
+                prop_assert!(complaint.contains(&format!("{section}.{key}")), "{complaint}");
+                // Impossible with another key's default: then there is no other place to name.
+                let alone = complaint.contains(&format!("b.toml:2: {section}.{key} "));
+                prop_assert!(alone || error.place.is_none(), "{complaint}");
+            }
+        }
+
+        /// The environment takes and refuses what the file takes and refuses, and names the variable.
+        #[test]
+        fn the_environment_is_as_strict((section, key) in select(keys()), number in prop_oneof![any::<i64>(), 0..300_i64]) {
+            let variable = format!("BARRAGE__{}__{}", section.to_uppercase(), key.to_uppercase());
+            let in_file = from(&format!("[{section}]\n{key} = {number}\n"), &[]);
+            let in_env = from("", &[(&variable, &number.to_string())]);
+            match (in_file, in_env) {
+                (Ok(_), Err(error)) => prop_assert!(false, "{error}"),
+                (_, Err(error)) => prop_assert!(error.to_string().contains(&variable) || error.place.is_none(), "{error}"),
+                (_, Ok(_)) => {}
+            }
+        }
     }
 }

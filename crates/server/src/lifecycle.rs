@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use ingest::{Ingest, Tokens};
@@ -34,18 +34,36 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// Comments removed at once, so that a commit never waits long for it.
 const EXPIRED_MAX: usize = 2_000;
 
+/// SIGTERM and SIGINT, caught from here on.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them. To be done before anybody is told that the server is up.
+    pub fn catch() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
 /// Serves until a signal, then drains.
-pub async fn run(server: Server, config: &Config) -> anyhow::Result<()> {
+pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyhow::Result<()> {
     let Server { address: _, gateway, router, http, draining, ingest, tokens, store, metrics, worker } = server;
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let web = tokio::spawn(serve_http(http, router, draining.subscribe()));
+    let head_within = Duration::from_secs(config.sockets.handshake_s.into());
+    let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
     let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
 
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    signals.next().await;
     tracing::info!("draining");
     tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        signals.next().await;
         tracing::warn!("told twice to stop: ending at once");
         std::process::exit(1);
     });
@@ -59,10 +77,6 @@ pub async fn run(server: Server, config: &Config) -> anyhow::Result<()> {
     drop(store);
     tracing::info!("stopped");
     Ok(())
-}
-
-fn on(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("cannot listen for signals")
 }
 
 async fn drain(gateway: gateway::Gateway, draining: watch::Sender<bool>, web: JoinHandle<()>, within: Duration) {
@@ -85,6 +99,7 @@ async fn flush(ingest: Arc<Ingest>, worker: JoinHandle<()>) {
 async fn serve_http(
     mut connections: mpsc::Receiver<(TcpStream, SocketAddr)>,
     router: Router,
+    head_within: Duration,
     mut draining: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -95,18 +110,25 @@ async fn serve_http(
         };
         let Some((stream, peer)) = next else { break };
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve_connection(stream, peer, &router, &graceful),
+            Ok(stream) => serve_connection(stream, peer, &router, head_within, &graceful),
             Err(error) => tracing::warn!(%error, "could not take over a connection"),
         }
     }
     graceful.shutdown().await;
 }
 
-fn serve_connection(stream: tokio::net::TcpStream, peer: SocketAddr, router: &Router, graceful: &GracefulShutdown) {
+/// Speaks HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and it would need limits of its own.
+fn serve_connection(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    router: &Router,
+    head_within: Duration,
+    graceful: &GracefulShutdown,
+) {
     let service = TowerToHyperService::new(router.clone().layer(axum::Extension(ConnectInfo(peer))));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head_within);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         // A client that hangs up or speaks nonsense is its own affair.
@@ -119,7 +141,8 @@ fn serve_connection(stream: tokio::net::TcpStream, peer: SocketAddr, router: &Ro
 /// Ends silent sessions, forgets expired bans, takes up changed keys, measures the process.
 async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(UPKEEP);
-    let mut keys = key_times(&tokens);
+    // The first beat reads key files again: they may have changed since they were read at start.
+    let mut keys = Vec::new();
     loop {
         tick.tick().await;
         ingest.rooms.sweep().await;

@@ -19,6 +19,7 @@ fn main() -> std::process::ExitCode {
         cli::Command::Token(args) => commands::token::run(&args),
         cli::Command::Import(args) => commands::import::run(&args),
         cli::Command::Play(args) => commands::play::run(&args),
+        cli::Command::Bench(options) => commands::bench::run(&options),
         cli::Command::CheckConfig { file } => commands::check_config::run(&file),
         cli::Command::DefaultConfig => commands::default_config(),
     };

@@ -160,7 +160,8 @@ async fn the_first_that_refuses_answers(case: Case) {
         ..case.knock()
     };
     case.admits(all, "fresh").await;
-    case.says(all, limited(Scope::User, 10_000), "user first").await;
+    case.says(all, limited(Scope::SlowMode, 20_000), "of the user's own two the longer wait").await;
+    case.says(Knock { slow_mode: None, ..all }, limited(Scope::User, 10_000), "user first").await;
     let all = Knock { user_rate: PLENTY, now_ms: all.now_ms + 10_000, ..all };
     case.says(all, limited(Scope::SlowMode, 10_000), "then slow mode").await;
     let all = Knock { slow_mode: None, now_ms: all.now_ms + 10_000, ..all };

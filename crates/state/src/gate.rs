@@ -113,7 +113,7 @@ pub struct LimitKey<'a> {
 #[async_trait]
 pub trait Gate: Send + Sync {
     /// Asks for one comment. The first that says no answers, in this order: cool-down, user, slow mode,
-    /// room, deployment, duplicate. Only [`Answer::Admitted`] uses anything up: a comment refused by the
+    /// room, deployment, duplicate; of user and slow mode, the one with the longer wait. Only [`Answer::Admitted`] uses anything up: a comment refused by the
     /// room leaves the user's rate untouched.
     async fn knock(&self, knock: Knock<'_>) -> Result<Answer>;
 

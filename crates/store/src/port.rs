@@ -201,6 +201,8 @@ pub trait Store: Send + Sync + 'static {
     /// The newest log offset and the newest id in the store (comments, reviews, sessions, bans
     /// together), from which a new run of the server continues.
     async fn high_water(&self) -> Result<(u64, Option<Snowflake>)>;
+    /// Whether a write would be kept now. Costs next to nothing unless the last write failed.
+    async fn probe(&self) -> Result<()>;
     /// The answer first given to this user's `client_msg_id`, if it is younger than the retention.
     async fn first_answer(&self, user: &UserId, client_msg_id: &str) -> Result<Option<FirstAnswer>>;
     /// One kept comment; `None` when it never was or is deleted.

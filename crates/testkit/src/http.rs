@@ -33,7 +33,6 @@ impl Http {
     }
 
     /// A request to be changed before it is sent with [`send`].
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/api/v1/{path}") };
         let request = self.client.request(method, format!("{}{path}", self.base));

@@ -25,6 +25,9 @@ pub use viewer::{Refused, Viewer};
 /// Longer than anything takes that works.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is heard waits until the test asks for it. Beyond this nothing is read, which the server sees as a slow reader.
+const HEARD_MAX: usize = 100_000;
+
 /// Asks again until there is an answer. For what no message tells; everything else is waited for.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

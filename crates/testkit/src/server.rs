@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -122,7 +122,7 @@ impl Server {
         self.dir.path()
     }
 
-    /// What it has logged so far.
+    /// What it has logged and, after the first line, printed so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -261,19 +261,18 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     }
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    keep(child.stderr.take().unwrap(), log.clone());
+    keep(BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = timeout(STARTS_WITHIN, lines.next_line()).await;
     let first = first.expect("the server does not start").unwrap().unwrap_or_default();
     let address = first.rsplit_once("http://").map(|(_, address)| address.trim().to_owned());
     let address = address.unwrap_or_else(|| panic!("no address in {first:?}; log:\n{}", log.lock().unwrap()));
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    keep(lines, log.clone());
     (child, address)
 }
 
-fn keep(from: impl tokio::io::AsyncRead + Unpin + Send + 'static, log: Arc<Mutex<String>>) {
+fn keep(mut lines: Lines<impl AsyncBufRead + Unpin + Send + 'static>, log: Arc<Mutex<String>>) {
     tokio::spawn(async move {
-        let mut lines = BufReader::new(from).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let mut log = log.lock().unwrap();
             log.push_str(&line);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::{HEARD_MAX, PATIENCE};
 
 /// One event.
 #[derive(Debug, Clone, Default)]
@@ -18,19 +18,19 @@ pub struct StreamEvent {
     pub data: Value,
 }
 
-/// An open stream, read in the background. `Debug` shows all that came.
+/// An open stream, read in the background.
 pub struct Events {
     /// Status code of the answer.
     pub status: u16,
     /// `Content-Type` of the answer.
     pub content_type: String,
-    incoming: mpsc::UnboundedReceiver<StreamEvent>,
+    incoming: mpsc::Receiver<StreamEvent>,
     came: Vec<StreamEvent>,
 }
 
 impl Events {
     pub(crate) fn of(response: reqwest::Response) -> Self {
-        let (sender, incoming) = mpsc::unbounded_channel();
+        let (sender, incoming) = mpsc::channel(HEARD_MAX);
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
@@ -69,14 +69,14 @@ fn comments(event: &StreamEvent) -> impl Iterator<Item = &Value> {
     event.data["comments"].as_array().into_iter().flatten()
 }
 
-async fn read(response: reqwest::Response, sender: mpsc::UnboundedSender<StreamEvent>) {
+async fn read(response: reqwest::Response, sender: mpsc::Sender<StreamEvent>) {
     let (mut bytes, mut text) = (response.bytes_stream(), Vec::new());
     while let Some(Ok(chunk)) = bytes.next().await {
         text.extend_from_slice(&chunk);
         while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
             let block: Vec<u8> = text.drain(..end + 2).collect();
             if let Some(event) = parse(&String::from_utf8_lossy(&block)) {
-                let _ = sender.send(event); // The test may have seen enough.
+                let _ = sender.send(event).await; // The test may have seen enough.
             }
         }
     }
@@ -85,7 +85,7 @@ async fn read(response: reqwest::Response, sender: mpsc::UnboundedSender<StreamE
 /// A block of lines; comments and `retry` alone make no event.
 fn parse(block: &str) -> Option<StreamEvent> {
     let (mut event, mut data) = (StreamEvent::default(), String::new());
-    for line in block.lines() {
+    for line in block.lines().filter(|line| !line.is_empty()) {
         let (field, value) = line.split_once(':')?;
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::PATIENCE;
+use crate::{HEARD_MAX, PATIENCE};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -44,7 +44,7 @@ pub struct Viewer {
     /// The sum of all `omitted` so far, of batches alone.
     pub omitted: u64,
     out: SplitSink<Socket, Message>,
-    incoming: mpsc::UnboundedReceiver<Heard>,
+    incoming: mpsc::Receiver<Heard>,
     /// Messages nobody asked for yet, oldest first.
     unread: Vec<Value>,
     /// Binary messages nobody asked for yet.
@@ -75,12 +75,12 @@ impl Viewer {
         let protocol = response.headers().get("sec-websocket-protocol");
         let protocol = protocol.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (out, mut from) = socket.split();
-        let (sender, incoming) = mpsc::unbounded_channel();
+        let (sender, incoming) = mpsc::channel(HEARD_MAX);
         tokio::spawn(async move {
             loop {
-                let heard = hear(from.next().await);
-                let over = matches!(heard, Some(Heard::Closed(..)));
-                if heard.is_some_and(|heard| sender.send(heard).is_err()) || over {
+                let Some(heard) = hear(from.next().await) else { continue };
+                let over = matches!(heard, Heard::Closed(..));
+                if sender.send(heard).await.is_err() || over {
                     return;
                 }
             }

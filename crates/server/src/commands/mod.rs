@@ -1,5 +1,6 @@
 //! One command, one file.
 
+pub mod bench;
 pub mod check_config;
 pub mod import;
 pub mod play;

@@ -16,9 +16,10 @@ pub fn run(args: Serve) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
+        let signals = lifecycle::Signals::catch()?;
         let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
         announce(&server.address, args.dev);
-        lifecycle::run(server, &config).await
+        lifecycle::run(server, &config, signals).await
     })
 }
 

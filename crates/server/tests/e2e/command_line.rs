@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::json;
-use testkit::{SECRET, xml};
+use testkit::{SECRET, eventually, xml};
 
 use crate::{BIN, fast_server};
 
@@ -86,7 +86,11 @@ fn an_unknown_variable_of_ours_is_an_error_that_names_it() {
         let served = run(&["serve", "--data", data, "--listen", "127.0.0.1:0"], &[(name, value)]);
         assert!(!served.status.success(), "{name}");
         assert!(err(&served).contains(name) && err(&served).contains(expected), "{name}: {}", err(&served));
-        assert!(!err(&served).contains("short") || name != "BARRAGE__AUTH__HMAC_SECRET" , "a secret is not printed: {}", err(&served));
+        assert!(
+            !err(&served).contains("short") || name != "BARRAGE__AUTH__HMAC_SECRET",
+            "a secret is not printed: {}",
+            err(&served)
+        );
     }
 }
 
@@ -110,7 +114,23 @@ async fn a_data_directory_has_one_server() {
 #[tokio::test]
 async fn a_token_is_the_last_line_and_says_what_was_asked_for() {
     let server = fast_server().await;
-    let made = server.command(&["token", "--user", "alice", "--name", "Alice", "--level", "moderator", "--room", "lobby", "--room", "attic", "--ttl", "1h"]).await;
+    let made = server
+        .command(&[
+            "token",
+            "--user",
+            "alice",
+            "--name",
+            "Alice",
+            "--level",
+            "moderator",
+            "--room",
+            "lobby",
+            "--room",
+            "attic",
+            "--ttl",
+            "1h",
+        ])
+        .await;
     assert!(made.status.success(), "{}", err(&made));
     let text = out(&made);
     let token = text.lines().last().unwrap();
@@ -119,7 +139,10 @@ async fn a_token_is_the_last_line_and_says_what_was_asked_for() {
     alice.comment("cellar", "hi").await.fails(403, "forbidden");
     alice.put("admin/rooms/attic", json!({ "name": "Attic" })).await.is(200);
     let seen = alice.get("rooms/lobby/comments?since_id=0").await.expect(200);
-    assert_eq!((&seen["comments"][0]["username"], &seen["comments"][0]["level"]), (&json!("Alice"), &json!("moderator")));
+    assert_eq!(
+        (&seen["comments"][0]["username"], &seen["comments"][0]["level"]),
+        (&json!("Alice"), &json!("moderator"))
+    );
     for args in [["--user", "a b"], ["--level", "king"], ["--ttl", "soon"]] {
         let args = [&["token", "--user", "alice"][..if args[0] == "--user" { 1 } else { 3 }], &args].concat();
         assert!(!server.command(&args).await.status.success(), "{args:?}");
@@ -158,7 +181,12 @@ async fn recorded_comments_are_imported_into_a_replay() {
     assert!(done.status.success(), "{}", err(&done));
     assert!(out(&done).contains("imported 3"), "{}", out(&done));
     let replay = server.user("bob").get("rooms/film/replay").await.expect(200);
-    let told: Vec<_> = replay["comments"].as_array().unwrap().iter().map(|c| (c["offset_ms"].as_i64().unwrap(), c["content"].as_str().unwrap())).collect();
+    let told: Vec<_> = replay["comments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["offset_ms"].as_i64().unwrap(), c["content"].as_str().unwrap()))
+        .collect();
     assert_eq!(told, [(250, "zero < one & two"), (1_500, "第一"), (61_000, "last")]);
     assert_eq!(replay["comments"][1]["user_id"], replay["comments"][2]["user_id"], "one sender stays one");
     assert_ne!(replay["comments"][0]["user_id"], replay["comments"][1]["user_id"]);
@@ -174,18 +202,52 @@ async fn recorded_comments_are_played_as_live_clients() {
     server.admin().put("admin/words", json!({ "mask": ["rude"], "block": ["never"] })).await.is(200);
     let mut bob = server.viewer("bob", "film").await;
     let file = server.dir().join("film.xml");
-    let comments = [(0.0, "aaa", "first of all"), (1.0, "bbb", "how rude"), (2.0, "ccc", "never ever"), (3.0, "aaa", "the end")];
+    let comments =
+        [(0.0, "aaa", "first of all"), (5.0, "bbb", "how rude"), (10.0, "ccc", "never ever"), (20.0, "aaa", "the end")];
     std::fs::write(&file, xml(&comments)).unwrap();
     let url = server.url();
-    let done = server.command(&["play", file.to_str().unwrap(), "--room", "film", "--speed", "10", "--server", &url]).await;
+    let done =
+        server.command(&["play", file.to_str().unwrap(), "--room", "film", "--speed", "10", "--server", &url]).await;
     assert!(done.status.success(), "{}", err(&done));
     bob.sees("the end").await;
     assert_eq!(bob.contents(), ["first of all", "how ****", "the end"]);
     assert_eq!(bob.given[0]["user_id"], bob.given[2]["user_id"]);
     let figures = |name: &str| {
         let text = out(&done);
-        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}")).to_owned();
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .unwrap_or_else(|| panic!("no {name}: {text}"))
+            .to_owned();
         line.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap()
     };
-    assert_eq!((figures("sent"), figures("accepted"), figures("refused: content_blocked"), figures("delivered")), (4, 3, 1, 3));
+    assert_eq!(
+        (figures("sent"), figures("accepted"), figures("refused: content_blocked"), figures("delivered")),
+        (4, 3, 1, 3)
+    );
+}
+
+#[tokio::test]
+async fn start_up_prints_the_address_the_mode_and_where_the_pages_are() {
+    for (dev, mode) in [(false, "alone"), (true, "development")] {
+        let options = testkit::Options::new(BIN);
+        let server = if dev { options.dev() } else { options }.start().await;
+        let told = eventually("what start-up prints", async || {
+            Some(server.log()).filter(|log| log.contains("/api/openapi.json"))
+        })
+        .await;
+        for part in [mode, &server.url(), "/rooms/", "/admin"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+}
+
+#[test]
+fn roles_are_all_of_them_in_this_shape() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    for roles in ["gateway", "king"] {
+        let served = run(&["serve", "--roles", roles, "--data", data, "--listen", "127.0.0.1:0"], &[]);
+        assert!(!served.status.success() && !err(&served).is_empty(), "{roles}");
+    }
 }

@@ -71,7 +71,7 @@ async fn accepted_is_delivered_and_omitted_for_every_budget() {
         assert_eq!(counted(&viewer.given), viewer.given.len() as u64, "nothing was to be merged");
     }
     let given = |wanted: usize| viewers.iter().find(|(tier, _)| *tier == wanted).unwrap().1.given.len();
-    assert!(given(1) >= 5 && given(1) < 100, "{}", given(1));
+    assert!((1..100).contains(&given(1)), "{}", given(1));
     assert_eq!(given(1), given(5), "1 to 4 count as 5");
     assert!(given(17) <= given(50) && given(5) <= given(17), "{} {} {}", given(5), given(17), given(50));
     assert_eq!(given(200), 150, "a budget that holds all is given all");
@@ -95,7 +95,7 @@ async fn own_comments_and_mentions_come_whatever_the_budget() {
     let server = fast_server().await;
     let mut bob = server.viewer_who_wishes("bob", "normal", "room_id=lobby&max_per_s=5&history=0").await;
     let mut crowd = crowd(&server, "lobby", 40).await;
-    all_speak(&mut crowd, "lobby", |n| distinct(n)).await;
+    all_speak(&mut crowd, "lobby", distinct).await;
     bob.say("my own words in the flood").await;
     let mention = json!({ "type": "comment", "room_id": "lobby", "content": "look here, bob", "mentions": ["bob"] });
     crowd[0].send(mention).await;
@@ -128,7 +128,11 @@ async fn identical_comments_become_one_with_a_count() {
     all_speak(&mut crowd, "lobby", |n| if n % 2 == 0 { "哈哈哈".into() } else { "哈哈哈哈哈!".into() }).await;
     bob.accounts_for(40).await;
     assert_eq!(counted(&bob.given), 40, "the counts add up to what was said");
-    assert!(bob.given.len() < 40 && bob.given.iter().any(|comment| comment["count"].as_u64() > Some(1)), "{:?}", bob.given);
+    assert!(
+        bob.given.len() < 40 && bob.given.iter().any(|comment| comment["count"].as_u64() > Some(1)),
+        "{:?}",
+        bob.given
+    );
     assert_eq!(bob.omitted, 40 - bob.given.len() as u64, "merged away is omitted");
 
     // All of it is kept.
@@ -140,8 +144,16 @@ async fn identical_comments_become_one_with_a_count() {
 #[tokio::test]
 async fn reader_groups_are_given_different_samples() {
     let server = fast_server().await;
-    server.admin().put("admin/rooms/split", json!({ "reader_groups": 4, "limits": { "viewer_per_s_max": 5 } })).await.is(200);
-    server.admin().put("admin/rooms/whole", json!({ "reader_groups": 1, "limits": { "viewer_per_s_max": 5 } })).await.is(200);
+    server
+        .admin()
+        .put("admin/rooms/split", json!({ "reader_groups": 4, "limits": { "viewer_per_s_max": 5 } }))
+        .await
+        .is(200);
+    server
+        .admin()
+        .put("admin/rooms/whole", json!({ "reader_groups": 1, "limits": { "viewer_per_s_max": 5 } }))
+        .await
+        .is(200);
     for (room, several) in [("split", true), ("whole", false)] {
         let mut readers = Vec::new();
         for n in 0..10 {
@@ -186,8 +198,11 @@ async fn what_was_left_out_is_in_a_metric() {
     says_many(&mut alice, "lobby", "tirade", 60).await;
     bob.accounts_for(60).await;
     let metrics = server.http().get("/metrics").await.text;
-    let omitted: f64 = metrics.lines().filter(|line| line.contains("omitted") && !line.starts_with('#'))
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum();
+    let omitted: f64 = metrics
+        .lines()
+        .filter(|line| line.contains("omitted") && !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum();
     assert!(bob.omitted > 0 && omitted >= bob.omitted as f64, "{omitted} of {}", bob.omitted);
 }
 

@@ -49,7 +49,7 @@ async fn sigterm_under_load_loses_nothing_acknowledged() {
     let metrics = server.http();
     eventually("the waiting poll", async || {
         let text = metrics.get("/metrics").await.text;
-        text.lines().any(|line| line.starts_with("streams ") && !line.ends_with(" 0")).then_some(())
+        text.lines().any(|line| line.starts_with("barrage_streams ") && !line.ends_with(" 0")).then_some(())
     })
     .await;
     let acknowledged = Arc::new(AtomicUsize::new(0));

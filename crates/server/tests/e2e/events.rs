@@ -12,7 +12,8 @@ async fn an_announcement_comes_again_until_it_is_acknowledged() {
     let server = server().await;
     let mut alice = server.viewer("alice", "lobby").await;
     let mut bob = server.viewer("bob", "lobby").await;
-    let told = server.admin().post("admin/rooms/lobby/announcements", json!({ "content": "Back in five" })).await.expect(201);
+    let told =
+        server.admin().post("admin/rooms/lobby/announcements", json!({ "content": "Back in five" })).await.expect(201);
     let first = alice.event("announcement").await;
     let begun = Instant::now();
     assert_eq!((&first["content"], &first["room_id"]), (&json!("Back in five"), &json!("lobby")));
@@ -71,7 +72,10 @@ async fn a_mute_is_told_to_its_user_alone_even_if_they_were_away() {
 
     let mut alice = server.viewer("alice", "lobby").await;
     let event = alice.event("user_muted").await;
-    assert_eq!((&event["user_id"], &event["reason"], &event["critical"]), (&json!("alice"), &json!("spam"), &json!(true)));
+    assert_eq!(
+        (&event["user_id"], &event["reason"], &event["critical"]),
+        (&json!("alice"), &json!("spam"), &json!(true))
+    );
     let until_s = event["until_ms"].as_i64().unwrap() / 1_000 - now_s();
     assert!((590..=600).contains(&until_s) && event["until"].as_str().is_some(), "{event}");
     alice.send(json!({ "type": "ack", "event_id": event["event_id"] })).await;
@@ -111,9 +115,14 @@ async fn a_gift_is_seen_by_all_and_critical_for_its_giver_and_the_owner() {
 async fn gifts_are_checked() {
     let server = server().await;
     let good = json!({ "gift": "rose", "user_id": "gina", "username": "Gina", "count": 1, "value": 1 });
-    for (field, value) in [("gift", json!("")), ("user_id", json!("a b")), ("count", json!(0)), ("value", json!(-1)),
-        ("username", json!("")), ("play_at", json!("soon"))]
-    {
+    for (field, value) in [
+        ("gift", json!("")),
+        ("user_id", json!("a b")),
+        ("count", json!(0)),
+        ("value", json!(-1)),
+        ("username", json!("")),
+        ("play_at", json!("soon")),
+    ] {
         let mut gift = good.clone();
         gift[field] = value;
         server.admin().post("admin/rooms/lobby/gifts", gift).await.fails(400, "invalid_request");
@@ -192,4 +201,41 @@ async fn a_purge_of_one_room_leaves_the_others() {
     let here = server.user("bob").get("rooms/lobby/replay").await.expect(200);
     let there = server.user("bob").get("rooms/attic/replay").await.expect(200);
     assert_eq!((contents(&here["comments"]).len(), contents(&there["comments"]).len()), (0, 1));
+}
+
+#[tokio::test]
+async fn any_event_may_be_marked_critical_or_not() {
+    let server = server().await;
+    let mut bob = server.viewer("bob", "lobby").await;
+    let (admin, room) = (server.admin(), "admin/rooms/lobby");
+    admin.post(&format!("{room}/announcements"), json!({ "content": "by the way", "critical": false })).await.is(201);
+    assert!(bob.event("announcement").await.get("critical").is_none());
+    let gift =
+        json!({ "gift": "rose", "user_id": "gina", "username": "Gina", "count": 1, "value": 1, "critical": true });
+    admin.post(&format!("{room}/gifts"), gift).await.is(201);
+    let gift = bob.event("gift").await;
+    assert_eq!(gift["critical"], true);
+    bob.send(json!({ "type": "ack", "event_id": gift["event_id"] })).await;
+}
+
+#[tokio::test]
+async fn programs_of_the_operator_show_follows_and_notices() {
+    let server = server().await;
+    let mut bob = server.viewer("bob", "lobby").await;
+    let (admin, path) = (server.admin(), "admin/rooms/lobby/events");
+    admin.post(path, json!({ "kind": "follow", "user_id": "gina", "username": "Gina" })).await.is(201);
+    assert_eq!(bob.event("follow").await["user_id"], "gina");
+    admin.post(path, json!({ "kind": "notice", "code": "raid", "message": "A raid!", "critical": true })).await.is(201);
+    let notice = bob.event("notice").await;
+    assert_eq!(
+        (&notice["code"], &notice["message"], &notice["critical"]),
+        (&json!("raid"), &json!("A raid!"), &json!(true))
+    );
+    bob.send(json!({ "type": "ack", "event_id": notice["event_id"] })).await;
+    admin.post(path, json!({ "kind": "invasion" })).await.fails(400, "invalid_request");
+    server
+        .user("bob")
+        .post(path, json!({ "kind": "notice", "code": "x", "message": "x" }))
+        .await
+        .fails(403, "forbidden");
 }

@@ -55,7 +55,10 @@ async fn what_was_missed_comes_with_since_id_and_the_rest_is_counted() {
 
     let joined = bob.join("lobby", json!({ "since_id": ids[9], "history": 20 })).await;
     let expected: Vec<String> = (60..80).map(|n| format!("c {n}")).collect();
-    assert_eq!((contents(&joined["history"]), &joined["omitted"]), (expected.iter().map(String::as_str).collect(), &json!(50)));
+    assert_eq!(
+        (contents(&joined["history"]), &joined["omitted"]),
+        (expected.iter().map(String::as_str).collect(), &json!(50))
+    );
 
     let joined = bob.join("lobby", json!({ "since_id": ids[9] })).await;
     assert_eq!((contents(&joined["history"]).len(), &joined["omitted"]), (50, &json!(20)));
@@ -71,10 +74,15 @@ async fn what_was_missed_over_a_restart_comes_too() {
     server.kill9().await;
     server.restart().await;
     let query = format!("room_id=lobby&since_id={}&history=10", ids[49]);
-    let mut bob = server.connect(&format!("{query}&token={}", testkit::token(&json!({ "sub": "bob", "exp": testkit::now_s() + 60 })))).await;
+    let mut bob = server
+        .connect(&format!("{query}&token={}", testkit::token(&json!({ "sub": "bob", "exp": testkit::now_s() + 60 }))))
+        .await;
     let joined = bob.wait_for("room_joined").await;
     let expected: Vec<String> = (70..80).map(|n| format!("c {n}")).collect();
-    assert_eq!((contents(&joined["history"]), &joined["omitted"]), (expected.iter().map(String::as_str).collect(), &json!(20)));
+    assert_eq!(
+        (contents(&joined["history"]), &joined["omitted"]),
+        (expected.iter().map(String::as_str).collect(), &json!(20))
+    );
 }
 
 #[tokio::test]

@@ -258,3 +258,23 @@ async fn a_development_server_believes_the_query_but_a_token_more() {
     let refused = Viewer::open(server.address(), "user_id=a%20b", &[]).await.err().expect("a refusal");
     assert_eq!((refused.status, &*refused.code), (400, "invalid_request"));
 }
+
+#[tokio::test]
+async fn the_sockets_of_revoked_tokens_are_closed() {
+    let server = server().await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    let mut bob = server.viewer("bob", "lobby").await;
+    server.admin().post("admin/tokens/revoke", json!({ "user_id": "alice" })).await.is(204);
+    assert_eq!(alice.wait_close().await.0, 4001);
+    bob.say("still here").await;
+}
+
+#[tokio::test]
+async fn the_room_of_the_query_is_joined_once_somebody_has_logged_in() {
+    let server = server().await;
+    let mut socket = server.connect("room_id=lobby").await;
+    assert_eq!(socket.wait_for("error").await["code"], "unauthorized");
+    socket.ask(json!({ "type": "login", "token": token(&claims("alice", json!({}))) })).await;
+    assert_eq!(socket.wait_for("room_joined").await["room_id"], "lobby");
+    socket.say("in").await;
+}

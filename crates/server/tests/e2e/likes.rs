@@ -17,7 +17,11 @@ async fn a_user_likes_a_comment_once_however_they_say_it() {
     server.user("bob").post(&path, Value::Null).await.fails(409, "already_liked");
     assert_eq!(server.user("carol").post(&path, Value::Null).await.expect(200), json!({ "like_count": 2 }));
     assert_eq!(server.user("bob").delete(&path).await.expect(200), json!({ "like_count": 1 }));
-    assert_eq!(server.user("bob").delete(&path).await.expect(200), json!({ "like_count": 1 }), "there was none to take back");
+    assert_eq!(
+        server.user("bob").delete(&path).await.expect(200),
+        json!({ "like_count": 1 }),
+        "there was none to take back"
+    );
     assert_eq!(server.user("bob").post(&path, Value::Null).await.expect(200), json!({ "like_count": 2 }));
 }
 

@@ -78,6 +78,9 @@ async fn says_many(viewer: &mut Viewer, room: &str, name: &str, n: usize) -> Vec
         assert_eq!(ack["status"], "accepted", "{ack}");
         ids.push(ack["id"].as_str().unwrap().to_owned());
     }
+    // Accepted is kept; a moment later it is published.
+    let last = ids.last().cloned().unwrap_or_default();
+    viewer.given_when("the last one", |given| given.iter().any(|c| c["id"] == last.as_str()).then_some(())).await;
     ids
 }
 

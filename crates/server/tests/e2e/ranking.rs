@@ -43,7 +43,11 @@ async fn a_score_is_comments_and_the_value_of_gifts_readable_at_once() {
     assert_eq!(ranking(&server, "?limit=1").await, expected[..1]);
     assert_eq!(ranking(&server, "?limit=10000").await, expected);
     server.user("alice").say("lobby", "a third").await;
-    assert_eq!(ranking(&server, "").await[1..], [place(2, "carol", 3), place(3, "alice", 3)], "first come, first placed");
+    assert_eq!(
+        ranking(&server, "").await[1..],
+        [place(2, "carol", 3), place(3, "alice", 3)],
+        "first come, first placed"
+    );
 }
 
 #[tokio::test]

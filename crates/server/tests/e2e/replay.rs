@@ -7,8 +7,11 @@ use crate::{contents, fast_server};
 
 /// A recording in the room `film` with comments at these offsets, by turns of `a` and `b`; its session.
 async fn recording(server: &Server, offsets: &[i64]) -> String {
-    let comments: Vec<Value> = offsets.iter().zip(["a", "b"].iter().cycle())
-        .map(|(ms, user)| json!({ "offset_ms": ms, "content": format!("{user} at {ms}"), "user_id": user })).collect();
+    let comments: Vec<Value> = offsets
+        .iter()
+        .zip(["a", "b"].iter().cycle())
+        .map(|(ms, user)| json!({ "offset_ms": ms, "content": format!("{user} at {ms}"), "user_id": user }))
+        .collect();
     let answer = server.admin().post("admin/rooms/film/import", json!({ "comments": comments })).await.expect(201);
     assert_eq!(answer["imported"], offsets.len());
     answer["session_id"].as_str().unwrap().to_owned()
@@ -26,7 +29,10 @@ async fn a_range_includes_its_beginning_and_excludes_its_end() {
     assert_eq!(contents(&all["comments"]), ["a at 0", "b at 1000", "a at 1999", "b at 2000", "a at 3000"]);
     assert!(all.get("next_cursor").is_none(), "{all}");
     let comment = &all["comments"][1];
-    assert_eq!((&comment["offset_ms"], &comment["session_id"], &comment["kind"]), (&json!(1_000), &json!(session), &json!("imported")));
+    assert_eq!(
+        (&comment["offset_ms"], &comment["session_id"], &comment["kind"]),
+        (&json!(1_000), &json!(session), &json!("imported"))
+    );
     let range = replay(&server, &format!("session_id={session}&from_ms=1000&to_ms=2000")).await;
     assert_eq!(contents(&range["comments"]), ["b at 1000", "a at 1999"]);
     let empty = replay(&server, &format!("session_id={session}&from_ms=2000&to_ms=2000")).await;
@@ -75,7 +81,10 @@ async fn a_live_session_is_replayed_like_any_other() {
     assert_eq!((&newest["session_id"], &newest["comment_count"]), (&opened["session_id"], &json!(1)));
     assert!(newest.get("ended_at").is_none() && newest.get("duration_s").is_none(), "{newest}");
     assert_eq!((&older["session_id"], &older["comment_count"]), (&json!(session), &json!(2)));
-    assert!(older["ended_at"].as_str() >= older["started_at"].as_str() && older["duration_s"].as_i64().is_some(), "{older}");
+    assert!(
+        older["ended_at"].as_str() >= older["started_at"].as_str() && older["duration_s"].as_i64().is_some(),
+        "{older}"
+    );
     let one = replay(&server, &format!("session_id={session}&by_user=b")).await;
     assert_eq!(contents(&one["comments"]), ["two"]);
 }
@@ -89,7 +98,8 @@ async fn a_recording_can_be_commented_upon_when_the_room_is_closed() {
     let comment = json!({ "content": "so that is why", "session_id": session, "offset_ms": 2_500 });
     let alice = server.user("alice");
     assert_eq!(alice.post("rooms/film/comments", comment).await.expect(201)["status"], "accepted");
-    let mut over_socket = json!({ "type": "comment", "room_id": "film", "content": "indeed", "session_id": session, "offset_ms": 2_600 });
+    let mut over_socket =
+        json!({ "type": "comment", "room_id": "film", "content": "indeed", "session_id": session, "offset_ms": 2_600 });
     assert_eq!(bob.ask(over_socket.clone()).await["status"], "accepted");
     let all = replay(&server, &format!("session_id={session}")).await;
     assert_eq!(contents(&all["comments"]), ["a at 0", "so that is why", "indeed", "b at 5000"]);
@@ -134,8 +144,14 @@ async fn imported_comments_make_a_finished_session_that_further_parts_join() {
     let session = recording(&server, &[0, 90_000]).await;
     let part = json!({ "session_id": session, "comments": [{ "offset_ms": 120_000, "content": "later" }, { "offset_ms": 1, "content": " " }] });
     let answer = server.admin().post("admin/rooms/film/import", part).await.expect(201);
-    assert_eq!((&answer["session_id"], &answer["imported"], &answer["skipped"]), (&json!(session), &json!(1), &json!(1)));
+    assert_eq!(
+        (&answer["session_id"], &answer["imported"], &answer["skipped"]),
+        (&json!(session), &json!(1), &json!(1))
+    );
     let sessions = server.user("x").get("rooms/film/sessions").await.expect(200);
-    assert_eq!((&sessions["sessions"][0]["duration_s"], &sessions["sessions"][0]["comment_count"]), (&json!(120), &json!(3)));
+    assert_eq!(
+        (&sessions["sessions"][0]["duration_s"], &sessions["sessions"][0]["comment_count"]),
+        (&json!(120), &json!(3))
+    );
     server.user("x").post("admin/rooms/film/import", json!({ "comments": [] })).await.fails(403, "forbidden");
 }

@@ -251,3 +251,31 @@ async fn rooms_are_listed_those_on_air_first() {
         rooms["rooms"].as_array().unwrap().iter().filter_map(|room| room["room_id"].as_str()).collect();
     assert_eq!(ids, ["busy", "quiet"]);
 }
+
+#[tokio::test]
+async fn who_may_not_read_a_room_any_more_leaves_it_at_once() {
+    let server = fast_server().await;
+    server.admin().put("admin/rooms/lobby", json!({ "owner_id": "olga" })).await.is(200);
+    for change in [json!({ "private": true }), json!({ "enabled": false })] {
+        server.admin().put("admin/rooms/lobby", json!({ "private": false, "enabled": true })).await.is(200);
+        let mut bob = server.viewer("bob", "lobby").await;
+        let mut olga = server.viewer("olga", "lobby").await;
+        server.admin().put("admin/rooms/lobby", change).await.is(200);
+        bob.wait_for("error").await;
+        assert_eq!(bob.wait_for("room_left").await["room_id"], "lobby");
+        let olgas: Vec<Value> = olga.settled().await.to_vec();
+        assert!(olgas.iter().all(|message| message["type"] != "room_left"), "{olgas:?}");
+    }
+}
+
+#[tokio::test]
+async fn comments_of_a_room_that_keeps_nothing_can_be_deleted_while_they_are_seen() {
+    let server = fast_server().await;
+    server.admin().put("admin/rooms/gone", json!({ "store": false })).await.is(200);
+    let mut bob = server.viewer("bob", "gone").await;
+    let id = server.user("alice").say("gone", "passing").await;
+    bob.sees("passing").await;
+    server.admin().delete(&format!("admin/comments/{id}")).await.is(204);
+    assert_eq!(bob.event("comment_deleted").await["comment_id"], id.as_str());
+    assert_eq!(server.viewer("carol", "gone").await.contents(), [""; 0]);
+}

@@ -41,9 +41,9 @@ async fn disguises_do_not_help() {
 #[tokio::test]
 async fn of_words_that_overlap_every_character_is_covered() {
     let server = fast_server().await;
-    server.admin().put("admin/words", json!({ "mask": ["abcd", "cdef", "bc"] })).await.is(200);
-    server.user("alice").say("lobby", "xabcdefx").await;
-    server.viewer("bob", "lobby").await.sees("x******x").await;
+    server.admin().put("admin/words", json!({ "mask": ["甲乙丙丁", "丙丁戊己", "乙丙"] })).await.is(200);
+    server.user("alice").say("lobby", "天甲乙丙丁戊己地").await;
+    server.viewer("bob", "lobby").await.sees("天******地").await;
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn the_strictest_list_decides() {
 async fn a_dry_run_says_what_share_of_a_room_a_list_would_have_hit_and_changes_nothing() {
     let server = fast_server().await;
     let alice = server.user("alice");
-    for content in ["one cat", "two cats", "a dog", "a bird"] {
+    for content in ["one cat", "a CAT!", "a dog", "a bird"] {
         alice.say("lobby", content).await;
     }
     let asked = json!({ "room_id": "lobby", "lists": { "mask": ["cat"], "block": ["dog"] } });

@@ -92,14 +92,12 @@ impl MemoryGate {
             return Err(Answer::CoolingDown { retry_after_ms });
         }
         let User { rate, texts } = users.slot(user_key, now_ms);
-        let user = rate.ask(knock.user_rate, now_ms, Scope::User)?;
-        let slow_mode = match knock.slow_mode {
-            Some(rate) => {
-                let tat = slow_modes.slot(self.pair_key(Kind::SlowMode, knock), now_ms);
-                Some(tat.ask(rate, now_ms, Scope::SlowMode)?)
-            }
-            None => None,
-        };
+        let user = rate.check(knock.user_rate, now_ms).map_err(|ms| (Scope::User, ms));
+        let slow_mode = knock.slow_mode.map(|rate| {
+            let tat = slow_modes.slot(self.pair_key(Kind::SlowMode, knock), now_ms);
+            tat.check(rate, now_ms).map_err(|ms| (Scope::SlowMode, ms))
+        });
+        let (user, slow_mode) = both(user, slow_mode.transpose())?;
         let room_key = self.key(Kind::Room, knock.room.as_str());
         let mut rooms = lock(&self.limits, room_key);
         let room = rooms.slot(room_key, now_ms).ask(knock.room_rate, now_ms, Scope::Room)?;
@@ -145,6 +143,18 @@ impl Gate for MemoryGate {
         let key = self.key(Kind::User, user.as_str());
         lock(&self.people, key).strikes.remove(key);
         Ok(())
+    }
+}
+
+type Asked<T> = std::result::Result<T, (Scope, u64)>;
+
+/// Both grants, or the refusal with the longer wait: told the shorter one, a user would come back in vain.
+fn both<A, B>(a: Asked<A>, b: Asked<B>) -> std::result::Result<(A, B), Answer> {
+    let refused = |(scope, retry_after_ms)| Err(Answer::Limited { scope, retry_after_ms });
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => refused(if b.1 > a.1 { b } else { a }),
+        (Err(one), Ok(_)) | (Ok(_), Err(one)) => refused(one),
     }
 }
 

@@ -12,6 +12,7 @@ mod events;
 mod expire;
 mod likes;
 mod moderation;
+mod probe;
 mod readers;
 mod rooms;
 mod schema;
@@ -75,6 +76,7 @@ pub enum OpenError {
 
 /// A store in one SQLite file. Dropping it finishes what was asked and closes the file.
 pub struct SqliteStore {
+    path: PathBuf,
     readers: Readers,
     writer: Writer,
 }
@@ -93,7 +95,7 @@ impl SqliteStore {
         let readers = Readers::new(path.to_owned(), failures.clone());
         let checkpointer = Checkpointer::start(schema::open_checkpointer(path)?).map_err(OpenError::Thread)?;
         let writer = Writer::start(db, checkpointer, lock, failures).map_err(OpenError::Thread)?;
-        Ok(Self { readers, writer })
+        Ok(Self { path: path.to_owned(), readers, writer })
     }
 
     async fn read<T: Send + 'static>(
@@ -113,11 +115,16 @@ impl SqliteStore {
     }
 }
 
+/// The file of this ending beside the database.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Takes the lock beside the database; the operating system gives it back when the process ends.
 fn lock(path: &Path) -> std::result::Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = beside(path, ".lock");
     let failed = |cause| OpenError::Lock { path: lock_path.clone(), cause };
     let file = OpenOptions::new().create(true).append(true).open(&lock_path).map_err(failed)?;
     match file.try_lock() {
@@ -135,6 +142,17 @@ impl Store for SqliteStore {
 
     async fn high_water(&self) -> Result<(u64, Option<Snowflake>)> {
         self.read("high_water", comments::high_water).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        if !self.writer.is_failing() {
+            return self.read("probe", probe::read).await;
+        }
+        let path = beside(&self.path, ".probe");
+        let room = tokio::task::spawn_blocking(move || probe::room(&path)).await;
+        let room = room.unwrap_or_else(|error| Err(error.into()));
+        room.map_err(|error| self.writer.failures().refused("probe", &error.to_string()))?;
+        self.write("probe", probe::write).await
     }
 
     async fn first_answer(&self, user: &UserId, client_msg_id: &str) -> Result<Option<FirstAnswer>> {
@@ -358,7 +376,7 @@ impl Failures {
 
     /// Counts an operation that was not tried. Not an error of the log: under overload it would
     /// write a line for each caller.
-    fn refused(&self, operation: &'static str, why: &'static str) -> StoreError {
+    fn refused(&self, operation: &'static str, why: &str) -> StoreError {
         self.count(operation);
         tracing::debug!(operation, why, "the store refused");
         StoreError(format!("{operation}: {why}"))

@@ -92,6 +92,9 @@ async fn a_failing_commit_keeps_nothing_of_its_group_and_the_next_goes_on() {
     innocent.await.expect_err("it was of the same commit");
     breaking.await.expect_err("it broke the commit");
     assert!(kept(&store).await.is_empty());
+    assert!(store.writer.is_failing());
+    store.probe().await.expect("the disk takes writes");
+    assert!(!store.writer.is_failing());
     append(&store, 2).await.expect("the writer goes on");
     assert_eq!(kept(&store).await, [2]);
 }

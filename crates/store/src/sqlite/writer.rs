@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -28,6 +30,7 @@ pub(super) struct Writer {
     jobs: Option<SyncSender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
     failures: Failures,
+    failing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -39,9 +42,22 @@ impl Writer {
         failures: Failures,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(WAITING_MAX);
-        let thread = WriterThread { waiting, checkpointer, db, failures: failures.clone(), _lock: lock };
+        let failing = Arc::new(AtomicBool::new(false));
+        let (failures_too, failing_too) = (failures.clone(), failing.clone());
+        let thread =
+            WriterThread { waiting, checkpointer, db, failures: failures_too, failing: failing_too, _lock: lock };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || thread.run())?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), failures })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failures, failing })
+    }
+
+    /// Where failures are told.
+    pub(super) fn failures(&self) -> &Failures {
+        &self.failures
+    }
+
+    /// Whether something of the last transaction was not kept.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Runs `work` inside a transaction of the writing connection and waits until it is durable.
@@ -122,6 +138,7 @@ struct WriterThread {
     checkpointer: Checkpointer,
     db: Connection,
     failures: Failures,
+    failing: Arc<AtomicBool>,
     _lock: File,
 }
 
@@ -140,7 +157,9 @@ impl WriterThread {
     /// One transaction over the jobs; usually over all of them.
     fn commit_some(&self, jobs: &mut VecDeque<Box<dyn Job>>) {
         let mut done = Vec::with_capacity(jobs.len());
-        let committed = self.transaction(jobs, &mut done).map_err(|error| self.failures.log("commit", &error));
+        let outcome = self.transaction(jobs, &mut done);
+        self.failing.store(!matches!(outcome, Ok(true)), Ordering::Relaxed);
+        let committed = outcome.map(|_| ()).map_err(|error| self.failures.log("commit", &error));
         if done.is_empty() {
             // It did not even begin.
             done.extend(jobs.drain(..));
@@ -150,15 +169,18 @@ impl WriterThread {
         }
     }
 
-    fn transaction(&self, jobs: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<()> {
+    /// Runs and commits jobs; whether all of them succeeded.
+    fn transaction(&self, jobs: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<bool> {
         let alone = jobs.len() == 1;
+        let mut all_succeeded = true;
         execute(&self.db, "BEGIN IMMEDIATE")?;
         while let Some(mut job) = jobs.pop_front() {
             let succeeded = job.run(&self.db, alone);
             done.push(job);
+            all_succeeded &= succeeded;
             if alone && !succeeded {
                 roll_back(&self.db);
-                return Ok(());
+                return Ok(false);
             }
             // Some errors end the whole transaction (<https://www.sqlite.org/lang_transaction.html>):
             // the COMMIT below then fails, and the jobs after this one get a transaction of their own.
@@ -166,7 +188,8 @@ impl WriterThread {
                 break;
             }
         }
-        execute(&self.db, "COMMIT").inspect_err(|_| roll_back(&self.db))
+        execute(&self.db, "COMMIT").inspect_err(|_| roll_back(&self.db))?;
+        Ok(all_succeeded)
     }
 }
 

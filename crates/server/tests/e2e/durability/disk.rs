@@ -96,7 +96,7 @@ async fn is_told(server: &Server, liked: &str) {
     let page = http.get("rooms/r/comments?since_id=0&limit=500").await.expect(200);
     assert_eq!(page["comments"][0]["id"], liked);
     let metrics = server.http().get("/metrics").await.text;
-    assert!(metrics.lines().any(|line| line.starts_with("store_errors_total{")), "{metrics}");
+    assert!(metrics.lines().any(|line| line.starts_with("barrage_store_errors_total{")), "{metrics}");
 }
 
 fn text(comment: &Value, field: &str) -> String {

@@ -180,9 +180,15 @@ impl Reader {
     pub async fn has_read(self, ledger: &Ledger) {
         let missing = || {
             let read: BTreeSet<u64> = self.read.lock().unwrap().iter().copied().collect();
-            ledger.promised.iter().filter(|(_, id)| !read.contains(id)).map(|(text, _)| text.clone()).collect::<Vec<_>>()
+            ledger
+                .promised
+                .iter()
+                .filter(|(_, id)| !read.contains(id))
+                .map(|(text, _)| text.clone())
+                .collect::<Vec<_>>()
         };
-        eventually("the reader", async || (self.read.lock().unwrap().len() >= ledger.promised.len()).then_some(())).await;
+        eventually("the reader", async || (self.read.lock().unwrap().len() >= ledger.promised.len()).then_some(()))
+            .await;
         assert_eq!(missing(), Vec::<String>::new(), "skipped by a reader who passed latest_id");
         assert_eq!(self.read.lock().unwrap().len(), ledger.promised.len(), "some came twice");
         self.task.abort();
