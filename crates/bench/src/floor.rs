@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ use protocol::comment::{batch, fragment};
 use protocol::handshake::{self, Handshake, SubProtocol, accept_key, choose_protocol, query_pairs};
 use protocol::message::{ClientMessage, CommentDraft, ServerMessage, encode, parse};
 use protocol::ws::{Decoder, Event, Limits, Opcode, encode_frame, frame_header};
+use socket2::{Domain, Socket, Type};
 
 use crate::clock::now_us;
 use crate::options::Floor;
@@ -25,6 +27,8 @@ const LISTENER: Token = Token(usize::MAX);
 const LIMITS: Limits = Limits::from_client(1 << 20);
 /// Bytes that may wait for one socket; beyond it frames are let go.
 const PENDING_MAX: usize = 4 << 20;
+/// Connections that may wait to be accepted.
+const QUEUE: i32 = 4_096;
 /// The sub-protocols it speaks.
 const SPOKEN: [SubProtocol; 2] = [SubProtocol::Json, SubProtocol::Bin];
 
@@ -60,7 +64,7 @@ struct Server {
 /// When the system gives no socket.
 pub fn serve(floor: Floor) -> anyhow::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?).context("cannot listen")?;
+    let mut listener = listen().context("cannot listen")?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     println!("the floor is listening on http://{}", listener.local_addr()?);
     std::thread::spawn(|| {
@@ -97,6 +101,15 @@ pub fn serve(floor: Floor) -> anyhow::Result<()> {
             Some(_) => {}
         }
     }
+}
+
+/// A listener on a free port with a queue that a storm of connections fits into.
+fn listen() -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(QUEUE)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Server {

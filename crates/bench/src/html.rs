@@ -8,7 +8,7 @@ use crate::round::Sample;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 220.0;
 /// Room for the axes: left, bottom, right and top.
-const MARGIN: (f64, f64, f64, f64) = (64.0, 28.0, 12.0, 12.0);
+const MARGIN: (f64, f64, f64, f64) = (64.0, 28.0, 28.0, 12.0);
 const COLOURS: [&str; 4] = ["#888", "#d6336c", "#1c7ed6", "#2f9e44"];
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222}\
     table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .8rem;border-bottom:1px solid #ddd;text-align:right;\

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::measure::{Counts, Quantiles, Tally, bars};
 use crate::procfs::Usage;
-use crate::scenario::Plan;
+use crate::scenario::{Plan, Rooms};
 
 /// A busy share above which the generator counts as the limit.
 pub const BUSY: f64 = 0.9;
@@ -24,8 +24,8 @@ pub struct Snapshot {
     pub resident_bytes: Option<u64>,
     /// CPU time of each thread of the generator, nanoseconds.
     pub threads_ns: Vec<u64>,
-    /// CPU time of the generator, nanoseconds.
-    pub generator_ns: u64,
+    /// CPU time of the generator.
+    pub generator: Usage,
     /// Busy time of the machine, nanoseconds.
     pub machine_ns: u64,
 }
@@ -125,6 +125,8 @@ pub struct Round {
     pub generator_busiest: f64,
     /// CPUs the generator used.
     pub generator_cpus: f64,
+    /// Time the generator was ready and had to wait for a CPU, as a share of the time it ran.
+    pub generator_waited: f64,
     /// Whether the generator was the limit rather than the server.
     pub generator_limited: bool,
     /// CPUs that neither the server nor the generator used: others on the machine.
@@ -149,17 +151,14 @@ impl Round {
         let rooms = plan.rooms;
         let (last, incomplete) = tally.last_socket(|seq| rooms.members(rooms.of_comment(seq)));
         let offered = tally.late.len() + tally.counts.unsent;
-        let mean_members = ratio(rooms.viewers as f64, rooms.count as f64);
-        let expected = if rooms.hot {
-            (offered as f64 * hot_members(plan)) as u64
-        } else {
-            (offered as f64 * mean_members) as u64
-        };
-        let accepted_all = tally.counts.accepted as f64;
-        let members = if rooms.hot { hot_members(plan) } else { mean_members };
-        let lost = (accepted_all * members) as u64;
+        // Numbers are given in the order of their moments, so those measured are the last ones.
+        let numbered = tally.counts.sent + tally.counts.unsent;
+        let expected = deliveries(&rooms, numbered - offered..numbered);
+        let accepted_share = ratio(tally.counts.accepted as f64, numbered as f64);
+        let due = (deliveries(&rooms, 0..numbered) as f64 * accepted_share).round() as u64;
         let cpu = |ns: u64| ratio(ns as f64 / 1e9, seconds);
-        let (busiest, generator) = (busiest(from, to, seconds), cpu(to.generator_ns - from.generator_ns));
+        let used_here = to.generator.since(&from.generator);
+        let (busiest, generator) = (busiest(from, to, seconds), cpu(used_here.cpu_ns));
         let server = from.server.zip(to.server).map(|(from, to)| to.since(&from));
         let machine = cpu(to.machine_ns.saturating_sub(from.machine_ns));
         Self {
@@ -170,7 +169,7 @@ impl Round {
             total: tally.counts,
             expected,
             arrived_share: ratio(tally.counts.measured as f64, expected as f64),
-            lost: lost.saturating_sub(tally.counts.deliveries + tally.counts.omitted),
+            lost: due.saturating_sub(tally.counts.deliveries + tally.counts.omitted),
             deliveries_per_s: per_s(counts.deliveries),
             accepted_per_s: per_s(counts.accepted),
             batches_per_s: per_s(counts.batches),
@@ -188,6 +187,7 @@ impl Round {
             server: server.map(|used| cost(&used, &counts, seconds, to.resident_bytes)),
             generator_busiest: busiest,
             generator_cpus: generator,
+            generator_waited: ratio(used_here.waited_ns as f64, used_here.cpu_ns as f64),
             generator_limited: busiest > BUSY || generator > BUSY * ours as f64,
             foreign_cpus: (machine - generator - server.map_or(0.0, |used| cpu(used.cpu_ns))).max(0.0),
             refusals: tally.refusals.clone(),
@@ -198,10 +198,9 @@ impl Round {
     }
 }
 
-/// Half of the comments go to the large room, half to a small one.
-fn hot_members(plan: &Plan) -> f64 {
-    let small = ratio((plan.rooms.viewers / 2) as f64, plan.rooms.count.saturating_sub(1).max(1) as f64);
-    (plan.rooms.members(0) as f64 + small) / 2.0
+/// How many deliveries these comments make if every viewer of their rooms gets each.
+fn deliveries(rooms: &Rooms, numbers: std::ops::Range<u64>) -> u64 {
+    numbers.map(|seq| rooms.members(rooms.of_comment(u32::try_from(seq).unwrap_or(u32::MAX))) as u64).sum()
 }
 
 fn cost(used: &Usage, counts: &Counts, seconds: f64, resident_bytes: Option<u64>) -> Cost {

@@ -159,12 +159,12 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
     })
 }
 
-/// A socket's comments are answered one after the other, each as soon as it is durable, so senders are
-/// as many as it takes for each to speak at most ten times a second.
+/// As many as it takes for each to speak once a second, as users do. A socket's comments are answered one after
+/// the other, each as soon as it is durable: fewer senders would measure how long that takes.
 fn senders(scenario: Scenario, load: &Load) -> usize {
     match load {
         Load::Silent => 0,
-        Load::Paced { per_s } => (per_s / 10.0).ceil().clamp(16.0, 2_000.0) as usize,
+        Load::Paced { per_s } => per_s.ceil().clamp(32.0, 2_000.0) as usize,
         Load::Closed { in_flight } if scenario == Scenario::Publish => (*in_flight).clamp(1, 2_000) as usize,
         Load::Closed { in_flight } => (*in_flight).clamp(16, 256) as usize,
         Load::Recorded(_) => 200,

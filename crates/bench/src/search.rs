@@ -20,6 +20,8 @@ pub struct Found {
 
 /// How close the answer is to the lowest rate that failed.
 const PRECISION: f64 = 0.05;
+/// A search that goes down ends here, in comments a second.
+const LOWEST: f64 = 0.1;
 /// Probes at most.
 const PROBES_MAX: usize = 20;
 
@@ -30,7 +32,7 @@ const PROBES_MAX: usize = 20;
 pub fn highest<E>(start: f64, mut probe: impl FnMut(f64) -> Result<Verdict, E>) -> Result<Found, E> {
     let (mut low, mut high, mut rate) = (0.0, f64::INFINITY, start);
     let mut tried = Vec::new();
-    while tried.len() < PROBES_MAX && high - low > PRECISION * high.min(low.max(f64::MIN_POSITIVE) / PRECISION) {
+    while tried.len() < PROBES_MAX && high > LOWEST && high - low > PRECISION * low.min(high) {
         let verdict = probe(rate)?;
         match verdict {
             Verdict::Holds => low = rate,
@@ -38,9 +40,6 @@ pub fn highest<E>(start: f64, mut probe: impl FnMut(f64) -> Result<Verdict, E>) 
         }
         tried.push((rate, verdict));
         rate = next(low, high);
-        if high < 0.1 {
-            break;
-        }
     }
     Ok(Found { highest: low, tried })
 }

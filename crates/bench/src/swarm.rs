@@ -155,15 +155,13 @@ impl Swarm {
             handle.shared.tally.lock().handshake = histogram();
         }
         let (from, slab) = (self.snapshot(), procfs::slab_bytes());
+        let (reply, replies) = mpsc::channel();
         for handle in &self.handles {
-            handle.tell(Command::Cut)?;
+            handle.tell(Command::Cut(reply.clone()))?;
         }
-        // The threads cut first and open then, so fewer are open at once.
-        let until = now_us() + STUCK_US;
-        while self.snapshot().counts.opened >= wanted && now_us() < until {
-            self.rest(now_us() + 500)?;
-        }
-        self.await_open(&from, slab, wanted - self.plan.rooms.viewers as u64, wanted)
+        drop(reply);
+        let cut: u64 = replies.iter().sum();
+        self.await_open(&from, slab, wanted.saturating_sub(cut), wanted)
     }
 
     fn await_open(&self, from: &Snapshot, slab: u64, before: u64, wanted: u64) -> anyhow::Result<Opened> {
@@ -193,7 +191,7 @@ impl Swarm {
         let each = |total: u64| ratio(total as f64, sockets as f64);
         let grown = from.resident_bytes.zip(to.resident_bytes).map(|(from, to)| each(to.saturating_sub(from)));
         let used = from.server.zip(to.server).map(|(from, to)| each(to.since(&from).cpu_ns) / 1e3);
-        let generator = ratio((to.generator_ns - from.generator_ns) as f64 / 1e9, seconds);
+        let generator = ratio(to.generator.since(&from.generator).cpu_ns as f64 / 1e9, seconds);
         Ok(Opened {
             sockets,
             seconds,
@@ -349,7 +347,7 @@ impl Swarm {
             server: self.pid.and_then(|pid| procfs::usage(pid).ok()),
             resident_bytes: self.pid.and_then(|pid| procfs::resident_bytes(pid).ok()),
             threads_ns: tids.map(|tid| procfs::thread_cpu_ns(tid).unwrap_or(0)).collect(),
-            generator_ns: procfs::usage(std::process::id()).map_or(0, |usage| usage.cpu_ns),
+            generator: procfs::usage(std::process::id()).unwrap_or_default(),
             machine_ns: procfs::machine_busy_ns(),
         }
     }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -48,8 +48,8 @@ pub enum Command {
     Open(usize),
     /// A round begins.
     Begin(Round),
-    /// Cut all reading sockets and open them again.
-    Cut,
+    /// Cut all reading sockets, say how many they were, and open them again.
+    Cut(Sender<u64>),
     /// Slow sockets read like any other until the next round.
     CatchUp,
 }
@@ -238,14 +238,18 @@ impl Worker {
                 self.round = Some(round);
                 (self.blocked_us, self.catching_up) = (0, false);
             }
-            Command::Cut => {
+            Command::Cut(reply) => {
+                let waiting = self.to_open.len();
                 for (i, conn) in self.setup.conns.iter_mut().enumerate() {
                     if conn.is_open() && conn.spec.role == Role::Viewer {
                         conn.hang_up();
-                        tally.counts.opened -= 1;
                         self.to_open.push_back(i);
                     }
                 }
+                let cut = (self.to_open.len() - waiting) as u64;
+                tally.counts.opened = tally.counts.opened.saturating_sub(cut);
+                // Nobody waits for it when the main thread has given up already.
+                let _ = reply.send(cut);
             }
             Command::CatchUp => {
                 self.catching_up = true;

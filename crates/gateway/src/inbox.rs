@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use mio::net::TcpStream;
-use model::{DeviceId, UserId, WireError};
+use model::{DeviceId, Snowflake, UserId, WireError};
 use parking_lot::Mutex;
 use room::HubRoom;
 use room::batch::{ConnRef, EventFrame, Shard, ToShard};
@@ -37,6 +37,8 @@ pub(crate) enum Inbound {
     Unacknowledged(ConnRef, Vec<Arc<EventFrame>>),
     /// A device connected anew: its sockets with an older session close.
     Replaced { user: UserId, device: DeviceId, session: u64 },
+    /// A user has acknowledged an event on a socket of another shard.
+    Acknowledged { user: UserId, event: Snowflake },
     /// Stop accepting, tell every socket to reconnect, end by then.
     Drain(Instant),
 }

@@ -238,6 +238,9 @@ impl Shard {
             Inbound::Reply(conn, reply) => self.replied(conn, reply),
             Inbound::Unacknowledged(conn, frames) => self.tell_again(conn, &frames),
             Inbound::Replaced { user, device, session } => self.replaced(&user, &device, session),
+            Inbound::Acknowledged { user, event } => {
+                self.acknowledged(&user, event);
+            }
             Inbound::Drain(until) => self.begin_drain(until),
         }
     }

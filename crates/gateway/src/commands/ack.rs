@@ -1,25 +1,27 @@
 //! `ack`: the receipt of a critical event. It has no answer.
 
-use model::Snowflake;
+use model::{Snowflake, UserId};
 
-use crate::inbox::Reply;
+use crate::inbox::{Inbound, Reply};
 use crate::shard::Shard;
 use crate::timers::Seat;
 
 impl Shard {
     pub(super) fn ack(&mut self, index: u32, event: Snowflake) {
         let Some(conn) = self.conn(index) else { return };
-        let (own, session) = (conn.seat(index as usize), conn.session.clone());
-        // A user who has seen it on one device has seen it.
-        let seats = session.as_ref().and_then(|session| self.users.get(&session.identity.user_id)).cloned();
-        let conns = &self.conns;
-        let others = seats.iter().flatten().filter_map(|seat| Some(conns.get(*seat as usize)?.seat(*seat as usize)));
-        let seats: Vec<Seat> = others.chain(std::iter::once(own)).collect();
-        if !self.critical.acknowledge(event, seats.into_iter()) {
+        let Some(session) = conn.session.clone() else {
+            let seat = conn.seat(index as usize);
+            self.critical.acknowledge(event, std::iter::once(seat));
+            return;
+        };
+        let user = &session.identity.user_id;
+        let common = self.common.clone();
+        for (_, inbox) in (0u16..).zip(&common.inboxes).filter(|(shard, _)| *shard != self.id) {
+            inbox.push(Inbound::Acknowledged { user: user.clone(), event });
+        }
+        if !self.acknowledged(user, event) {
             return;
         }
-        let Some(session) = session else { return };
-        let common = self.common.clone();
         self.run_async(index, async move {
             if let Err(error) = common.services.ingest.acknowledge(&session.identity, event).await {
                 // The event is sent again with the next connection.
@@ -27,5 +29,12 @@ impl Shard {
             }
             Reply::Frames(Vec::new())
         });
+    }
+
+    /// A user who has seen it on one device has seen it on all. Says whether the store is to know.
+    pub fn acknowledged(&mut self, user: &UserId, event: Snowflake) -> bool {
+        let (conns, seats) = (&self.conns, self.users.get(user).cloned().unwrap_or_default());
+        let seats: Vec<Seat> = seats.iter().filter_map(|i| Some(conns.get(*i as usize)?.seat(*i as usize))).collect();
+        self.critical.acknowledge(event, seats.into_iter())
     }
 }

@@ -10,7 +10,7 @@ mod strangers;
 
 use std::time::{Duration, Instant};
 
-use testkit::{Http, Options, Server, Viewer};
+use testkit::{Http, Options, Server, Viewer, eventually};
 
 use crate::{BIN, NO_LIMITS};
 
@@ -50,4 +50,10 @@ async fn counted(server: &Server, start: &str) -> i64 {
     let text = server.http().get("/metrics").await.text;
     let lines = text.lines().filter(|line| line.strip_prefix("barrage_").is_some_and(|line| line.starts_with(start)));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).sum()
+}
+
+/// Waits until the sum is this one: what is counted may be heard of first.
+async fn counts(server: &Server, start: &str, expected: i64) {
+    eventually(&format!("{start} to be {expected}"), async || (counted(server, start).await == expected).then_some(()))
+        .await;
 }

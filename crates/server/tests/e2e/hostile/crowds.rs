@@ -6,7 +6,7 @@ use testkit::{Server, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::raw::{FIN, PING, PONG, Raw, TEXT, frame, upgrade};
-use super::{Bystander, counted, server_with};
+use super::{Bystander, counted, counts, server_with};
 
 /// Frames of one burst.
 const BURST: usize = 10_000;
@@ -22,7 +22,7 @@ async fn ten_thousand_tiny_frames_in_one_burst_delay_nobody() {
     assert!(pongs > 0, "pings are answered");
     burst(&server, &mut bystander, frame(FIN | PONG, b"x").repeat(BURST), "heartbeat_ack").await;
     burst(&server, &mut bystander, frame(FIN | TEXT, b"{}").repeat(BURST), "error").await;
-    assert_eq!(counted(&server, "closes_total{code=\"4010\"").await, 1);
+    counts(&server, "closes_total{code=\"4010\"", 1).await;
 }
 
 /// A message in ten thousand frames of one byte is still one message.
@@ -51,8 +51,9 @@ async fn burst(server: &Server, bystander: &mut Bystander, bytes: Vec<u8>, answe
     let reading = tokio::spawn(async move {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
         while let Ok(read @ 1..) = incoming.read(&mut buffer).await {
+            let looked_at = all.len().saturating_sub(6);
             all.extend_from_slice(&buffer[..read]);
-            if all.windows(7).rev().take(200).any(|seven| seven == b"the end") {
+            if all[looked_at..].windows(7).any(|seven| seven == b"the end") {
                 break;
             }
         }

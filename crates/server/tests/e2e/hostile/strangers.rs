@@ -12,7 +12,7 @@ use testkit::{Options, Reply, Server, Signer, Viewer, now_s};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Bystander, counted, server_with};
+use super::{Bystander, counted, counts, server_with};
 use crate::BIN;
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn forged_tokens_are_no_tokens() {
         assert_eq!(socket.wait_close_within(Duration::from_secs(5)).await.0, 4001, "{token}");
     });
     let closed = futures::future::join_all(sockets).await.len();
-    assert_eq!(counted(&server, "closes_total{code=\"4001\"").await, closed as i64);
+    counts(&server, "closes_total{code=\"4001\"", closed as i64).await;
     bystander.viewer.settled().await;
     assert_eq!(bystander.viewer.contents(), Vec::<&str>::new(), "nobody spoke under a forged name");
     bystander.notices_nothing().await;
@@ -106,7 +106,7 @@ async fn other_sites_pages_are_refused() {
         let request = http.request(Method::POST, "rooms/r/comments").header("origin", origin);
         Reply::of(request.json(&json!({ "content": origin }))).await.fails(403, "forbidden");
     }
-    assert_eq!(counted(&server, "handshakes_total{outcome=\"forbidden\"").await, 6);
+    counts(&server, "handshakes_total{outcome=\"forbidden\"", 6).await;
 }
 
 #[tokio::test]
