@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsRawFd;
 
 use anyhow::Context;
 use mio::net::TcpStream;
@@ -23,6 +24,10 @@ const KEY: &str = "YmFycmFnZS1iZW5jaC0wMQ==";
 const HEAD_MAX: usize = 16 * 1024;
 /// Receive buffer of a slow reader, so that its slowness shows at once.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
+
+/// Segments of a slow reader, as on Ethernet. With loopback's 64 KiB the kernel lets megabytes wait in the server's
+/// socket, and the server would never notice.
+const SLOW_SEGMENT_BYTES: libc::c_int = 1_448;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,10 @@ impl Conn {
         socket.set_nonblocking(true)?;
         match self.spec.role {
             Role::Sender => socket.set_tcp_nodelay(true)?,
-            Role::Slow | Role::Stalled => socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?,
+            Role::Slow | Role::Stalled => {
+                socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
+                limit_segments(&socket)?;
+            }
             Role::Viewer => {}
         }
         if let Some(from) = self.spec.from {
@@ -355,6 +363,16 @@ impl Conn {
             tally.answer.saturating_record(now_us.saturating_sub(due_us).max(1));
         }
     }
+}
+
+fn limit_segments(socket: &Socket) -> std::io::Result<()> {
+    let bytes = SLOW_SEGMENT_BYTES;
+    // SAFETY: the descriptor is open and the kernel only reads the number, whose size is told.
+    let done = unsafe {
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_MAXSEG, (&raw const bytes).cast(), size)
+    };
+    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Bytes of the header before so long a payload (RFC 6455 §5.2).

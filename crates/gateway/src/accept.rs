@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
+use crate::HttpConnection;
 use crate::conn::{Arrival, Conn, Stage};
 use crate::inbox::Inbound;
 use crate::shard::Shard;
@@ -148,12 +149,13 @@ impl Shard {
         let Some(mut conn) = self.conns.try_remove(index as usize) else { return };
         let Stage::Arriving(arrival) = &conn.stage else { return };
         let peer = arrival.peer;
+        let place = conn.permit.take();
         if let Err(error) = self.poll.registry().deregister(&mut conn.stream) {
             tracing::debug!(%error, "a connection ended before it was handed over");
             return;
         }
         let stream = std::net::TcpStream::from(OwnedFd::from(conn.stream));
-        if self.common.http.try_send((stream, peer)).is_err() {
+        if self.common.http.try_send(HttpConnection { stream, peer, place }).is_err() {
             self.count(&self.common.services.metrics.handshakes, "outcome", "http_full");
         }
     }

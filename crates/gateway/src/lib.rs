@@ -48,9 +48,19 @@ const SHARDS_MAX: usize = 128;
 /// Whether a browser on `origin` may connect to `host`: `(origin, host) -> bool`.
 pub type OriginRule = dyn Fn(Option<&str>, &str) -> bool + Send + Sync;
 
-/// Where connections go that do not ask for `/ws`; nothing has been read from them, and they are
-/// non-blocking. A connection is closed when the channel is full.
-pub type HttpSender = tokio::sync::mpsc::Sender<(TcpStream, SocketAddr)>;
+/// A connection that does not ask for `/ws`: nothing has been read from it, and it is non-blocking.
+#[derive(Debug)]
+pub struct HttpConnection {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Its place among the connections of its address, given back when dropped.
+    pub place: Option<Box<state::Permit>>,
+}
+
+/// Where such connections go. One is closed when the channel is full.
+pub type HttpSender = tokio::sync::mpsc::Sender<HttpConnection>;
 
 /// What the gateway works with.
 pub struct Services {

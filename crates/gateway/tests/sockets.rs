@@ -150,7 +150,7 @@ fn what_is_not_for_ws_goes_to_http_untouched() {
     let mut server = Server::start(dev());
     let mut client = server.stream();
     write(&mut client, b"GET /api");
-    let (mut stream, peer) = server.http.blocking_recv().unwrap();
+    let gateway::HttpConnection { mut stream, peer, .. } = server.http.blocking_recv().unwrap();
     assert_eq!(peer, client.local_addr().unwrap());
     stream.set_nonblocking(false).unwrap();
     let mut got = [0; 8];

@@ -3,7 +3,6 @@
 //! The first SIGTERM or SIGINT drains: stop accepting, answer waiting polls, tell sockets to
 //! reconnect, flush, exit 0. A second one ends the process at once.
 
-use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use gateway::HttpConnection;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -97,7 +97,7 @@ async fn flush(ingest: Arc<Ingest>, worker: JoinHandle<()>) {
 
 /// Serves the connections that the gateway passes on, until it stops passing any.
 async fn serve_http(
-    mut connections: mpsc::Receiver<(TcpStream, SocketAddr)>,
+    mut connections: mpsc::Receiver<HttpConnection>,
     router: Router,
     head_within: Duration,
     mut draining: watch::Receiver<bool>,
@@ -108,10 +108,9 @@ async fn serve_http(
             next = connections.recv() => next,
             _ = draining.wait_for(|draining| *draining) => None,
         };
-        let Some((stream, peer)) = next else { break };
-        match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve_connection(stream, peer, &router, head_within, &graceful),
-            Err(error) => tracing::warn!(%error, "could not take over a connection"),
+        let Some(connection) = next else { break };
+        if let Err(error) = serve_connection(connection, &router, head_within, &graceful) {
+            tracing::warn!(%error, "could not take over a connection");
         }
     }
     graceful.shutdown().await;
@@ -119,12 +118,12 @@ async fn serve_http(
 
 /// Speaks HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and it would need limits of its own.
 fn serve_connection(
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
+    HttpConnection { stream, peer, place }: HttpConnection,
     router: &Router,
     head_within: Duration,
     graceful: &GracefulShutdown,
-) {
+) -> std::io::Result<()> {
+    let stream = tokio::net::TcpStream::from_std(stream)?;
     let service = TowerToHyperService::new(router.clone().layer(axum::Extension(ConnectInfo(peer))));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_within);
@@ -135,7 +134,9 @@ fn serve_connection(
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection ended early");
         }
+        drop(place);
     });
+    Ok(())
 }
 
 /// Ends silent sessions, forgets expired bans, takes up changed keys, measures the process.

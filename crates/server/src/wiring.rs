@@ -9,7 +9,7 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use gateway::{GatewaySettings, Services};
+use gateway::{GatewaySettings, HttpConnection, Services};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::{Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
@@ -42,7 +42,7 @@ pub struct Server {
     /// Plain HTTP, as an axum router.
     pub router: axum::Router,
     /// Connections that are not for `/ws`.
-    pub http: mpsc::Receiver<(std::net::TcpStream, SocketAddr)>,
+    pub http: mpsc::Receiver<HttpConnection>,
     /// Says that the server is draining.
     pub draining: watch::Sender<bool>,
     /// The rules.

@@ -44,7 +44,7 @@ pub struct Server {
     pub ingest: Arc<Ingest>,
     pub metrics: Arc<Metrics>,
     pub ids: Arc<SnowflakeGenerator>,
-    pub http: tokio::sync::mpsc::Receiver<(TcpStream, SocketAddr)>,
+    pub http: tokio::sync::mpsc::Receiver<gateway::HttpConnection>,
     gateway: Option<Gateway>,
     offset: u64,
     runtime: tokio::runtime::Runtime,

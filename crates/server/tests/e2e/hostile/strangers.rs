@@ -1,16 +1,12 @@
 //! Those who pretend to be somebody, or to come from elsewhere.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Options, Reply, Server, Signer, Viewer, now_s};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use testkit::{Options, Reply, Signer, Viewer, now_s};
 
 use super::{Bystander, counted, counts, server_with};
 use crate::BIN;
@@ -151,71 +147,4 @@ async fn what_is_said_before_the_proxy_s_word_lifts_no_limit() {
     let _held = [open("2001:db8::1").await.unwrap(), open("2001:db8::2").await.unwrap()];
     assert_eq!(open("2001:db8::ffff:3").await.err().expect("the network is full").status, 429);
     let _other = open("2001:db8:0:1::3").await.unwrap();
-}
-
-/// Without a proxy: whatever a client says in `X-Forwarded-For`, its own address counts.
-#[tokio::test]
-async fn an_address_lifts_no_limit_by_naming_others() {
-    let Some(own) = own_address() else {
-        eprintln!("skipped: this machine has no address but loopback");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let server = on_all_addresses(dir.path(), "[limits]\nconnections_per_address = 3\n").await;
-    let port = server.address().rsplit_once(':').unwrap().1;
-    let address = SocketAddr::new(own, port.parse().unwrap()).to_string();
-    let open = async |forwarded: String| Viewer::open(&address, "", &[("x-forwarded-for", &forwarded)]).await;
-    let mut held = Vec::new();
-    for n in 0..3 {
-        held.push(open(format!("203.0.113.{n}")).await.unwrap());
-    }
-    for forwarded in ["203.0.113.77", "127.0.0.1", "::1", "10.0.0.1, 127.0.0.1"] {
-        assert_eq!(open(forwarded.into()).await.err().expect(forwarded).status, 429, "{forwarded}");
-    }
-    drop(held);
-    testkit::eventually("a place", async || open("127.0.0.1".into()).await.ok()).await;
-}
-
-/// A poll or an event stream takes a place as a socket does.
-#[tokio::test]
-async fn connections_for_http_have_their_place_in_the_count() {
-    let Some(own) = own_address() else {
-        eprintln!("skipped: this machine has no address but loopback");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let server = on_all_addresses(dir.path(), "[limits]\nconnections_per_address = 3\n").await;
-    let port = server.address().rsplit_once(':').unwrap().1;
-    let address = SocketAddr::new(own, port.parse().unwrap());
-    let ask = async || {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let mut line = [0; 12];
-        // A refused connection may be reset before its refusal has been read.
-        let read = stream.read_exact(&mut line).await;
-        (stream, read.is_ok() && line == *b"HTTP/1.1 200")
-    };
-    let held = [ask().await, ask().await, ask().await];
-    assert!(held.iter().all(|(_, served)| *served));
-    assert!(!ask().await.1, "a fourth connection is served while three are open");
-    drop(held);
-    testkit::eventually("a place", async || ask().await.1.then_some(())).await;
-}
-
-/// The address by which this machine would reach others; nothing is sent.
-fn own_address() -> Option<std::net::IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
-}
-
-/// A server that listens on more than loopback.
-async fn on_all_addresses(dir: &std::path::Path, config: &str) -> Server {
-    let wrapper = dir.join("barrage");
-    let script = format!(
-        "#!/bin/sh\nfor a; do shift; [ \"$a\" = 127.0.0.1:0 ] && a=0.0.0.0:0; set -- \"$@\" \"$a\"; done\nexec {BIN} \"$@\"\n"
-    );
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    Options::new(&wrapper).config(config).start().await
 }
