@@ -12,9 +12,9 @@ const TICK_NS: u64 = 10_000_000;
 /// CPU time of a process since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// On a CPU, nanoseconds, by the scheduler's exact count (`task/*/schedstat`).
+    /// On a CPU, nanoseconds, by the process's own clock: exact, threads that have ended included.
     pub cpu_ns: u64,
-    /// Ready but waiting for a CPU, nanoseconds: how contended it was.
+    /// Ready but waiting for a CPU, nanoseconds (`task/*/schedstat`, living threads): how contended it was.
     pub waited_ns: u64,
     /// In user mode, nanoseconds, counted in ticks.
     pub user_ns: u64,
@@ -35,22 +35,37 @@ impl Usage {
     }
 }
 
-/// CPU time of a process, its living threads added up.
+/// CPU time of a process.
 ///
 /// # Errors
 /// When the process is gone or not ours to look at.
 pub fn usage(pid: u32) -> io::Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (user, system) = stat_ticks(&stat).ok_or_else(|| invalid("stat"))?;
-    let mut usage = Usage { user_ns: user * TICK_NS, system_ns: system * TICK_NS, ..Usage::default() };
+    let (user_ns, system_ns) = (user * TICK_NS, system * TICK_NS);
+    let mut usage = Usage { cpu_ns: process_cpu_ns(pid)?, waited_ns: 0, user_ns, system_ns };
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end between the listing and the reading.
         let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let (cpu_ns, waited_ns) = schedstat_ns(&schedstat).ok_or_else(|| invalid("schedstat"))?;
-        usage.cpu_ns += cpu_ns;
+        let (_, waited_ns) = schedstat_ns(&schedstat).ok_or_else(|| invalid("schedstat"))?;
         usage.waited_ns += waited_ns;
     }
     Ok(usage)
+}
+
+/// A process's CPU clock (`clock_getcpuclockid(3)`).
+fn process_cpu_ns(pid: u32) -> io::Result<u64> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| invalid("pid"))?;
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both calls fill variables that live here.
+    let known = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    if known {
+        Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// CPU time of one thread of this process, nanoseconds.
@@ -153,6 +168,17 @@ mod tests {
         assert_eq!(schedstat_ns("123 45 6\n"), Some((123, 45)));
         assert_eq!(busy_ticks("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 1"), Some(21));
         assert_eq!(kib_of("MemFree: 1 kB\nSlab:   42 kB\n", "Slab:"), 42);
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let before = usage(std::process::id()).unwrap();
+        let spin = || {
+            let begun = usage(std::process::id()).unwrap();
+            while usage(std::process::id()).unwrap().since(&begun).cpu_ns < 20_000_000 {}
+        };
+        std::thread::spawn(spin).join().unwrap();
+        assert!(usage(std::process::id()).unwrap().since(&before).cpu_ns >= 20_000_000);
     }
 
     #[test]

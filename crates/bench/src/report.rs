@@ -281,7 +281,7 @@ fn figures(round: &Round, floor: Option<f64>, rows: &mut Vec<(&'static str, Stri
         if round.counts.accepted > 0 {
             row("µs CPU a comment accepted", format!("{:.1}", cost.us_per_accepted));
         }
-        row("server CPUs · of it user", format!("{:.3} · {:.0} %", cost.cpus, cost.user_share * 100.0));
+        row("server CPUs · of it user", format!("{:.4} · {:.0} %", cost.cpus, cost.user_share * 100.0));
         row("server waited for a CPU", format!("{:.0} %", cost.waited_share * 100.0));
         row("server memory, MiB", format!("{:.1}", cost.resident_mib));
     }
