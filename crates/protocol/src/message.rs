@@ -119,10 +119,15 @@ pub struct CommentDraft {
 struct Envelope<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Option<std::borrow::Cow<'a, str>>,
-    #[serde(rename = "ref", borrow, default)]
+    #[serde(rename = "ref", borrow, default, deserialize_with = "any_value")]
     reference: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "present")]
     content: bool,
+}
+
+/// Whatever is there, `null` included.
+fn any_value<'de, D: Deserializer<'de>>(d: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(d).map(Some)
 }
 
 /// True when the field is there at all, whatever it holds.
