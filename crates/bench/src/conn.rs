@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use anyhow::Context;
 use mio::net::TcpStream;
@@ -121,15 +122,19 @@ impl Conn {
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
         socket.set_nonblocking(true)?;
+        // Closing resets, so that no port stays taken for a minute after a measurement.
+        socket.set_linger(Some(Duration::ZERO))?;
         match self.spec.role {
             Role::Sender => socket.set_tcp_nodelay(true)?,
             Role::Slow | Role::Stalled => {
                 socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
-                limit_segments(&socket)?;
+                set(&socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, SLOW_SEGMENT_BYTES)?;
             }
             Role::Viewer => {}
         }
         if let Some(from) = self.spec.from {
+            // The port is chosen when connecting, from all that are free towards this server.
+            set(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
             socket.bind(&SocketAddr::from(SocketAddrV4::new(from, 0)).into()).context("no port")?;
         }
         match socket.connect(&server.into()) {
@@ -365,12 +370,12 @@ impl Conn {
     }
 }
 
-fn limit_segments(socket: &Socket) -> std::io::Result<()> {
-    let bytes = SLOW_SEGMENT_BYTES;
+/// Sets an option that no library has a name for.
+fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> std::io::Result<()> {
     // SAFETY: the descriptor is open and the kernel only reads the number, whose size is told.
     let done = unsafe {
         let size = size_of::<libc::c_int>() as libc::socklen_t;
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_MAXSEG, (&raw const bytes).cast(), size)
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
     };
     if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
