@@ -22,8 +22,8 @@ pub struct Found {
 const PRECISION: f64 = 0.05;
 /// A search that goes down ends here, in comments a second.
 const LOWEST: f64 = 0.1;
-/// Probes at most.
-const PROBES_MAX: usize = 20;
+/// Probes at most: enough to go up a hundred-thousandfold and to halve the last gap.
+const PROBES_MAX: usize = 24;
 
 /// Searches upward from `start`, or downward when that fails already.
 ///

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
+use socket2::{Domain, Socket, Type};
 use state::{CoolDown, MemoryGate, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
@@ -30,6 +31,8 @@ use crate::secret;
 
 /// Bans loaded at start; more than this are in force in the store only.
 const BANS_MAX: usize = 1_000_000;
+/// Connections that may wait to be accepted; the kernel may allow fewer (net.core.somaxconn).
+const ACCEPT_WAITING_MAX: i32 = 4_096;
 /// Connections that may wait for the HTTP side.
 const HTTP_WAITING_MAX: usize = 1_024;
 
@@ -101,8 +104,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let worker = Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids);
 
     let (draining, drained) = watch::channel(false);
-    let listener = TcpListener::bind(&config.server.listen)
-        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let listener =
+        listen(&config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
     let origins = Origins::new(config.auth.origins.clone(), dev && !open);
     let router = api::router(api::Services {
@@ -131,6 +134,16 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
     Ok(Server { address, gateway, router, http, draining, ingest, tokens, store: sqlite, metrics, worker })
+}
+
+/// A listener whose queue holds a storm of reconnecting viewers; the standard library's holds 128.
+fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    let address: SocketAddr = address.parse()?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_WAITING_MAX)?;
+    Ok(socket.into())
 }
 
 /// Makes the log durable: the comments to be kept go to the store, in one commit a run.
