@@ -4,6 +4,9 @@
 //! Ports first, backends beside them. The in-process backends are [`local`]; only the server's
 //! wiring names one. Nothing here knows what a comment may contain or who may send it.
 
+// A suite panics where a promise is broken; it is called by tests alone.
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+pub mod conformance;
 pub mod fanout;
 pub mod local;
 pub mod log;

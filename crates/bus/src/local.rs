@@ -152,3 +152,82 @@ impl Drop for LocalDelivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::conformance::{self, marked};
+
+    #[derive(Default)]
+    struct Counting {
+        kept: AtomicUsize,
+        away: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Journal for Counting {
+        async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+            if self.away.load(Ordering::SeqCst) {
+                return Err(JournalAway);
+            }
+            self.kept.fetch_add(entries.len(), Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn start(after: u64) -> (Arc<Counting>, Arc<dyn Log>, Box<dyn Consumer>) {
+        let journal = Arc::new(Counting::default());
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let (log, consumer) = open(journal.clone(), Position { epoch: 1, offset: after }, metrics);
+        (journal, Arc::new(log), Box::new(consumer))
+    }
+
+    fn hall() -> RoomId {
+        RoomId::new("hall").expect("an id")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn conforms() {
+        let (journal, log, consumer) = start(0);
+        conformance::log(log, consumer).await;
+        assert_eq!(journal.kept.load(Ordering::SeqCst), 200, "what was delivered had been kept");
+    }
+
+    #[tokio::test]
+    async fn an_append_is_answered_when_the_consumer_has_handled_it() {
+        let (_, log, mut consumer) = start(41);
+        let mut append = Box::pin(log.append(hall(), marked("a")));
+        let delivery = tokio::select! {
+            biased;
+            _ = &mut append => panic!("answered before anybody saw it"),
+            delivery = consumer.next() => delivery.expect("an open log goes on"),
+        };
+        delivery.commit();
+        assert_eq!(append.await, Ok(Position { epoch: 1, offset: 42 }));
+    }
+
+    #[tokio::test]
+    async fn what_the_journal_did_not_keep_is_neither_delivered_nor_counted() {
+        let (journal, log, mut consumer) = start(0);
+        journal.away.store(true, Ordering::SeqCst);
+        assert_eq!(log.append(hall(), marked("lost")).await, Err(AppendError::Away));
+        journal.away.store(false, Ordering::SeqCst);
+        let (place, ()) = tokio::join!(log.append(hall(), marked("kept")), async {
+            let delivery = consumer.next().await.expect("an open log goes on");
+            assert_eq!(delivery.entries().len(), 1);
+            delivery.commit();
+        });
+        assert_eq!(place, Ok(Position { epoch: 1, offset: 1 }));
+    }
+
+    #[tokio::test]
+    async fn a_log_without_appenders_ends() {
+        let (_, log, mut consumer) = start(0);
+        drop(log);
+        assert!(consumer.next().await.is_none());
+    }
+}

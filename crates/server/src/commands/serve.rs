@@ -1,5 +1,6 @@
 //! `serve`: configuration → wiring → lifecycle.
 
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, bail, ensure};
@@ -49,7 +50,10 @@ fn is_loopback(ip: IpAddr) -> bool {
 
 fn start_logging(log: &config::Log) -> anyhow::Result<()> {
     let filter: EnvFilter = log.level.parse().context("log.level")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
