@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Comment, Event, RoomId, RoomSettings, Session, Snowflake, UserId};
+use model::{Comment, Event, RoomId, RoomSettings, Session, UserId};
 
 /// One thing that happened in a room. Records are applied in the log's order by every consumer.
 #[derive(Debug, Clone)]
@@ -68,17 +68,6 @@ pub struct Entry {
     pub position: Position,
     /// What happened.
     pub record: Record,
-}
-
-impl Entry {
-    /// The comment's id, when the record is one.
-    #[must_use]
-    pub fn comment_id(&self) -> Option<Snowflake> {
-        match &self.record {
-            Record::Comment { comment, .. } => Some(comment.id),
-            _ => None,
-        }
-    }
 }
 
 /// Why a record was not appended. Nothing was accepted then, and trying again is safe.

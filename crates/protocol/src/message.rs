@@ -1,7 +1,7 @@
 //! The JSON messages of the socket, both directions. One message is one JSON object whose `type`
 //! names it; the other fields lie beside it.
 
-use model::{Code, CommentStatus, Event, EventBody, RoomId, RoomState, Snowflake, UserId, WireError, rfc3339_ms};
+use model::{CommentStatus, Event, EventBody, RoomId, RoomState, Snowflake, UserId, WireError, rfc3339_ms};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -346,12 +346,4 @@ fn event_fields(body: &EventBody) -> serde_json::Map<String, serde_json::Value> 
         serde_json::Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     }
-}
-
-/// Parses the decimal id of a path or query.
-///
-/// # Errors
-/// `invalid_request` naming the field.
-pub fn parse_id(what: &'static str, text: &str) -> Result<Snowflake, WireError> {
-    text.parse().map_err(|_| WireError::new(Code::InvalidRequest, format!("{what} must be a decimal id")))
 }

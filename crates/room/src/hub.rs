@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::batch::{ConnRef, EventFrame, Shard, ToShard};
 pub use crate::held::HubRoom;
-use crate::held::{BEGINNING, Held, Retired, Since};
+use crate::held::{BEGINNING, Held, Since};
 pub use crate::stream::{StreamId, TapMessage};
 
 /// Comments a ring holds: enough for joins, resumes and long polls of a busy room.
@@ -141,22 +141,6 @@ impl Hub {
     /// Tells the hub where sockets live; once, before the first join.
     pub fn register_shards(&self, shards: Vec<Arc<dyn Shard>>) {
         let _ = self.shared.shards.set(shards);
-    }
-
-    /// Joins at once when the room is held and warm and its ring reaches back to `since_id`; gives
-    /// the request back otherwise, for [`Hub::join`]. The answer goes through the socket's shard.
-    ///
-    /// # Errors
-    /// The request, untouched.
-    pub fn try_join(&self, request: JoinRequest) -> Result<(), Box<JoinRequest>> {
-        let slot = self.rooms.get(&request.options.room_id).map(|slot| slot.clone());
-        let fits = self.check(&request.options).is_ok();
-        let Some(slot) = slot.filter(|slot| fits && slot.warm.initialized()) else { return Err(Box::new(request)) };
-        let since = match slot.room.since(request.options.since_id) {
-            Since::Outside => return Err(Box::new(request)),
-            since => since,
-        };
-        slot.room.join(&request, since).map_err(|Retired| Box::new(request))
     }
 
     /// Joins, warming the room or asking the store for an old cursor if need be.
