@@ -5,22 +5,29 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use mio::net::TcpStream;
+use protocol::binary::numeric_user_id;
 use protocol::handshake::accept_key;
 use protocol::ws::{Decoder, Event, Limits};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 
+use crate::adapter::{Adapter, Way};
+use crate::content::Mark;
 use crate::measure::Tally;
 use crate::options::Protocol;
+use crate::pace::Line;
 use crate::wire::{self, Batch, Reader, Said};
 
 /// Longest message the server may send.
 const LIMITS: Limits = Limits::from_server(64 << 20);
 /// The key of every handshake: it proves that the server read it, and needs to be nothing else here.
 const KEY: &str = "YmFycmFnZS1iZW5jaC0wMQ==";
+/// Most that may wait for the rest of a message.
+const REST_MAX: usize = 4 << 20;
 /// Longest answer to a handshake.
 const HEAD_MAX: usize = 16 * 1024;
 /// Receive buffer of a slow reader, so that its slowness shows at once.
@@ -48,8 +55,18 @@ pub enum Role {
 pub struct Spec {
     /// What it is for.
     pub role: Role,
+    /// What the other side speaks.
+    pub adapter: Adapter,
+    /// Where to connect.
+    pub server: SocketAddr,
+    /// `Host` of its requests.
+    pub host: Arc<str>,
     /// Path and query of the request.
     pub target: String,
+    /// The room it reads, or publishes into where it can only name one.
+    pub room: String,
+    /// What proves who it is, where that is not in the request; empty for nothing.
+    pub credential: String,
     /// Its user.
     pub user: String,
     /// Whether the query names a room.
@@ -82,6 +99,8 @@ pub struct Conn {
     last_id: u64,
     decoder: Decoder,
     head: Vec<u8>,
+    /// Of a stream: what was not whole yet.
+    rest: Vec<u8>,
     out: Vec<u8>,
 }
 
@@ -98,6 +117,7 @@ impl Conn {
             last_id: 0,
             decoder: Decoder::default(),
             head: Vec::new(),
+            rest: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -118,7 +138,8 @@ impl Conn {
     ///
     /// # Errors
     /// When the system gives no socket or no port.
-    pub fn connect(&mut self, server: SocketAddr, host: &str, now_us: u64) -> anyhow::Result<()> {
+    pub fn connect(&mut self, now_us: u64) -> anyhow::Result<()> {
+        let server = self.spec.server;
         let socket =
             Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
         socket.set_nonblocking(true)?;
@@ -145,22 +166,28 @@ impl Conn {
         self.stream = Some(TcpStream::from_std(socket.into()));
         self.decoder = Decoder::default();
         self.head.clear();
+        self.rest.clear();
         self.waiting.clear();
+        self.out.clear();
         (self.state, self.began_us) = (State::Connecting, now_us);
-        self.out = self.request(host);
+        if let Way::WebSocket(_) = self.spec.adapter.way(self.spec.role) {
+            self.out = self.request();
+        }
         Ok(())
     }
 
-    fn request(&self, host: &str) -> Vec<u8> {
-        let Self { spec: Spec { target, protocol, .. }, last_id, .. } = self;
+    fn request(&self) -> Vec<u8> {
+        let Self { spec: Spec { adapter, host, target, protocol, .. }, last_id, .. } = self;
         let since = if *last_id > 0 { format!("&since_id={last_id}&history=100") } else { String::new() };
-        let protocol = match protocol {
-            Protocol::Json => "barrage.v1.json",
-            Protocol::Bin => "barrage.v1.bin",
+        let offers = match (adapter, protocol) {
+            (Adapter::Barrage, Protocol::Json) => Some("barrage.v1.json"),
+            (Adapter::Barrage, Protocol::Bin) => Some("barrage.v1.bin"),
+            (other, _) => other.offers(),
         };
+        let offers = offers.map_or_else(String::new, |offers| format!("Sec-WebSocket-Protocol: {offers}\r\n"));
         format!(
             "GET {target}{since} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {protocol}\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offers}\
              User-Agent: barrage-bench\r\n\r\n"
         )
         .into_bytes()
@@ -178,7 +205,7 @@ impl Conn {
     ///
     /// # Errors
     /// Why the connection is over.
-    pub fn writable(&mut self) -> Result<(), String> {
+    pub fn writable(&mut self, tally: &mut Tally, now_us: u64) -> Result<(), String> {
         if self.state == State::Connecting {
             let stream = self.stream.as_ref().ok_or("no socket")?;
             if let Some(error) = stream.take_error().map_err(told)? {
@@ -188,8 +215,21 @@ impl Conn {
                 return Ok(());
             }
             self.state = State::Handshake;
+            if self.out.is_empty() {
+                self.enter(tally, now_us);
+            }
         }
         self.flush()
+    }
+
+    /// The way to the server is there; what is left is to say hello.
+    fn enter(&mut self, tally: &mut Tally, now_us: u64) {
+        let Spec { adapter, role, .. } = self.spec;
+        self.state = State::Entering;
+        adapter.hello(&self.spec, &mut self.out);
+        if adapter.opens_at_once(role) {
+            self.opened(tally, now_us);
+        }
     }
 
     /// Writes what waits to be written.
@@ -221,6 +261,20 @@ impl Conn {
         self.flush()
     }
 
+    /// Publishes a comment into a room; a recorded one with its place in the recording.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn publish(&mut self, room: &str, content: &str, line: Option<(&Line, u32)>) -> Result<(), String> {
+        let Self { spec, out, .. } = self;
+        match (spec.adapter, spec.protocol) {
+            (Adapter::Barrage, Protocol::Json) => wire::comment(room, content, line, out),
+            (Adapter::Barrage, Protocol::Bin) => wire::binary_comment(numeric_user_id(&spec.user), content, out),
+            (other, _) => other.publish(spec, room, content, out),
+        }
+        self.flush()
+    }
+
     /// Reads once, at most as much as `scratch` holds. Returns how much came; less than that means that nothing is left.
     ///
     /// # Errors
@@ -244,8 +298,11 @@ impl Conn {
             tally.counts.reads += 1;
             tally.counts.bytes += n as u64;
         }
-        match self.state {
-            State::Entering | State::Open => self.decode(bytes, reader, tally, now_us)?,
+        match (self.state, self.spec.adapter.way(self.spec.role)) {
+            (State::Entering | State::Open, Way::WebSocket(_)) => self.decode(bytes, reader, tally, now_us)?,
+            (State::Entering | State::Open, Way::Tcp | Way::Http) => {
+                self.understand(bytes, 0, reader, tally, now_us)?
+            }
             _ => {
                 self.head.extend_from_slice(bytes);
                 self.shake_hands(reader, tally, now_us)?;
@@ -272,7 +329,7 @@ impl Conn {
         if !head.contains(str::from_utf8(&accept).unwrap_or("?")) {
             return Err("handshake: wrong accept key".into());
         }
-        self.state = State::Entering;
+        self.enter(tally, now_us);
         self.decode(&mut frames, reader, tally, now_us)
     }
 
@@ -280,7 +337,16 @@ impl Conn {
         let mut decoder = std::mem::take(&mut self.decoder);
         let mut events = decoder.read(bytes, LIMITS);
         loop {
+            let barrage = self.spec.adapter == Adapter::Barrage;
             let (said, bytes) = match events.next_event().map_err(|error| format!("frames: {error}"))? {
+                Some(Event::Text(text)) if !barrage => {
+                    self.understand(text.as_bytes(), frame_header_bytes(text.len()), reader, tally, now_us)?;
+                    continue;
+                }
+                Some(Event::Binary(bytes)) if !barrage => {
+                    self.understand(bytes, frame_header_bytes(bytes.len()), reader, tally, now_us)?;
+                    continue;
+                }
                 Some(Event::Text(text)) => (reader.text(text).ok_or("a message that does not parse")?, text.len()),
                 Some(Event::Binary(bytes)) => (reader.binary(bytes), bytes.len()),
                 Some(Event::Ping(payload)) => {
@@ -298,8 +364,39 @@ impl Conn {
         Ok(())
     }
 
+    /// Hears what a server of another kind said; what is not whole yet waits for what follows.
+    fn understand(
+        &mut self,
+        bytes: &[u8],
+        header_bytes: u64,
+        reader: &mut Reader,
+        tally: &mut Tally,
+        now_us: u64,
+    ) -> Result<(), String> {
+        let Spec { adapter, role, .. } = self.spec;
+        let mut heard = std::mem::take(&mut reader.heard);
+        if self.rest.is_empty() {
+            let used = adapter.read(role, bytes, &mut heard)?;
+            self.rest.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            self.rest.extend_from_slice(bytes);
+            let used = adapter.read(role, &self.rest, &mut heard)?;
+            self.rest.drain(..used);
+        }
+        if self.rest.len() > REST_MAX {
+            return Err("a message without end".into());
+        }
+        if heard.iter().any(|said| matches!(said, Said::Comment(_))) {
+            tally.counts.batches += 1;
+            tally.counts.batch_bytes += bytes.len() as u64 + header_bytes;
+        }
+        heard.drain(..).for_each(|said| self.hear(said, bytes.len(), tally, now_us));
+        reader.heard = heard;
+        Ok(())
+    }
+
     fn hear(&mut self, said: Said, bytes: usize, tally: &mut Tally, now_us: u64) {
-        if self.spec.role != Role::Sender && !matches!(said, Said::Batch(_)) {
+        if self.spec.role != Role::Sender && !matches!(said, Said::Batch(_) | Said::Comment(_)) {
             tally.counts.others += 1;
         }
         match said {
@@ -312,7 +409,10 @@ impl Conn {
                 self.opened(tally, now_us);
                 self.given(&history, tally, now_us);
             }
+            Said::Comment(mark) => self.given_one(mark, tally, now_us),
             Said::Connected if !self.spec.joins => self.opened(tally, now_us),
+            Said::Ready => self.opened(tally, now_us),
+            Said::Reply(answer) => self.spec.adapter.frame(self.spec.role, answer, &mut self.out),
             Said::Accepted => {
                 tally.counts.accepted += 1;
                 self.answered(tally, now_us);
@@ -356,6 +456,14 @@ impl Conn {
                 tally.counts.slow_deliveries += batch.marks.len() as u64;
                 tally.counts.slow_omitted += batch.omitted;
             }
+            Role::Sender => {}
+        }
+    }
+
+    fn given_one(&self, mark: Mark, tally: &mut Tally, now_us: u64) {
+        match self.spec.role {
+            Role::Viewer => tally.delivered(mark, now_us),
+            Role::Slow | Role::Stalled => tally.counts.slow_deliveries += 1,
             Role::Sender => {}
         }
     }

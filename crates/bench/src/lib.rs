@@ -6,6 +6,7 @@
 //! generator has its own epoll loops and no task for any socket; it knows the server by the protocol only.
 //! Linux only: CPU and memory are read from `/proc`.
 
+mod adapter;
 mod clock;
 mod conn;
 mod content;
@@ -65,7 +66,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &generator_cpus, threads)?);
     }
     if !options.only_floor {
-        let target = Target::server(options, &server_cpus)?;
+        let target = Target::measured(options, &server_cpus)?;
         if options.no_store {
             target.store_nothing(&plan)?;
         }
@@ -103,7 +104,7 @@ fn cpus(options: &Options) -> anyhow::Result<(CpuList, CpuList)> {
 
 /// One line that says what the sockets do.
 fn work(plan: &Plan, options: &Options) -> String {
-    let settings: Vec<String> = options.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let settings: Vec<String> = options.settings().iter().map(|(key, value)| format!("{key}={value}")).collect();
     let settings = if settings.is_empty() { "settings by default, limits lifted".into() } else { settings.join(" ") };
     format!(
         "{}: {} sockets ({} slow) in {} rooms, {} senders · {}, payload {} B of text · heartbeat {} s · {} · {settings}",

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::adapter::Adapter;
+
 /// `bench`: drives a server with many sockets and says what each delivery costs and how long it takes.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -66,18 +68,32 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value_t = 0.001)]
     pub loss: f64,
 
-    /// A running server, such as http://127.0.0.1:8080; without it one is started for the purpose.
+    /// What the server speaks: Barrage's protocol, or a rival's.
+    #[arg(long, value_enum, default_value_t = Adapter::Barrage)]
+    pub adapter: Adapter,
+    /// A running server, such as http://127.0.0.1:8080; without it one is started for the purpose. May be given
+    /// again: sockets are spread over all of them.
     #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    pub server: Vec<String>,
+    /// Where to publish, when it is not where the sockets are.
+    #[arg(long, value_name = "URL")]
+    pub publish_to: Option<String>,
+    /// A command that starts the server to measure, on the server's CPUs: it listens on 127.0.0.1:$PORT (and takes
+    /// comments on $PUBLISH_PORT where that is another), believes $SECRET, and may write into $DIR.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "server")]
+    pub start: Option<String>,
+    /// What the report calls the server of --server or --start.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// With --server: the secret its tokens are signed with.
     #[arg(long, value_name = "SECRET", env = "BARRAGE__AUTH__HMAC_SECRET", hide_env_values = true)]
     pub secret: Option<String>,
     /// With --server: its data directory, to read the secret from.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// With --server on this host: its process, to read CPU and memory from.
+    /// With --server on this host: its process, to read CPU and memory from, its children included. May be given again.
     #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
+    pub pid: Vec<u32>,
     /// A setting of the server that is started, such as rooms.window_ms_max=100; may be given again.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub settings: Vec<(String, String)>,
@@ -107,6 +123,19 @@ pub struct Options {
     /// Is the floor: serves until its standard input ends.
     #[arg(long, hide = true, value_parser = floor)]
     pub serve_floor: Option<Floor>,
+}
+
+/// What a viewer is given a second unless asked otherwise (`rooms.viewer_per_s_max`).
+const BUDGET: (&str, &str) = ("BARRAGE__ROOMS__VIEWER_PER_S_MAX", "200");
+
+impl Options {
+    /// Settings of a Barrage that is started: the preset's, then those asked for.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let busy = self.preset == Some(Preset::Busy);
+        let preset = busy.then(|| (BUDGET.0.to_owned(), BUDGET.1.to_owned()));
+        preset.into_iter().chain(self.settings.iter().cloned()).collect()
+    }
 }
 
 /// What is done to the server.
@@ -143,6 +172,8 @@ pub enum Preset {
     Full,
     /// 10,000 sockets, 100 comments a second: a million deliveries a second.
     Million,
+    /// 10,000 sockets, 1,000 comments a second; each viewer is given at most 200 of them, as by default.
+    Busy,
 }
 
 /// A sub-protocol of the reading sockets.

@@ -68,6 +68,45 @@ fn process_cpu_ns(pid: u32) -> io::Result<u64> {
     }
 }
 
+/// These processes and everything that they started.
+#[must_use]
+pub fn with_children(pids: &[u32]) -> Vec<u32> {
+    let mut all = pids.to_vec();
+    if pids.is_empty() {
+        return all;
+    }
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        // A process may end between the listing and the reading.
+        .filter_map(|pid: u32| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .collect();
+    let mut i = 0;
+    while let Some(known) = all.get(i).copied() {
+        all.extend(parents.iter().filter(|(_, parent)| *parent == known).map(|(pid, _)| *pid));
+        i += 1;
+    }
+    all
+}
+
+/// CPU time of all of them that are still there; none when there is none.
+#[must_use]
+pub fn usage_of_all(pids: &[u32]) -> Option<Usage> {
+    pids.iter().filter_map(|pid| usage(*pid).ok()).reduce(|sum, one| Usage {
+        cpu_ns: sum.cpu_ns + one.cpu_ns,
+        waited_ns: sum.waited_ns + one.waited_ns,
+        user_ns: sum.user_ns + one.user_ns,
+        system_ns: sum.system_ns + one.system_ns,
+    })
+}
+
+/// Resident memory of all of them, bytes; pages that they share count for each.
+#[must_use]
+pub fn resident_of_all(pids: &[u32]) -> Option<u64> {
+    pids.iter().filter_map(|pid| resident_bytes(*pid).ok()).reduce(|sum, one| sum + one)
+}
+
 /// CPU time of one thread of this process, nanoseconds.
 ///
 /// # Errors
@@ -136,6 +175,11 @@ fn stat_ticks(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
+/// Field 4 of `stat`.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn schedstat_ns(schedstat: &str) -> Option<(u64, u64)> {
     let mut fields = schedstat.split_whitespace();
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
@@ -164,7 +208,7 @@ mod tests {
     #[test]
     fn fields_are_found_behind_a_hostile_name() {
         let stat = "7 (a ) b (c) S 1 2 3 4 5 6 7 8 9 10 77 88 0 0 20 0 1 0";
-        assert_eq!(stat_ticks(stat), Some((77, 88)));
+        assert_eq!((stat_ticks(stat), parent(stat)), (Some((77, 88)), Some(1)));
         assert_eq!(schedstat_ns("123 45 6\n"), Some((123, 45)));
         assert_eq!(busy_ticks("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 1"), Some(21));
         assert_eq!(kib_of("MemFree: 1 kB\nSlab:   42 kB\n", "Slab:"), 42);
@@ -179,6 +223,17 @@ mod tests {
         };
         std::thread::spawn(spin).join().unwrap();
         assert!(usage(std::process::id()).unwrap().since(&before).cpu_ns >= 20_000_000);
+    }
+
+    #[test]
+    fn children_are_found_and_count() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let all = with_children(&[std::process::id()]);
+        assert!(all.contains(&child.id()));
+        assert!(resident_of_all(&all) > resident_bytes(std::process::id()).ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((usage_of_all(&[]), with_children(&[])), (None, vec![]));
     }
 
     #[test]

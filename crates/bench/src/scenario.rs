@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use recording::Recorded;
 
+use crate::adapter::Adapter;
 use crate::content::MARK_BYTES;
 use crate::options::{Options, Preset, Protocol, Scenario};
 use crate::pace::{Line, Load};
@@ -91,6 +92,7 @@ fn defaults(scenario: Scenario, preset: Option<Preset>) -> (usize, f64, usize, f
         (_, Some(Preset::Paced)) => (10_000, 10.0, 1, 10.0),
         (_, Some(Preset::Full)) => (1_000, 0.0, 1, 10.0),
         (_, Some(Preset::Million)) => (10_000, 100.0, 1, 10.0),
+        (_, Some(Preset::Busy)) => (10_000, 1_000.0, 1, 10.0),
         (Scenario::Connect, None) => (10_000, 0.0, 1, 5.0),
         (Scenario::Idle, None) => (15_000, 0.0, 1, 60.0),
         (Scenario::Room | Scenario::Replay, None) => (10_000, 10.0, 1, 10.0),
@@ -114,6 +116,7 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
     let rooms = options.rooms.unwrap_or(rooms);
     let mut seconds = options.seconds.unwrap_or(seconds);
     ensure!(rooms > 0, "--rooms must be at least 1");
+    ensure_spoken(options.adapter, scenario, rooms)?;
     ensure!((0.0..=10e6).contains(&rate), "--rate must be from 0 to 10 million a second");
     ensure!(seconds > 0.0 && options.warm_up >= 0.0, "--seconds and --warm-up must be positive");
     ensure!((MARK_BYTES..=4_000).contains(&options.payload), "--payload must be {MARK_BYTES}-4000 bytes");
@@ -158,6 +161,17 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         protocol: options.protocol,
         heartbeat_s: options.heartbeat,
     })
+}
+
+/// Others than Barrage have no cursors, no colours to mark recordings by, and most of them no answers.
+fn ensure_spoken(adapter: Adapter, scenario: Scenario, rooms: usize) -> anyhow::Result<()> {
+    use Scenario::{Connect, Idle, Room, Rooms, Slow};
+    ensure!(
+        adapter == Adapter::Barrage || matches!(scenario, Connect | Idle | Room | Rooms | Slow),
+        "with --adapter only connect, idle, room, rooms and slow can be measured"
+    );
+    ensure!(adapter.names_rooms() || rooms == 1, "this adapter publishes into the room of its socket: use --rooms 1");
+    Ok(())
 }
 
 /// As many as it takes for each to speak once a second, as users do. A socket's comments are answered one after

@@ -1,6 +1,6 @@
 //! The swarm seen from outside: starts the threads, opens the sockets, plays rounds, reads the meters.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use mio::{Poll, Waker};
 
+use crate::adapter::Adapter;
 use crate::clock::now_us;
 use crate::conn::{Conn, Role, Spec};
 use crate::measure::{Quantiles, Tally, histogram};
@@ -38,7 +39,7 @@ const OTHER_FILES: u64 = 200;
 /// The running swarm. Dropping it ends the threads and closes the sockets.
 pub struct Swarm {
     plan: Arc<Plan>,
-    pid: Option<u32>,
+    pids: Vec<u32>,
     cpus: usize,
     handles: Vec<Handle>,
     failures: Receiver<String>,
@@ -107,8 +108,6 @@ impl Swarm {
             let (sockets, sends, cpus, failed) = (conns.len(), i < writers, cpus.clone(), failed.clone());
             let setup = Setup {
                 plan: plan.clone(),
-                server: target.address,
-                host: target.host.clone(),
                 conns,
                 shared: shared.clone(),
                 on_the_way: on_the_way.clone(),
@@ -126,7 +125,7 @@ impl Swarm {
             Ok(Handle { commands: Some(commands), waker, shared, sockets, sends, thread })
         };
         let handles = shares.into_iter().enumerate().map(start).collect::<anyhow::Result<_>>()?;
-        Ok(Self { plan, pid: target.pid, cpus: cpus.0.len(), handles, failures, on_the_way })
+        Ok(Self { plan, pids: target.pids.clone(), cpus: cpus.0.len(), handles, failures, on_the_way })
     }
 
     /// Opens a share of the sockets and waits until all are where they belong.
@@ -340,12 +339,13 @@ impl Swarm {
     /// Reads every meter.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let servers = procfs::with_children(&self.pids);
         let tids = self.handles.iter().map(|handle| handle.shared.tid.load(Ordering::Acquire));
         Snapshot {
             at_us: now_us(),
             counts: self.snapshot_of_counts(),
-            server: self.pid.and_then(|pid| procfs::usage(pid).ok()),
-            resident_bytes: self.pid.and_then(|pid| procfs::resident_bytes(pid).ok()),
+            server: procfs::usage_of_all(&servers),
+            resident_bytes: procfs::resident_of_all(&servers),
             threads_ns: tids.map(|tid| procfs::thread_cpu_ns(tid).unwrap_or(0)).collect(),
             generator: procfs::usage(std::process::id()).unwrap_or_default(),
             machine_ns: procfs::machine_busy_ns(),
@@ -381,35 +381,65 @@ fn progress(sample: &Sample) {
     );
 }
 
-/// The sockets: those that write first.
+/// The sockets: those that write first. Both kinds are spread over the target's servers.
 fn specs(plan: &Plan, target: &Target) -> anyhow::Result<Vec<Spec>> {
-    let loopback = matches!(target.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
-    let mut specs = Vec::with_capacity(plan.senders + plan.rooms.viewers + plan.slow);
-    let mut add = |role: Role, name: String, query: String, joins: bool, protocol: Protocol| {
-        let i = specs.len() / PER_ADDRESS;
-        let from = loopback.then(|| Ipv4Addr::new(127, 0, (i / 200) as u8, (i % 200 + 2) as u8));
-        let target = format!("/ws?{query}token={}", target.token(&name)?);
-        specs.push(Spec { role, target, user: name, joins, protocol, from });
-        anyhow::Ok(())
-    };
     let binary_way_in = plan.scenario == Scenario::Publish && plan.protocol == Protocol::Bin;
     ensure!(!binary_way_in || plan.rooms.count == 1, "binary comments go to the room of their socket: use --rooms 1");
+    let mut specs = Vec::with_capacity(plan.rooms.viewers + plan.slow + plan.senders);
     for i in 0..plan.senders {
-        let (query, protocol) = match binary_way_in {
-            true => (format!("room_id={}&max_per_s=0&", room_id(0)), Protocol::Bin),
-            false => (String::new(), Protocol::Json),
-        };
-        add(Role::Sender, format!("sender-{i}"), query, binary_way_in, protocol)?;
+        let spec = spec(target, Role::Sender, i, specs.len(), room_id(0))?;
+        specs.push(match binary_way_in {
+            true => {
+                let target = format!("/ws?room_id={}&max_per_s=0&token={}", spec.room, spec.credential);
+                Spec { target, joins: true, protocol: Protocol::Bin, ..spec }
+            }
+            false => spec,
+        });
     }
     for i in 0..plan.rooms.viewers {
-        let query = format!("room_id={}&", room_id(plan.rooms.of_viewer(i)));
-        add(Role::Viewer, format!("viewer-{i}"), query, true, plan.protocol)?;
+        let room = room_id(plan.rooms.of_viewer(i));
+        let spec = spec(target, Role::Viewer, i, specs.len(), room)?;
+        specs.push(Spec { protocol: plan.protocol, ..spec });
     }
     for i in 0..plan.slow {
         let role = if i.is_multiple_of(2) { Role::Slow } else { Role::Stalled };
-        add(role, format!("slow-{i}"), format!("room_id={}&", room_id(0)), true, plan.protocol)?;
+        let spec = spec(target, role, i, specs.len(), room_id(0))?;
+        specs.push(Spec { protocol: plan.protocol, ..spec });
     }
     Ok(specs)
+}
+
+/// The `i`-th socket of its role, the `n`-th of all.
+fn spec(target: &Target, role: Role, i: usize, n: usize, room: String) -> anyhow::Result<Spec> {
+    let (adapter, joins) = (target.adapter, role != Role::Sender);
+    let user = match role {
+        Role::Sender => format!("sender-{i}"),
+        Role::Viewer => format!("viewer-{i}"),
+        Role::Slow | Role::Stalled => format!("slow-{i}"),
+    };
+    let server = target.server(role, i)?;
+    let credential = if adapter.wants_key(role) { target.key() } else { target.token(&user)? };
+    let path = match adapter {
+        Adapter::Barrage if joins => format!("/ws?room_id={room}&token={credential}"),
+        Adapter::Barrage => format!("/ws?token={credential}"),
+        other => other.path(role, &room),
+    };
+    let (loopback, block) = (server.address.ip() == Ipv4Addr::LOCALHOST, n / PER_ADDRESS);
+    let from = loopback.then(|| Ipv4Addr::new(127, 0, (block / 200) as u8, (block % 200 + 2) as u8));
+    let (address, host) = (server.address, server.host.clone());
+    Ok(Spec {
+        role,
+        adapter,
+        server: address,
+        host,
+        target: path,
+        room,
+        credential,
+        user,
+        joins,
+        protocol: Protocol::Json,
+        from,
+    })
 }
 
 /// Takes as many descriptors as the system allows; returns how many.

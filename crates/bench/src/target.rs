@@ -2,15 +2,19 @@
 //! here live on CPUs of their own, in a directory that is removed, and end with their handle.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::adapter::Adapter;
+use crate::conn::Role;
 use crate::options::{CpuList, Floor, Options};
 use crate::scenario::{Plan, room_id};
 
@@ -32,79 +36,156 @@ const LIFTED: [(&str, &str); 12] = [
     ("LOG__LEVEL", "warn"),
 ];
 
-/// A server to measure.
+/// How long a server of `--start` may take until it listens.
+const STARTING: Duration = Duration::from_secs(20);
+
+/// A server to measure, or several that sockets are spread over.
 pub struct Target {
     /// What it is, for the report.
     pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its `Host`.
-    pub host: String,
-    /// Its process, when it is one of this host.
-    pub pid: Option<u32>,
+    /// What it speaks.
+    pub adapter: Adapter,
+    /// Its processes, when they are of this host; their children count as well.
+    pub pids: Vec<u32>,
+    servers: Vec<Endpoint>,
+    publish_to: Option<Endpoint>,
     secret: Option<String>,
     _child: Option<Running>,
     _dir: Option<TempDir>,
 }
 
+/// Where to connect.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Endpoint {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// `Host` of requests.
+    pub host: Arc<str>,
+}
+
+impl Endpoint {
+    fn of(url: &str) -> anyhow::Result<Self> {
+        let host = url.strip_prefix("http://").context("a server's URL must begin with http://")?.trim_end_matches('/');
+        let mut addresses = host.to_socket_addrs().with_context(|| format!("cannot find {host}"))?;
+        let address = addresses.next().with_context(|| format!("{host} has no address"))?;
+        Ok(Self { address, host: host.into() })
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, host: address.to_string().into() }
+    }
+}
+
+/// A process group started here. It ends with its handle.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        let _ = self.0.kill();
+        // SAFETY: kill takes no pointers. The group is the child's own, so that what it started ends with it.
+        unsafe { libc::kill(-self.0.id().cast_signed(), libc::SIGKILL) };
+        // It may have ended by itself; then there is nothing to wait for.
         let _ = self.0.wait();
     }
 }
 
 impl Target {
-    /// The server of `--server`, or one that is started.
+    /// The servers of `--server`, the one of `--start`, or a Barrage that is started.
     ///
     /// # Errors
     /// When it does not start, or nothing says how its tokens are signed.
-    pub fn server(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
-        match &options.server {
-            Some(url) => Self::running(url, options),
-            None => Self::start(options, cpus),
+    pub fn measured(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
+        let mut target = match (&options.start, options.server.is_empty()) {
+            (Some(command), _) => Self::start(command, options.adapter, cpus)?,
+            (None, false) => Self::running(options)?,
+            (None, true) if options.adapter == Adapter::Barrage => Self::barrage(options, cpus)?,
+            (None, true) => bail!("--adapter needs --server, or --start with a command that starts the server"),
+        };
+        if let Some(url) = &options.publish_to {
+            target.publish_to = Some(Endpoint::of(url)?);
         }
+        if let Some(name) = &options.name {
+            target.name.clone_from(name);
+        }
+        Ok(target)
     }
 
-    fn running(url: &str, options: &Options) -> anyhow::Result<Self> {
-        let host = url.strip_prefix("http://").context("--server must begin with http://")?.trim_end_matches('/');
-        let mut addresses = host.to_socket_addrs().with_context(|| format!("cannot find {host}"))?;
-        let address = addresses.next().with_context(|| format!("{host} has no address"))?;
+    fn running(options: &Options) -> anyhow::Result<Self> {
         let file = options.data.as_ref().map(|data| data.join("secret"));
         let secret = match (&options.secret, file) {
-            (Some(secret), _) => secret.clone(),
-            (None, Some(file)) => std::fs::read_to_string(&file)
-                .with_context(|| format!("cannot read {}", file.display()))?
-                .trim()
-                .to_owned(),
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Some(file)) => Some(
+                std::fs::read_to_string(&file)
+                    .with_context(|| format!("cannot read {}", file.display()))?
+                    .trim()
+                    .to_owned(),
+            ),
+            (None, None) if options.adapter != Adapter::Barrage => None,
             (None, None) => bail!("--server needs --secret, or --data with the server's data directory"),
         };
-        let (name, host) = (format!("server {url}"), host.to_owned());
-        Ok(Self { name, address, host, pid: options.pid, secret: Some(secret), _child: None, _dir: None })
+        Ok(Self {
+            name: format!("server {}", options.server.join(" ")),
+            adapter: options.adapter,
+            pids: options.pid.clone(),
+            servers: options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?,
+            publish_to: None,
+            secret,
+            _child: None,
+            _dir: None,
+        })
     }
 
-    fn start(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
+    /// A server of any kind, started by a command and told its ports.
+    fn start(command: &str, adapter: Adapter, cpus: &CpuList) -> anyhow::Result<Self> {
+        let (port, publish_port) = (free_port()?, free_port()?);
+        let dir = tempfile::tempdir().context("no temporary directory")?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {command}")]).stdin(Stdio::null()).stdout(Stdio::null());
+        shell.env("PORT", port.to_string()).env("PUBLISH_PORT", publish_port.to_string()).env("SECRET", SECRET);
+        shell.env("DIR", dir.path());
+        let mut child = pinned(shell, cpus)?;
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let publish_to = adapter.publishes_elsewhere().then(|| at(publish_port));
+        for address in [Some(at(port)), publish_to].into_iter().flatten() {
+            child.await_listening(address).with_context(|| format!("{command:?}"))?;
+        }
+        Ok(Self {
+            name: crate::name(adapter),
+            adapter,
+            pids: vec![child.0.id()],
+            servers: vec![at(port).into()],
+            publish_to: publish_to.map(Endpoint::from),
+            secret: Some(SECRET.into()),
+            _child: Some(child),
+            _dir: Some(dir),
+        })
+    }
+
+    fn barrage(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let mut command = this_binary()?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(dir.path());
         command.env("BARRAGE__AUTH__HMAC_SECRET", SECRET);
         command.env("BARRAGE__SERVER__SHARDS", cpus.0.len().min(128).to_string());
         command.envs(LIFTED.iter().map(|(key, value)| (format!("BARRAGE__{key}"), *value)));
-        command.envs(options.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        command.envs(options.settings().iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let (child, address) = spawn(command, cpus)?;
         let name = format!("barrage {}", env!("CARGO_PKG_VERSION"));
-        Ok(Self {
+        Ok(Self { secret: Some(SECRET.into()), _dir: Some(dir), ..Self::started(name, child, address) })
+    }
+
+    fn started(name: String, child: Running, address: SocketAddr) -> Self {
+        Self {
             name,
-            address,
-            host: address.to_string(),
-            pid: Some(child.0.id()),
-            secret: Some(SECRET.into()),
+            adapter: Adapter::Barrage,
+            pids: vec![child.0.id()],
+            servers: vec![address.into()],
+            publish_to: None,
+            secret: None,
             _child: Some(child),
-            _dir: Some(dir),
-        })
+            _dir: None,
+        }
     }
 
     /// The floor, in a process of its own.
@@ -119,8 +200,24 @@ impl Target {
             Floor::Message => "floor, a send for each comment".into(),
             Floor::Tick(ms) => format!("floor, a send each {ms} ms"),
         };
-        let (host, pid) = (address.to_string(), Some(child.0.id()));
-        Ok(Self { name, address, host, pid, secret: None, _child: Some(child), _dir: None })
+        Ok(Self::started(name, child, address))
+    }
+
+    /// Where the `i`-th socket of a role connects.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub fn server(&self, role: Role, i: usize) -> anyhow::Result<&Endpoint> {
+        match (role, &self.publish_to) {
+            (Role::Sender, Some(endpoint)) => Ok(endpoint),
+            _ => self.servers.get(i % self.servers.len().max(1)).context("there is no server"),
+        }
+    }
+
+    /// The key of its HTTP API; empty where nobody asks for one.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.secret.clone().unwrap_or_default()
     }
 
     /// A user's token for a day; empty where nobody asks for one.
@@ -149,7 +246,8 @@ impl Target {
         let client = reqwest::Client::new();
         runtime.block_on(async {
             for room in 0..plan.rooms.count {
-                let url = format!("http://{}/api/v1/admin/rooms/{}", self.host, room_id(room));
+                let host = &self.server(Role::Viewer, 0)?.host;
+                let url = format!("http://{host}/api/v1/admin/rooms/{}", room_id(room));
                 let answer = client.put(url).bearer_auth(&token).json(&json!({ "store": false })).send().await?;
                 let status = answer.status();
                 let body: Value = answer.json().await.unwrap_or_default();
@@ -171,12 +269,41 @@ fn this_binary() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Starts it on its CPUs and reads where it listens from its first line.
-fn spawn(mut command: Command, cpus: &CpuList) -> anyhow::Result<(Running, SocketAddr)> {
+impl Running {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing tells when another program listens; this thread has no runtime"
+    )]
+    fn await_listening(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.0.try_wait()? {
+                bail!("it ended before it listened: {status}");
+            }
+            ensure!(begun.elapsed() < STARTING, "it does not listen on {address}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?.local_addr()?.port())
+}
+
+/// Starts it on its CPUs, in a group of its own.
+fn pinned(mut command: Command, cpus: &CpuList) -> anyhow::Result<Running> {
     let set = cpus.clone();
     // SAFETY: between fork and exec only system calls are made.
     unsafe { command.pre_exec(move || pin(&set)) };
-    let mut child = Running(command.stdout(Stdio::piped()).spawn().context("cannot start the server")?);
+    Ok(Running(command.process_group(0).spawn().context("cannot start the server")?))
+}
+
+/// The same, and reads where it listens from its first line.
+fn spawn(mut command: Command, cpus: &CpuList) -> anyhow::Result<(Running, SocketAddr)> {
+    command.stdout(Stdio::piped());
+    let mut child = pinned(command, cpus)?;
     let mut lines = BufReader::new(child.0.stdout.take().context("no standard output")?);
     let mut first = String::new();
     lines.read_line(&mut first)?;

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 512;
 /// Bytes at either end of a batch that choose where it is remembered.
 const SAMPLE: usize = 192;
 /// Client and server are ours, so the masking key protects nobody (RFC 6455 §10.3) and may be constant.
-const MASK: [u8; 4] = [0x62, 0x72, 0x67, 0x21];
+pub const MASK: [u8; 4] = [0x62, 0x72, 0x67, 0x21];
 
 /// Where a comment's mark is.
 #[derive(Debug, Clone)]
@@ -66,6 +66,12 @@ pub enum Said {
     Refused(String),
     /// A critical event to acknowledge.
     Critical(String),
+    /// One comment by itself.
+    Comment(Mark),
+    /// The socket is where it belongs.
+    Ready,
+    /// Something that wants this answer.
+    Reply(&'static [u8]),
     /// Something that nothing depends on.
     Other,
 }
@@ -115,6 +121,8 @@ pub struct Reader {
     places: HashMap<u64, usize>,
     batches: Vec<(u64, Box<[u8]>, Rc<Batch>)>,
     next: usize,
+    /// Kept between messages for its room.
+    pub heard: Vec<Said>,
 }
 
 impl Reader {
@@ -122,7 +130,14 @@ impl Reader {
     #[must_use]
     pub fn new(marks: Marks) -> Self {
         let hasher = RandomState::new();
-        Self { marks, hasher, places: HashMap::default(), batches: Vec::with_capacity(REMEMBERED), next: 0 }
+        Self {
+            marks,
+            hasher,
+            places: HashMap::default(),
+            batches: Vec::with_capacity(REMEMBERED),
+            next: 0,
+            heard: Vec::new(),
+        }
     }
 
     /// A text message; none when it is not one of the protocol's.

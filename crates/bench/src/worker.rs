@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -14,13 +13,12 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use parking_lot::Mutex;
-use protocol::binary::numeric_user_id;
 
+use crate::adapter::Adapter;
 use crate::clock::now_us;
 use crate::conn::{Conn, Role};
 use crate::content::{self, Mark};
 use crate::measure::Tally;
-use crate::options::Protocol;
 use crate::pace::{Feed, Next};
 use crate::scenario::{Plan, room_id};
 use crate::wire::{self, Marks, Reader};
@@ -110,10 +108,6 @@ pub struct Shared {
 pub struct Setup {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// Where to connect.
-    pub server: SocketAddr,
-    /// `Host` of the requests.
-    pub host: String,
     /// Its sockets; those that write come before those that read.
     pub conns: Vec<Conn>,
     /// Shared with the main thread.
@@ -266,9 +260,8 @@ impl Worker {
         while self.opening < OPENING_MAX
             && let Some(i) = self.to_open.pop_front()
         {
-            let Setup { server, host, conns, .. } = &mut self.setup;
-            let Some(conn) = conns.get_mut(i) else { continue };
-            let opened = conn.connect(*server, host, now_us()).and_then(|()| {
+            let Some(conn) = self.setup.conns.get_mut(i) else { continue };
+            let opened = conn.connect(now_us()).and_then(|()| {
                 let stream = conn.stream.as_mut();
                 let register =
                     |stream| self.poll.registry().register(stream, Token(i), Interest::READABLE | Interest::WRITABLE);
@@ -287,8 +280,14 @@ impl Worker {
 
     fn ready(&mut self, i: usize, writable: bool, tally: &mut Tally) {
         let Some(conn) = self.setup.conns.get_mut(i) else { return };
-        if writable && let Err(reason) = conn.writable() {
-            return self.end(i, reason, tally);
+        if writable {
+            let was_open = conn.is_open();
+            if let Err(reason) = conn.writable(tally, now_us()) {
+                return self.end(i, reason, tally);
+            }
+            if !was_open && conn.is_open() {
+                self.opening = self.opening.saturating_sub(1);
+            }
         }
         if self.catching_up || !conn.dawdles() {
             self.read(i, usize::MAX, tally);
@@ -360,8 +359,13 @@ impl Worker {
             let i = self.beat_next % self.asked;
             self.beat_next += 1;
             let Some(conn) = self.setup.conns.get_mut(i).filter(|conn| conn.is_open()) else { continue };
-            match conn.write(wire::heartbeat) {
-                Ok(()) => tally.counts.heartbeats += 1,
+            let (adapter, role, mut sent) = (conn.spec.adapter, conn.spec.role, true);
+            let written = conn.write(|out| match adapter {
+                Adapter::Barrage => wire::heartbeat(out),
+                other => sent = other.heartbeat(role, out),
+            });
+            match written {
+                Ok(()) => tally.counts.heartbeats += u64::from(sent),
                 Err(reason) => self.end(i, reason, tally),
             }
         }
@@ -422,14 +426,13 @@ impl Worker {
             tally.counts.unsent += 1;
             return;
         }
-        let (protocol, user) = (conn.spec.protocol, numeric_user_id(&conn.spec.user));
-        conn.waiting.push_back(due_us);
-        let sent = conn.write(|out| match protocol {
-            Protocol::Json => {
-                wire::comment(&room_id(plan.rooms.of_comment(seq)), content, line.map(|line| (line, seq)), out);
-            }
-            Protocol::Bin => wire::binary_comment(user, content, out),
-        });
+        if conn.spec.adapter.answers() {
+            conn.waiting.push_back(due_us);
+        } else {
+            tally.counts.accepted += 1;
+        }
+        let room = room_id(plan.rooms.of_comment(seq));
+        let sent = conn.publish(&room, content, line.map(|line| (line, seq)));
         self.setup.on_the_way.sent.fetch_add(1, Ordering::Relaxed);
         tally.counts.sent += 1;
         if tally.is_measured(due_us) {

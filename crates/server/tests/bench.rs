@@ -1,8 +1,12 @@
 //! `barrage bench` against servers that it starts itself.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use serde_json::Value;
 
@@ -54,4 +58,81 @@ fn senders_are_answered_as_fast_as_it_goes() {
     assert!(number(&round["accepted_per_s"]) > 10.0, "{round}");
     assert_eq!(number(&round["total"]["refused"]), 0.0);
     assert_eq!(number(&round["total"]["accepted"]), number(&round["total"]["sent"]));
+}
+
+/// The least of goim: packets over TCP for those who read, an HTTP push for what is published.
+struct Goim {
+    sockets: TcpListener,
+    pushes: TcpListener,
+    readers: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Goim {
+    fn start() -> (String, String) {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let goim = Self { sockets: listen(), pushes: listen(), readers: Arc::default() };
+        let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let urls = (url(&goim.sockets), url(&goim.pushes));
+        let Self { sockets, pushes, readers } = goim;
+        let room = readers.clone();
+        thread::spawn(move || sockets.incoming().for_each(|socket| Self::let_in(socket.unwrap(), &room)));
+        thread::spawn(move || {
+            for client in pushes.incoming().map(Result::unwrap) {
+                let readers = readers.clone();
+                thread::spawn(move || Self::push(client, &readers));
+            }
+        });
+        urls
+    }
+
+    /// Operation 7 is answered by operation 8.
+    fn let_in(mut socket: TcpStream, room: &Mutex<Vec<TcpStream>>) {
+        let mut header = [0; 16];
+        socket.read_exact(&mut header).unwrap();
+        assert_eq!(header[8..12], [0, 0, 0, 7]);
+        let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]])) - 16];
+        socket.read_exact(&mut body).unwrap();
+        let who: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(who["room_id"], "live://bench-0");
+        socket.write_all(&packet(8, b"")).unwrap();
+        room.lock().unwrap().push(socket);
+    }
+
+    fn push(client: TcpStream, room: &Mutex<Vec<TcpStream>>) {
+        let mut lines = BufReader::new(client.try_clone().unwrap());
+        let mut client = client;
+        let mut head = String::new();
+        while lines.read_line(&mut head).is_ok_and(|read| read > 0) {
+            if !head.ends_with("\r\n\r\n") {
+                continue;
+            }
+            assert!(head.starts_with("POST /goim/push/room?operation=1000&type=live&room=bench-0 HTTP/1.1\r\n"));
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            lines.read_exact(&mut body).unwrap();
+            for reader in room.lock().unwrap().iter_mut() {
+                reader.write_all(&packet(1_000, &body)).unwrap();
+            }
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"code\":0}").unwrap();
+            head.clear();
+        }
+    }
+}
+
+fn packet(operation: u16, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0, 0, 0, 0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    packet[..4].copy_from_slice(&u32::try_from(16 + body.len()).unwrap().to_be_bytes());
+    packet[10..12].copy_from_slice(&operation.to_be_bytes());
+    packet.extend(body);
+    packet
+}
+
+#[test]
+fn a_server_that_speaks_goims_packets_is_driven_like_our_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sockets, pushes) = Goim::start();
+    let runs = bench(dir.path(), &["room", "--adapter", "goim-tcp", "--server", &sockets, "--publish-to", &pushes]);
+    let round = &runs.first().unwrap()["round"];
+    assert_eq!((number(&round["offered"]), number(&round["arrived_share"])), (20.0, 1.0), "{round}");
+    assert_eq!(number(&round["answer"]["count"]), 20.0);
 }
