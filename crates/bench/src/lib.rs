@@ -10,7 +10,9 @@ mod adapter;
 mod clock;
 mod conn;
 mod content;
+mod crew;
 mod floor;
+mod generator;
 mod html;
 mod measure;
 mod options;
@@ -20,6 +22,7 @@ mod report;
 mod round;
 mod scenario;
 mod search;
+mod specs;
 mod swarm;
 mod target;
 mod wire;
@@ -40,6 +43,9 @@ use target::Target;
 /// Share of the sockets opened first, so that what a server sets aside once is not counted to each.
 const FIRST_SHARE: f64 = 0.02;
 
+/// Sockets of one process, which may open 20,000 files on many machines.
+const SOCKETS_PER_PROCESS: usize = 19_000;
+
 /// Runs a scenario and prints what it found.
 ///
 /// # Errors
@@ -50,6 +56,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let recording = options.file.as_deref().map(read_recording).transpose()?;
     let plan = scenario::plan(options, recording.as_ref().map(|recording| &*recording.comments))?;
+    if let Some(part) = options.as_generator {
+        return generator::serve(&plan, part);
+    }
+    let processes = processes(options, &plan)?;
     let (server_cpus, generator_cpus) = cpus(options)?;
     target::pin(&generator_cpus).context("cannot use the CPUs of --generator-cpus")?;
     let mut report = Report {
@@ -61,16 +71,16 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         generator_cpus: generator_cpus.to_string(),
         runs: Vec::new(),
     };
-    let threads = options.threads.unwrap_or(generator_cpus.0.len());
+    let means = Means { threads: options.threads.unwrap_or(generator_cpus.0.len()), cpus: generator_cpus, processes };
     for floor in &options.floor {
-        report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &generator_cpus, threads)?);
+        report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &means)?);
     }
     if !options.only_floor {
         let target = Target::measured(options, &server_cpus)?;
         if options.no_store {
             target.store_nothing(&plan)?;
         }
-        report.runs.push(measure(&target, &plan, options, &generator_cpus, threads)?);
+        report.runs.push(measure(&target, &plan, options, &means)?);
     }
     println!("{}", report.table());
     match &options.out {
@@ -102,6 +112,17 @@ fn cpus(options: &Options) -> anyhow::Result<(CpuList, CpuList)> {
     Ok((server, generator))
 }
 
+/// How many processes the generator needs.
+fn processes(options: &Options, plan: &Plan) -> anyhow::Result<usize> {
+    let sockets = plan.rooms.viewers + plan.slow + plan.senders;
+    let processes = options.generators.unwrap_or(sockets.div_ceil(SOCKETS_PER_PROCESS)).max(1);
+    ensure!(
+        processes == 1 || !matches!(plan.load, Load::Closed { .. }),
+        "several generators need a --rate: none of them sees how many comments are on their way"
+    );
+    Ok(processes)
+}
+
 /// One line that says what the sockets do.
 fn work(plan: &Plan, options: &Options) -> String {
     let settings: Vec<String> = options.settings().iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -125,10 +146,17 @@ fn name(choice: impl clap::ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
+/// What the generator is made of.
+struct Means {
+    processes: usize,
+    threads: usize,
+    cpus: CpuList,
+}
+
 /// Plays the scenario on one target.
-fn measure(target: &Target, plan: &Plan, options: &Options, cpus: &CpuList, threads: usize) -> anyhow::Result<Run> {
+fn measure(target: &Target, plan: &Plan, options: &Options, means: &Means) -> anyhow::Result<Run> {
     eprintln!("{}", target.name);
-    let swarm = Swarm::start(plan, target, cpus, threads)?;
+    let swarm = Swarm::start(plan, target, &means.cpus, means.threads, means.processes)?;
     swarm.open(FIRST_SHARE)?;
     let opened = swarm.open(1.0)?;
     eprintln!("  {} sockets open after {:.2} s", opened.sockets, opened.seconds);

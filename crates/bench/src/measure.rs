@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::content::Mark;
 
@@ -16,7 +16,7 @@ const SEEN_MAX: usize = 8_000_000;
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// Plain counters.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Counts { $($(#[$doc])* pub $name: u64),+ }
 
         impl Counts {
@@ -78,7 +78,7 @@ counts! {
 }
 
 /// How often, and when last, a comment was delivered by one thread's sockets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Deliveries.
     pub times: u32,
@@ -87,20 +87,26 @@ pub struct Seen {
 }
 
 /// One thread's tally.
+#[derive(Serialize, Deserialize)]
 pub struct Tally {
     /// The moments between which a comment is to be due to be measured.
     pub window: (u64, u64),
     /// Counters.
     pub counts: Counts,
     /// Publish to socket, every delivery.
+    #[serde(with = "packed")]
     pub delivery: Histogram<u64>,
     /// The same since it was last looked at.
+    #[serde(with = "packed")]
     pub recent: Histogram<u64>,
     /// Publish to the answer.
+    #[serde(with = "packed")]
     pub answer: Histogram<u64>,
     /// How late comments were sent.
+    #[serde(with = "packed")]
     pub late: Histogram<u64>,
     /// Connecting to being in the room.
+    #[serde(with = "packed")]
     pub handshake: Histogram<u64>,
     /// By comment.
     pub seen: Vec<Seen>,
@@ -124,6 +130,30 @@ impl Default for Tally {
             refusals: BTreeMap::new(),
             endings: BTreeMap::new(),
         }
+    }
+}
+
+/// A histogram between processes: the values it holds and how often.
+pub mod packed {
+    use hdrhistogram::Histogram;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// # Errors
+    /// The serialiser's.
+    pub fn serialize<S: Serializer>(histogram: &Histogram<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        let values: Vec<(u64, u64)> =
+            histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
+        values.serialize(serializer)
+    }
+
+    /// # Errors
+    /// The deserialiser's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Histogram<u64>, D::Error> {
+        let mut histogram = super::histogram();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            histogram.saturating_record_n(value, count);
+        }
+        Ok(histogram)
     }
 }
 
@@ -289,6 +319,16 @@ mod tests {
         one.add(&tally(&[(0, 1_000, 1_900), (2, 1_000, 1_200)]));
         let (last, incomplete) = one.last_socket(|_| 2);
         assert_eq!((last.len(), last.max(), incomplete), (1, 900, 2));
+    }
+
+    #[test]
+    fn a_tally_travels_between_processes() {
+        let mut tally = tally(&[(0, 1_000, 1_100), (1, 1_500, 99_999), (1, 1_500, 200_000)]);
+        tally.ended("close 1012".into());
+        let line = serde_json::to_string(&tally).unwrap();
+        let there: Tally = serde_json::from_str(&line).unwrap();
+        assert_eq!((&there.delivery, &there.late, &there.seen), (&tally.delivery, &tally.late, &tally.seen));
+        assert_eq!((there.counts, there.window, &there.endings), (tally.counts, tally.window, &tally.endings));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
+use crate::generator::Part;
 
 /// `bench`: drives a server with many sockets and says what each delivery costs and how long it takes.
 #[derive(Debug, Clone, Args)]
@@ -106,7 +108,10 @@ pub struct Options {
     /// CPUs of the generator; by default the others.
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub generator_cpus: Option<CpuList>,
-    /// Threads that read; by default one for each CPU of the generator.
+    /// Processes of the generator; by default one for every 19,000 sockets.
+    #[arg(long, value_name = "N")]
+    pub generators: Option<usize>,
+    /// Threads that read in each; by default one for each CPU of the generator.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
@@ -120,6 +125,9 @@ pub struct Options {
     /// Writes report.json, samples.csv, rounds.csv and report.html there.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Is one of several generators: obeys its standard input.
+    #[arg(long, hide = true, value_name = "INDEX/COUNT")]
+    pub as_generator: Option<Part>,
     /// Is the floor: serves until its standard input ends.
     #[arg(long, hide = true, value_parser = floor)]
     pub serve_floor: Option<Floor>,
@@ -195,7 +203,7 @@ pub enum Floor {
 }
 
 /// CPUs by number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuList(pub Vec<usize>);
 
 impl std::fmt::Display for CpuList {

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use model::{Mode, Size};
+use serde::{Deserialize, Serialize};
 
 /// What is said, and when.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Load {
     /// Nothing.
     Silent,
@@ -25,7 +26,7 @@ pub enum Load {
 }
 
 /// One recorded comment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Microseconds from the round's start.
     pub due_us: u64,

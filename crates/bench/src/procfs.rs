@@ -4,13 +4,13 @@
 use std::fs;
 use std::io;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of one tick of `/proc/*/stat`: `USER_HZ` is 100 on every Linux this runs on.
 const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of a process since it started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// On a CPU, nanoseconds, by the process's own clock: exact, threads that have ended included.
     pub cpu_ns: u64,
@@ -23,6 +23,17 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Together with another process's.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            cpu_ns: self.cpu_ns + other.cpu_ns,
+            waited_ns: self.waited_ns + other.waited_ns,
+            user_ns: self.user_ns + other.user_ns,
+            system_ns: self.system_ns + other.system_ns,
+        }
+    }
+
     /// What was used since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -93,12 +104,7 @@ pub fn with_children(pids: &[u32]) -> Vec<u32> {
 /// CPU time of all of them that are still there; none when there is none.
 #[must_use]
 pub fn usage_of_all(pids: &[u32]) -> Option<Usage> {
-    pids.iter().filter_map(|pid| usage(*pid).ok()).reduce(|sum, one| Usage {
-        cpu_ns: sum.cpu_ns + one.cpu_ns,
-        waited_ns: sum.waited_ns + one.waited_ns,
-        user_ns: sum.user_ns + one.user_ns,
-        system_ns: sum.system_ns + one.system_ns,
-    })
+    pids.iter().filter_map(|pid| usage(*pid).ok()).reduce(|sum, one| sum.and(&one))
 }
 
 /// Resident memory of all of them, bytes; pages that they share count for each.

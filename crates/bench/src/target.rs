@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use jsonwebtoken::{EncodingKey, Header};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -43,19 +44,57 @@ const STARTING: Duration = Duration::from_secs(20);
 pub struct Target {
     /// What it is, for the report.
     pub name: String,
-    /// What it speaks.
-    pub adapter: Adapter,
+    /// How to reach it.
+    pub address: Address,
     /// Its processes, when they are of this host; their children count as well.
     pub pids: Vec<u32>,
-    servers: Vec<Endpoint>,
-    publish_to: Option<Endpoint>,
-    secret: Option<String>,
     _child: Option<Running>,
     _dir: Option<TempDir>,
 }
 
+/// What a generator has to know of a target.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Address {
+    /// What it speaks.
+    pub adapter: Adapter,
+    servers: Vec<Endpoint>,
+    publish_to: Option<Endpoint>,
+    secret: Option<String>,
+}
+
+impl Address {
+    /// Where the `i`-th socket of a role connects.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub fn server(&self, role: Role, i: usize) -> anyhow::Result<&Endpoint> {
+        match (role, &self.publish_to) {
+            (Role::Sender, Some(endpoint)) => Ok(endpoint),
+            _ => self.servers.get(i % self.servers.len().max(1)).context("there is no server"),
+        }
+    }
+
+    /// The key of its HTTP API; empty where nobody asks for one.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.secret.clone().unwrap_or_default()
+    }
+
+    /// A user's token for a day; empty where nobody asks for one.
+    ///
+    /// # Errors
+    /// When the secret cannot sign.
+    pub fn token(&self, user: &str) -> anyhow::Result<String> {
+        let Some(secret) = &self.secret else { return Ok(String::new()) };
+        let now_s = model::Clock::now_ms(&model::SystemClock) / 1_000;
+        let claims = json!({ "sub": user, "level": "normal", "iat": now_s - 5, "exp": now_s + 86_400 });
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
+            .context("cannot sign a token")
+    }
+}
+
 /// Where to connect.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address and port.
     pub address: SocketAddr,
@@ -103,7 +142,7 @@ impl Target {
             (None, true) => bail!("--adapter needs --server, or --start with a command that starts the server"),
         };
         if let Some(url) = &options.publish_to {
-            target.publish_to = Some(Endpoint::of(url)?);
+            target.address.publish_to = Some(Endpoint::of(url)?);
         }
         if let Some(name) = &options.name {
             target.name.clone_from(name);
@@ -126,11 +165,13 @@ impl Target {
         };
         Ok(Self {
             name: format!("server {}", options.server.join(" ")),
-            adapter: options.adapter,
+            address: Address {
+                adapter: options.adapter,
+                servers: options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?,
+                publish_to: None,
+                secret,
+            },
             pids: options.pid.clone(),
-            servers: options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?,
-            publish_to: None,
-            secret,
             _child: None,
             _dir: None,
         })
@@ -152,11 +193,13 @@ impl Target {
         }
         Ok(Self {
             name: crate::name(adapter),
-            adapter,
+            address: Address {
+                adapter,
+                servers: vec![at(port).into()],
+                publish_to: publish_to.map(Endpoint::from),
+                secret: Some(SECRET.into()),
+            },
             pids: vec![child.0.id()],
-            servers: vec![at(port).into()],
-            publish_to: publish_to.map(Endpoint::from),
-            secret: Some(SECRET.into()),
             _child: Some(child),
             _dir: Some(dir),
         })
@@ -172,17 +215,21 @@ impl Target {
         command.envs(options.settings().iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let (child, address) = spawn(command, cpus)?;
         let name = format!("barrage {}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { secret: Some(SECRET.into()), _dir: Some(dir), ..Self::started(name, child, address) })
+        let mut target = Self::started(name, child, address);
+        (target.address.secret, target._dir) = (Some(SECRET.into()), Some(dir));
+        Ok(target)
     }
 
     fn started(name: String, child: Running, address: SocketAddr) -> Self {
         Self {
             name,
-            adapter: Adapter::Barrage,
+            address: Address {
+                adapter: Adapter::Barrage,
+                servers: vec![address.into()],
+                publish_to: None,
+                secret: None,
+            },
             pids: vec![child.0.id()],
-            servers: vec![address.into()],
-            publish_to: None,
-            secret: None,
             _child: Some(child),
             _dir: None,
         }
@@ -203,41 +250,12 @@ impl Target {
         Ok(Self::started(name, child, address))
     }
 
-    /// Where the `i`-th socket of a role connects.
-    ///
-    /// # Errors
-    /// When there is no server.
-    pub fn server(&self, role: Role, i: usize) -> anyhow::Result<&Endpoint> {
-        match (role, &self.publish_to) {
-            (Role::Sender, Some(endpoint)) => Ok(endpoint),
-            _ => self.servers.get(i % self.servers.len().max(1)).context("there is no server"),
-        }
-    }
-
-    /// The key of its HTTP API; empty where nobody asks for one.
-    #[must_use]
-    pub fn key(&self) -> String {
-        self.secret.clone().unwrap_or_default()
-    }
-
-    /// A user's token for a day; empty where nobody asks for one.
-    ///
-    /// # Errors
-    /// When the secret cannot sign.
-    pub fn token(&self, user: &str) -> anyhow::Result<String> {
-        let Some(secret) = &self.secret else { return Ok(String::new()) };
-        let now_s = model::Clock::now_ms(&model::SystemClock) / 1_000;
-        let claims = json!({ "sub": user, "level": "normal", "iat": now_s - 5, "exp": now_s + 86_400 });
-        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
-            .context("cannot sign a token")
-    }
-
     /// Makes the plan's rooms keep nothing.
     ///
     /// # Errors
     /// When the server refuses.
     pub fn store_nothing(&self, plan: &Plan) -> anyhow::Result<()> {
-        let Some(secret) = &self.secret else { return Ok(()) };
+        let Some(secret) = &self.address.secret else { return Ok(()) };
         let now_s = model::Clock::now_ms(&model::SystemClock) / 1_000;
         let claims = json!({ "sub": "barrage-bench", "level": "admin", "iat": now_s - 5, "exp": now_s + 3_600 });
         let key = EncodingKey::from_secret(secret.as_bytes());
@@ -246,7 +264,7 @@ impl Target {
         let client = reqwest::Client::new();
         runtime.block_on(async {
             for room in 0..plan.rooms.count {
-                let host = &self.server(Role::Viewer, 0)?.host;
+                let host = &self.address.server(Role::Viewer, 0)?.host;
                 let url = format!("http://{host}/api/v1/admin/rooms/{}", room_id(room));
                 let answer = client.put(url).bearer_auth(&token).json(&json!({ "store": false })).send().await?;
                 let status = answer.status();

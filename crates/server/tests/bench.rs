@@ -42,6 +42,16 @@ fn every_delivery_of_a_room_is_counted_on_the_server_and_on_the_floor() {
 }
 
 #[test]
+fn several_generators_count_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = bench(dir.path(), &["room", "--generators", "3"]);
+    let round = &runs.first().unwrap()["round"];
+    assert_eq!((number(&round["expected"]), number(&round["arrived_share"])), (1_000.0, 1.0), "{round}");
+    assert_eq!((number(&round["delivery"]["count"]), number(&round["last_socket"]["count"])), (1_000.0, 20.0));
+    assert_eq!(number(&round["lost"]), 0.0);
+}
+
+#[test]
 fn cut_sockets_come_back_and_miss_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let runs = bench(dir.path(), &["reconnect", "--seconds", "2"]);

@@ -13,12 +13,13 @@ mod socketio;
 
 use clap::ValueEnum;
 use protocol::ws::{Opcode, encode_client_frame};
+use serde::{Deserialize, Serialize};
 
 use crate::conn::{Role, Spec};
 use crate::wire::{MASK, Said};
 
 /// What the target speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Adapter {
     /// Barrage's own protocol.
     Barrage,

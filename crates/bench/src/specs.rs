@@ -1,0 +1,78 @@
+//! Plan → sockets: which user connects where, as what, from which address. Pure but for signing tokens.
+
+use std::net::Ipv4Addr;
+
+use anyhow::ensure;
+
+use crate::adapter::Adapter;
+use crate::conn::{Role, Spec};
+use crate::options::{Protocol, Scenario};
+use crate::scenario::{Plan, room_id};
+use crate::target::Address;
+
+/// Sockets that connect from one address: the kernel finds a free port slowly once half of them are taken.
+const PER_ADDRESS: usize = 8_000;
+
+/// The sockets: those that write first. Both kinds are spread over the target's servers.
+///
+/// # Errors
+/// When the plan and the protocol contradict each other, or a token cannot be signed.
+pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
+    let binary_way_in = plan.scenario == Scenario::Publish && plan.protocol == Protocol::Bin;
+    ensure!(!binary_way_in || plan.rooms.count == 1, "binary comments go to the room of their socket: use --rooms 1");
+    let mut specs = Vec::with_capacity(plan.rooms.viewers + plan.slow + plan.senders);
+    for i in 0..plan.senders {
+        let spec = spec(target, Role::Sender, i, specs.len(), room_id(0))?;
+        specs.push(match binary_way_in {
+            true => {
+                let target = format!("/ws?room_id={}&max_per_s=0&token={}", spec.room, spec.credential);
+                Spec { target, joins: true, protocol: Protocol::Bin, ..spec }
+            }
+            false => spec,
+        });
+    }
+    for i in 0..plan.rooms.viewers {
+        let room = room_id(plan.rooms.of_viewer(i));
+        let spec = spec(target, Role::Viewer, i, specs.len(), room)?;
+        specs.push(Spec { protocol: plan.protocol, ..spec });
+    }
+    for i in 0..plan.slow {
+        let role = if i.is_multiple_of(2) { Role::Slow } else { Role::Stalled };
+        let spec = spec(target, role, i, specs.len(), room_id(0))?;
+        specs.push(Spec { protocol: plan.protocol, ..spec });
+    }
+    Ok(specs)
+}
+
+/// The `i`-th socket of its role, the `n`-th of all.
+fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyhow::Result<Spec> {
+    let (adapter, joins) = (target.adapter, role != Role::Sender);
+    let user = match role {
+        Role::Sender => format!("sender-{i}"),
+        Role::Viewer => format!("viewer-{i}"),
+        Role::Slow | Role::Stalled => format!("slow-{i}"),
+    };
+    let server = target.server(role, i)?;
+    let credential = if adapter.wants_key(role) { target.key() } else { target.token(&user)? };
+    let path = match adapter {
+        Adapter::Barrage if joins => format!("/ws?room_id={room}&token={credential}"),
+        Adapter::Barrage => format!("/ws?token={credential}"),
+        other => other.path(role, &room),
+    };
+    let (loopback, block) = (server.address.ip() == Ipv4Addr::LOCALHOST, n / PER_ADDRESS);
+    let from = loopback.then(|| Ipv4Addr::new(127, 0, (block / 200) as u8, (block % 200 + 2) as u8));
+    let (address, host) = (server.address, server.host.clone());
+    Ok(Spec {
+        role,
+        adapter,
+        server: address,
+        host,
+        target: path,
+        room,
+        credential,
+        user,
+        joins,
+        protocol: Protocol::Json,
+        from,
+    })
+}
