@@ -1,3 +1,4 @@
+/* global Bun, Response */
 // A topic for each room, as Bun's documentation shows it. What a socket at /publish/ROOM says goes to all at /ROOM.
 const server = Bun.serve({
   hostname: "127.0.0.1",
