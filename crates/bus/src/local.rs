@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use model::{Metrics, RoomId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::log::{AppendError, Consumer, Delivery, Entry, Log, Position, Record};
+use crate::log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, answer};
 
 /// Records that may wait for a commit; beyond it `append` answers [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
@@ -33,12 +33,10 @@ pub trait Journal: Send + Sync + 'static {
 #[error("the journal is away")]
 pub struct JournalAway;
 
-type Ack = oneshot::Sender<Result<Position, AppendError>>;
-
 struct Waiting {
     room_id: RoomId,
     record: Record,
-    ack: Ack,
+    done: Done,
 }
 
 /// The appending end; clones share it. The log closes when the last clone is gone and what was
@@ -60,16 +58,17 @@ pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) ->
     (LocalLog { queue, metrics }, LocalConsumer { deliveries: consumer })
 }
 
-#[async_trait]
 impl Log for LocalLog {
-    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
-        let (ack, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { room_id, record, ack }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Full,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Away,
-        })?;
+    fn submit(&self, room_id: RoomId, record: Record, done: Done) {
+        // Counted first, so that the committer never counts down what was not counted up.
         self.metrics.log_depth.inc();
-        answer.await.unwrap_or(Err(AppendError::Away))
+        let refused = match self.queue.try_send(Waiting { room_id, record, done }) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(waiting)) => (waiting.done, Err(AppendError::Full)),
+            Err(mpsc::error::TrySendError::Closed(waiting)) => (waiting.done, Err(AppendError::Away)),
+        };
+        self.metrics.log_depth.dec();
+        answer(std::iter::once(refused));
     }
 }
 
@@ -90,14 +89,14 @@ impl Committer {
         }
     }
 
-    async fn commit(&mut self, gathered: impl Iterator<Item = Waiting>) {
+    async fn commit(&mut self, gathered: impl ExactSizeIterator<Item = Waiting>) {
         let mut offset = self.last.offset;
-        let (mut entries, mut acks) = (Vec::new(), Vec::new());
-        for Waiting { room_id, record, ack } in gathered {
+        let (mut entries, mut owed) = (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
+        for Waiting { room_id, record, done } in gathered {
             offset += 1;
             let position = Position { epoch: self.last.epoch, offset };
             entries.push(Entry { room_id, position, record });
-            acks.push(ack);
+            owed.push(done);
         }
         let started = Instant::now();
         let committed = self.journal.commit(&entries).await;
@@ -105,14 +104,12 @@ impl Committer {
         match committed {
             Ok(()) => {
                 self.last.offset = offset;
-                let delivery = LocalDelivery { entries, acks };
+                let delivery = LocalDelivery { entries, owed };
                 // A consumer that has gone away drops the delivery, which acknowledges it: it is durable.
                 let _ = self.deliveries.send(delivery).await;
             }
             Err(JournalAway) => {
-                for ack in acks {
-                    let _ = ack.send(Err(AppendError::Away));
-                }
+                answer(owed.into_iter().map(|done| (done, Err(AppendError::Away))));
             }
         }
     }
@@ -134,7 +131,7 @@ impl Consumer for LocalConsumer {
 /// handled it, or died trying, and either way it is durable.
 struct LocalDelivery {
     entries: Vec<Entry>,
-    acks: Vec<Ack>,
+    owed: Vec<Done>,
 }
 
 impl Delivery for LocalDelivery {
@@ -147,9 +144,8 @@ impl Delivery for LocalDelivery {
 
 impl Drop for LocalDelivery {
     fn drop(&mut self) {
-        for (entry, ack) in self.entries.iter().zip(self.acks.drain(..)) {
-            let _ = ack.send(Ok(entry.position));
-        }
+        let places = self.entries.iter().map(|entry| Ok(entry.position));
+        answer(self.owed.drain(..).zip(places));
     }
 }
 

@@ -26,6 +26,7 @@ use room::HubRoom;
 use room::batch::{ConnRef, EventFrame, ToShard};
 use slab::Slab;
 use smallvec::SmallVec;
+use socket2::SockRef;
 
 use crate::Common;
 use crate::conn::{Conn, Stage};
@@ -142,6 +143,8 @@ impl Shard {
         };
         for (i, listener) in listeners.into_iter().take(LISTENERS_MAX).enumerate() {
             listener.set_nonblocking(true)?;
+            // Accepted sockets inherit it, which saves a system call for each.
+            SockRef::from(&listener).set_tcp_nodelay(true)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             shard.poll.registry().register(&mut listener, Token(LISTENER - i), Interest::READABLE)?;
             shard.listeners.push(listener);
@@ -151,6 +154,9 @@ impl Shard {
 
     /// Runs until drained.
     pub fn run(mut self) {
+        // Commands are begun on this thread and may set timers.
+        let runtime = self.common.runtime.clone();
+        let _entered = runtime.enter();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut mail = VecDeque::new();
         let mut fired = Vec::new();

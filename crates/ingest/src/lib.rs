@@ -9,6 +9,7 @@ pub mod admit;
 pub mod bans;
 pub mod events;
 pub mod filter;
+pub mod here;
 pub mod likes;
 pub mod moderation;
 pub mod refusal;
@@ -24,6 +25,7 @@ use store::Store;
 
 pub use admit::Admitted;
 pub use bans::Bans;
+pub use events::Awaited;
 pub use filter::WordFilter;
 pub use moderation::Moderator;
 pub use refusal::Refusal;
@@ -61,6 +63,8 @@ pub struct Ingest {
     pub rooms: Rooms,
     /// Who may not speak or enter.
     pub bans: Bans,
+    /// For whom events may be kept.
+    pub awaited: Awaited,
     /// The word lists.
     pub filter: WordFilter,
     /// Limits of the deployment.
