@@ -5,17 +5,18 @@
 //! a database itself: a [`Journal`], given by the server's wiring, makes a run of entries durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use model::{Metrics, RoomId};
+use model::Metrics;
 use tokio::sync::mpsc;
 
-use crate::log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, answer};
+use crate::log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Submission, answer};
 
-/// Records that may wait for a commit; beyond it `append` answers [`AppendError::Full`].
+/// Records that may wait for a commit; a run that would make more is refused with [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
-/// Records of one commit.
+/// A commit with so many records takes no further run along.
 const COMMIT_MAX: usize = 2_048;
 /// Committed runs that may wait for the consumer; beyond it commits wait, and so do appenders.
 const DELIVERIES_MAX: usize = 8;
@@ -33,17 +34,13 @@ pub trait Journal: Send + Sync + 'static {
 #[error("the journal is away")]
 pub struct JournalAway;
 
-struct Waiting {
-    room_id: RoomId,
-    record: Record,
-    done: Done,
-}
-
 /// The appending end; clones share it. The log closes when the last clone is gone and what was
 /// waiting has been committed.
 #[derive(Clone)]
 pub struct LocalLog {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::UnboundedSender<Vec<Submission>>,
+    /// Records in the queue, which is what bounds it.
+    depth: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
@@ -51,24 +48,26 @@ pub struct LocalLog {
 ///
 /// Returns the appending end and the consumer; must be called within a Tokio runtime.
 pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
-    let (queue, waiting) = mpsc::channel(WAITING_MAX);
+    let (queue, waiting) = mpsc::unbounded_channel();
+    let depth = Arc::new(AtomicUsize::new(0));
     let (deliveries, consumer) = mpsc::channel(DELIVERIES_MAX);
-    let committer = Committer { journal, last, deliveries, metrics: metrics.clone() };
+    let committer = Committer { journal, last, depth: depth.clone(), deliveries, metrics: metrics.clone() };
     tokio::spawn(committer.run(waiting));
-    (LocalLog { queue, metrics }, LocalConsumer { deliveries: consumer })
+    (LocalLog { queue, depth, metrics }, LocalConsumer { deliveries: consumer })
 }
 
 impl Log for LocalLog {
-    fn submit(&self, room_id: RoomId, record: Record, done: Done) {
-        // Counted first, so that the committer never counts down what was not counted up.
-        self.metrics.log_depth.inc();
-        let refused = match self.queue.try_send(Waiting { room_id, record, done }) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(waiting)) => (waiting.done, Err(AppendError::Full)),
-            Err(mpsc::error::TrySendError::Closed(waiting)) => (waiting.done, Err(AppendError::Away)),
-        };
-        self.metrics.log_depth.dec();
-        answer(std::iter::once(refused));
+    fn submit(&self, run: Vec<Submission>) {
+        let records = run.len();
+        let refuse = |run: Vec<Submission>, why| answer(run.into_iter().map(|waiting| (waiting.done, Err(why))));
+        if self.depth.fetch_add(records, Ordering::Relaxed) + records > WAITING_MAX {
+            self.depth.fetch_sub(records, Ordering::Relaxed);
+            return refuse(run, AppendError::Full);
+        }
+        self.metrics.log_depth.inc_by(records.cast_signed() as i64);
+        if let Err(mpsc::error::SendError(run)) = self.queue.send(run) {
+            refuse(run, AppendError::Away);
+        }
     }
 }
 
@@ -76,23 +75,29 @@ impl Log for LocalLog {
 struct Committer {
     journal: Arc<dyn Journal>,
     last: Position,
+    depth: Arc<AtomicUsize>,
     deliveries: mpsc::Sender<LocalDelivery>,
     metrics: Arc<Metrics>,
 }
 
 impl Committer {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut gathered = Vec::with_capacity(COMMIT_MAX);
-        while waiting.recv_many(&mut gathered, COMMIT_MAX).await > 0 {
+    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Vec<Submission>>) {
+        while let Some(mut gathered) = waiting.recv().await {
+            while gathered.len() < COMMIT_MAX
+                && let Ok(more) = waiting.try_recv()
+            {
+                gathered.extend(more);
+            }
+            self.depth.fetch_sub(gathered.len(), Ordering::Relaxed);
             self.metrics.log_depth.dec_by(gathered.len().cast_signed() as i64);
-            self.commit(gathered.drain(..)).await;
+            self.commit(gathered).await;
         }
     }
 
-    async fn commit(&mut self, gathered: impl ExactSizeIterator<Item = Waiting>) {
+    async fn commit(&mut self, gathered: Vec<Submission>) {
         let mut offset = self.last.offset;
         let (mut entries, mut owed) = (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
-        for Waiting { room_id, record, done } in gathered {
+        for Submission { room_id, record, done } in gathered {
             offset += 1;
             let position = Position { epoch: self.last.epoch, offset };
             entries.push(Entry { room_id, position, record });
@@ -151,8 +156,9 @@ impl Drop for LocalDelivery {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicBool;
 
+    use model::RoomId;
     use prometheus_client::registry::Registry;
 
     use super::*;

@@ -104,6 +104,16 @@ pub trait Consumer: Send {
 /// been answered: one wake-up a run, not one a record.
 pub type Done = Box<dyn FnOnce(Result<Position, AppendError>) -> Option<Waker> + Send>;
 
+/// A record on its way to the log.
+pub struct Submission {
+    /// The room whose order it belongs to.
+    pub room_id: RoomId,
+    /// What happened.
+    pub record: Record,
+    /// Hears what became of it.
+    pub done: Done,
+}
+
 /// Answers a run of records, then wakes whoever is to be woken, each once.
 pub(crate) fn answer(run: impl Iterator<Item = (Done, Result<Position, AppendError>)>) {
     let mut wakers: Vec<Waker> = Vec::new();
@@ -124,11 +134,12 @@ pub(crate) fn answer(run: impl Iterator<Item = (Done, Result<Position, AppendErr
 /// - Never blocks the caller's thread.
 #[async_trait]
 pub trait Log: Send + Sync {
-    /// Appends one record to its room's order and calls `done` with the outcome, on this thread when the record
-    /// cannot be taken. A log that dies drops `done` uncalled.
-    fn submit(&self, room_id: RoomId, record: Record, done: Done);
+    /// Appends a run of records, in this order, to their rooms' orders, and answers each; on this thread when they
+    /// cannot be taken. Whoever has several hands them over together, which wakes the log once. A log that dies
+    /// drops `done` uncalled.
+    fn submit(&self, run: Vec<Submission>);
 
-    /// As [`Log::submit`], for callers that can wait.
+    /// As [`Log::submit`] with one record, for callers that can wait.
     async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
         let (sender, answer) = oneshot::channel();
         let done = move |result| {
@@ -136,7 +147,7 @@ pub trait Log: Send + Sync {
             let _ = sender.send(result);
             None
         };
-        self.submit(room_id, record, Box::new(done));
+        self.submit(vec![Submission { room_id, record, done: Box::new(done) }]);
         answer.await.unwrap_or(Err(AppendError::Away))
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
+use ingest::Submission;
 use ingest::rooms::may_enter;
 use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
@@ -64,6 +65,8 @@ pub(crate) struct Shard {
     pub awaited: HashMap<ConnRef, Option<JoinRoom>>,
     pub wheel: Wheel,
     pub critical: Critical,
+    /// Comments of this turn on their way to the log, handed over together at its end.
+    pub submissions: Vec<Submission>,
     /// Answers to the socket being read, gathered into one write.
     pub answers: Vec<u8>,
     pub scratch: Vec<u8>,
@@ -130,6 +133,7 @@ impl Shard {
             awaited: HashMap::default(),
             wheel: Wheel::new(),
             critical: Critical::default(),
+            submissions: Vec::new(),
             answers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             again: VecDeque::new(),
@@ -189,6 +193,9 @@ impl Shard {
         self.accept();
         for seat in std::mem::take(&mut self.again) {
             self.pump(seat.index);
+        }
+        if !self.submissions.is_empty() {
+            self.common.services.ingest.log.submit(std::mem::take(&mut self.submissions));
         }
         self.keep_time(fired);
         self.reap();

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bus::{Done, Log, Position, Record};
+use bus::{Log, Position, Submission};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingest::rooms::RoomRules;
 use ingest::{Awaited, Bans, Ingest, Limits, Rooms, WordFilter};
@@ -26,8 +26,10 @@ const TEXTS: usize = 10_007;
 struct CountingLog(AtomicU64);
 
 impl Log for CountingLog {
-    fn submit(&self, _: RoomId, _: Record, done: Done) {
-        done(Ok(Position { epoch: 1, offset: self.0.fetch_add(1, Ordering::Relaxed) + 1 }));
+    fn submit(&self, run: Vec<Submission>) {
+        for Submission { done, .. } in run {
+            done(Ok(Position { epoch: 1, offset: self.0.fetch_add(1, Ordering::Relaxed) + 1 }));
+        }
     }
 }
 

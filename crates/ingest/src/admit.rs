@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use bus::{AppendError, Record};
+use bus::{AppendError, Record, Submission};
 use model::metrics::count;
 use model::{Comment, CommentStatus, Identity, Kind, Level, RoomId, RoomSettings, Snowflake, UserId};
 use protocol::message::CommentDraft;
@@ -70,8 +70,8 @@ impl Ingest {
     }
 
     /// As [`Ingest::admit`], for a thread that must not wait: as much as needs no waiting is done on it, and `then`
-    /// hears the outcome, here or on `runtime`. Whom `then` returns is woken once the log has answered all comments of
-    /// the same run.
+    /// hears the outcome, here, on `runtime`, or from the log. Whom `then` returns is woken once the log has answered
+    /// all comments of the same run. What comes back is to be handed to the log, with whatever else the caller has.
     pub fn admit_then(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -79,22 +79,30 @@ impl Ingest {
         room: &RoomId,
         draft: CommentDraft,
         then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
-    ) {
+    ) -> Option<Submission> {
         let (ingest, attempt) = (self.clone(), self.attempt(who, room, &draft));
         let runtime_too = runtime.clone();
-        here::run(runtime, async move {
+        let checked = here::begin(async move {
             match ingest.begin(&attempt, draft).await {
                 Ok(Decided::Append(record, admitted)) => {
-                    let (log, room) = (ingest.log.clone(), attempt.room.clone());
+                    let room_id = attempt.room.clone();
                     let done = move |place: Result<_, AppendError>| {
                         let decided = place.map(|_| Decided::Kept(admitted)).map_err(Refusal::from);
                         ingest.settle(&runtime_too, attempt, decided, then)
                     };
-                    log.submit(room, record, Box::new(done));
+                    Some(Submission { room_id, record, done: Box::new(done) })
                 }
-                decided => wake(then(ingest.conclude(&attempt, decided).await)),
+                decided => {
+                    wake(then(ingest.conclude(&attempt, decided).await));
+                    None
+                }
             }
         });
+        checked.unwrap_or_else(|waiting| {
+            let log = self.log.clone();
+            runtime.spawn(async move { log.submit(waiting.await.into_iter().collect()) });
+            None
+        })
     }
 
     /// Concludes on the log's task, or elsewhere when it has to wait for somebody.

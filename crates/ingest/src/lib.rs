@@ -18,6 +18,8 @@ pub mod tokens;
 
 use std::sync::Arc;
 
+pub use bus::Submission;
+
 use bus::Log;
 use model::{Clock, Metrics, SnowflakeGenerator};
 use state::{CoolDown, Gate, Reservations};

@@ -6,6 +6,7 @@ use protocol::message::{CommentDraft, ServerMessage};
 use serde_json::value::RawValue;
 
 use super::{error_frame, message_frame};
+use crate::Services;
 use crate::inbox::Reply;
 use crate::shard::Shard;
 
@@ -22,7 +23,9 @@ impl Shard {
             let frames = answer(outcome, client_msg_id.as_deref(), reference.as_deref());
             Some(promise.keep(Reply::Frames(frames)))
         };
-        self.common.services.ingest.admit_then(&self.common.runtime, &session.identity, &room, draft, then);
+        let Services { ingest, .. } = &self.common.services;
+        let submission = ingest.admit_then(&self.common.runtime, &session.identity, &room, draft, then);
+        self.submissions.extend(submission);
     }
 
     /// Several comments of one binary message, one after the other.
