@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 use socket2::SockRef;
 
 use crate::Common;
+use crate::close::TOO_SLOW;
 use crate::conn::{Conn, Stage};
 use crate::critical::Critical;
 use crate::inbox::{Inbound, Inbox, Reply};
@@ -46,6 +47,9 @@ const LISTENERS_MAX: usize = 64;
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS_PER_TURN: usize = 1_024;
 const TICK_MS: u64 = 1_000;
+/// Bytes the kernel takes of a socket beyond those on the network, so that what a slow reader is behind lies in its
+/// backlog, where it is bounded and can be skipped.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 pub(crate) struct Shard {
     pub id: u16,
@@ -147,8 +151,9 @@ impl Shard {
         };
         for (i, listener) in listeners.into_iter().take(LISTENERS_MAX).enumerate() {
             listener.set_nonblocking(true)?;
-            // Accepted sockets inherit it, which saves a system call for each.
+            // Accepted sockets inherit both, which saves system calls for each.
             SockRef::from(&listener).set_tcp_nodelay(true)?;
+            SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             shard.poll.registry().register(&mut listener, Token(LISTENER - i), Interest::READABLE)?;
             shard.listeners.push(listener);
@@ -393,6 +398,9 @@ impl Shard {
             Stage::Closing { .. } => self.doom(index),
             Stage::Open => {
                 let (code, reason) = conn.overdue(now, settings);
+                if code == TOO_SLOW && conn.has_taken(now) {
+                    return self.schedule(index);
+                }
                 self.close(index, code, reason);
             }
         }

@@ -13,7 +13,7 @@ use store::{NewComment, Review, ReviewStatus};
 use tokio::runtime::Handle;
 use words::Verdict;
 
-use crate::rooms::{RoomInfo, may_enter, may_speak};
+use crate::rooms::{RoomInfo, Seat, may_enter, may_speak};
 use crate::{Ingest, Refusal, here};
 
 /// Longest `client_msg_id`, in bytes.
@@ -153,7 +153,10 @@ impl Ingest {
         }
         let label = match &outcome {
             Ok(_) if replayed => "replayed",
-            Ok(admitted) if admitted.status == CommentStatus::Accepted => "accepted",
+            Ok(admitted) if admitted.status == CommentStatus::Accepted => {
+                self.metrics.accepted.inc();
+                return outcome;
+            }
             Ok(_) => "pending_review",
             Err(refusal) => refusal.code().as_str(),
         };
@@ -193,7 +196,8 @@ impl Ingest {
         id: Snowflake,
     ) -> Result<Decided, Refusal> {
         let now_ms = self.clock.now_ms();
-        let info = self.rooms.info(room).await?;
+        let seat = self.rooms.seat(room).await?;
+        let info = seat.info();
         let live = draft.session_id.is_none() || draft.session_id == info.session.as_ref().map(|s| s.id);
         may_enter(&info.settings, Some(who), room)?;
         if live && (info.closed || !(self.rooms.accepts_comments(&info) || may_speak_in_silence(&info, who))) {
@@ -208,7 +212,7 @@ impl Ingest {
         if !live && !info.settings.store {
             return Err(Refusal::Forbidden("the room keeps no comments"));
         }
-        let place = self.place(room, &draft, live, now_ms).await?;
+        let place = self.place(&seat, room, &draft, live, now_ms).await?;
         let comment = Arc::new(Comment {
             id,
             room_id: room.clone(),
@@ -304,9 +308,16 @@ impl Ingest {
         }
     }
 
-    async fn place(&self, room: &RoomId, draft: &CommentDraft, live: bool, now_ms: i64) -> Result<Place, Refusal> {
+    async fn place(
+        &self,
+        seat: &Seat,
+        room: &RoomId,
+        draft: &CommentDraft,
+        live: bool,
+        now_ms: i64,
+    ) -> Result<Place, Refusal> {
         if live {
-            let session = self.rooms.session_for_comment(room, now_ms).await?;
+            let session = self.rooms.session_for_comment(seat, room, now_ms).await?;
             let offset_ms = (now_ms - session.started_at_ms).max(0);
             return Ok(Place { session_id: session.id, offset_ms, kind: Kind::Comment });
         }

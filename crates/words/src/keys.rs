@@ -52,6 +52,8 @@ fn same(text: &str, emit: &mut dyn FnMut(char)) {
         }
         match c {
             c if c.is_ascii() => emit(c.to_ascii_lowercase()),
+            // Kana, Han and Hangul have no case.
+            '\u{3040}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => emit(c),
             c => narrow(c).to_lowercase().for_each(&mut *emit),
         }
     }
