@@ -12,4 +12,4 @@ pub mod local;
 pub mod log;
 
 pub use fanout::Fanout;
-pub use log::{AppendError, Consumer, Delivery, Entry, Log, Position, Record};
+pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};

@@ -5,17 +5,18 @@
 //! a database itself: a [`Journal`], given by the server's wiring, makes a run of entries durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use model::{Metrics, RoomId};
-use tokio::sync::{mpsc, oneshot};
+use model::Metrics;
+use tokio::sync::mpsc;
 
-use crate::log::{AppendError, Consumer, Delivery, Entry, Log, Position, Record};
+use crate::log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Submission, answer};
 
-/// Records that may wait for a commit; beyond it `append` answers [`AppendError::Full`].
+/// Records that may wait for a commit; a run that would make more is refused with [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
-/// Records of one commit.
+/// A commit with so many records takes no further run along.
 const COMMIT_MAX: usize = 2_048;
 /// Committed runs that may wait for the consumer; beyond it commits wait, and so do appenders.
 const DELIVERIES_MAX: usize = 8;
@@ -33,19 +34,13 @@ pub trait Journal: Send + Sync + 'static {
 #[error("the journal is away")]
 pub struct JournalAway;
 
-type Ack = oneshot::Sender<Result<Position, AppendError>>;
-
-struct Waiting {
-    room_id: RoomId,
-    record: Record,
-    ack: Ack,
-}
-
 /// The appending end; clones share it. The log closes when the last clone is gone and what was
 /// waiting has been committed.
 #[derive(Clone)]
 pub struct LocalLog {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::UnboundedSender<Vec<Submission>>,
+    /// Records in the queue, which is what bounds it.
+    depth: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,23 +48,26 @@ pub struct LocalLog {
 ///
 /// Returns the appending end and the consumer; must be called within a Tokio runtime.
 pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
-    let (queue, waiting) = mpsc::channel(WAITING_MAX);
+    let (queue, waiting) = mpsc::unbounded_channel();
+    let depth = Arc::new(AtomicUsize::new(0));
     let (deliveries, consumer) = mpsc::channel(DELIVERIES_MAX);
-    let committer = Committer { journal, last, deliveries, metrics: metrics.clone() };
+    let committer = Committer { journal, last, depth: depth.clone(), deliveries, metrics: metrics.clone() };
     tokio::spawn(committer.run(waiting));
-    (LocalLog { queue, metrics }, LocalConsumer { deliveries: consumer })
+    (LocalLog { queue, depth, metrics }, LocalConsumer { deliveries: consumer })
 }
 
-#[async_trait]
 impl Log for LocalLog {
-    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
-        let (ack, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { room_id, record, ack }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Full,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Away,
-        })?;
-        self.metrics.log_depth.inc();
-        answer.await.unwrap_or(Err(AppendError::Away))
+    fn submit(&self, run: Vec<Submission>) {
+        let records = run.len();
+        let refuse = |run: Vec<Submission>, why| answer(run.into_iter().map(|waiting| (waiting.done, Err(why))));
+        if self.depth.fetch_add(records, Ordering::Relaxed) + records > WAITING_MAX {
+            self.depth.fetch_sub(records, Ordering::Relaxed);
+            return refuse(run, AppendError::Full);
+        }
+        self.metrics.log_depth.inc_by(records.cast_signed() as i64);
+        if let Err(mpsc::error::SendError(run)) = self.queue.send(run) {
+            refuse(run, AppendError::Away);
+        }
     }
 }
 
@@ -77,27 +75,33 @@ impl Log for LocalLog {
 struct Committer {
     journal: Arc<dyn Journal>,
     last: Position,
+    depth: Arc<AtomicUsize>,
     deliveries: mpsc::Sender<LocalDelivery>,
     metrics: Arc<Metrics>,
 }
 
 impl Committer {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut gathered = Vec::with_capacity(COMMIT_MAX);
-        while waiting.recv_many(&mut gathered, COMMIT_MAX).await > 0 {
+    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Vec<Submission>>) {
+        while let Some(mut gathered) = waiting.recv().await {
+            while gathered.len() < COMMIT_MAX
+                && let Ok(more) = waiting.try_recv()
+            {
+                gathered.extend(more);
+            }
+            self.depth.fetch_sub(gathered.len(), Ordering::Relaxed);
             self.metrics.log_depth.dec_by(gathered.len().cast_signed() as i64);
-            self.commit(gathered.drain(..)).await;
+            self.commit(gathered).await;
         }
     }
 
-    async fn commit(&mut self, gathered: impl Iterator<Item = Waiting>) {
+    async fn commit(&mut self, gathered: Vec<Submission>) {
         let mut offset = self.last.offset;
-        let (mut entries, mut acks) = (Vec::new(), Vec::new());
-        for Waiting { room_id, record, ack } in gathered {
+        let (mut entries, mut owed) = (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
+        for Submission { room_id, record, done } in gathered {
             offset += 1;
             let position = Position { epoch: self.last.epoch, offset };
             entries.push(Entry { room_id, position, record });
-            acks.push(ack);
+            owed.push(done);
         }
         let started = Instant::now();
         let committed = self.journal.commit(&entries).await;
@@ -105,14 +109,12 @@ impl Committer {
         match committed {
             Ok(()) => {
                 self.last.offset = offset;
-                let delivery = LocalDelivery { entries, acks };
+                let delivery = LocalDelivery { entries, owed };
                 // A consumer that has gone away drops the delivery, which acknowledges it: it is durable.
                 let _ = self.deliveries.send(delivery).await;
             }
             Err(JournalAway) => {
-                for ack in acks {
-                    let _ = ack.send(Err(AppendError::Away));
-                }
+                answer(owed.into_iter().map(|done| (done, Err(AppendError::Away))));
             }
         }
     }
@@ -134,7 +136,7 @@ impl Consumer for LocalConsumer {
 /// handled it, or died trying, and either way it is durable.
 struct LocalDelivery {
     entries: Vec<Entry>,
-    acks: Vec<Ack>,
+    owed: Vec<Done>,
 }
 
 impl Delivery for LocalDelivery {
@@ -147,16 +149,16 @@ impl Delivery for LocalDelivery {
 
 impl Drop for LocalDelivery {
     fn drop(&mut self) {
-        for (entry, ack) in self.entries.iter().zip(self.acks.drain(..)) {
-            let _ = ack.send(Ok(entry.position));
-        }
+        let places = self.entries.iter().map(|entry| Ok(entry.position));
+        answer(self.owed.drain(..).zip(places));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicBool;
 
+    use model::RoomId;
     use prometheus_client::registry::Registry;
 
     use super::*;

@@ -1,9 +1,11 @@
 //! The log: what was accepted, in the order that every reader agrees on.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use async_trait::async_trait;
 use model::{Comment, Event, RoomId, RoomSettings, Session, UserId};
+use tokio::sync::oneshot;
 
 /// One thing that happened in a room. Records are applied in the log's order by every consumer.
 #[derive(Debug, Clone)]
@@ -97,15 +99,55 @@ pub trait Consumer: Send {
     async fn next(&mut self) -> Option<Box<dyn Delivery>>;
 }
 
+/// Hears what became of a record: its place once it is durable, or why it was not appended. Called once, at most
+/// from the log's own task, so it must not block. Whom it returns is woken when all records of the same run have
+/// been answered: one wake-up a run, not one a record.
+pub type Done = Box<dyn FnOnce(Result<Position, AppendError>) -> Option<Waker> + Send>;
+
+/// A record on its way to the log.
+pub struct Submission {
+    /// The room whose order it belongs to.
+    pub room_id: RoomId,
+    /// What happened.
+    pub record: Record,
+    /// Hears what became of it.
+    pub done: Done,
+}
+
+/// Answers a run of records, then wakes whoever is to be woken, each once.
+pub(crate) fn answer(run: impl Iterator<Item = (Done, Result<Position, AppendError>)>) {
+    let mut wakers: Vec<Waker> = Vec::new();
+    for (done, result) in run {
+        if let Some(waker) = done(result).filter(|new| !wakers.iter().any(|waker| waker.will_wake(new))) {
+            wakers.push(waker);
+        }
+    }
+    wakers.into_iter().for_each(Waker::wake);
+}
+
 /// The ordered, durable hand-over.
 ///
-/// - `append` returns when the record is durable and has a place; entries of one room reach every
+/// - A record is answered when it is durable and has a place; entries of one room reach every
 ///   consumer in the order of their places. A failed append may be tried again with the same id.
 /// - Within one process the in-process backend also waits until its consumers have committed the
 ///   entry, so that whoever reads after writing finds what it wrote.
 /// - Never blocks the caller's thread.
 #[async_trait]
 pub trait Log: Send + Sync {
-    /// Appends one record to its room's order.
-    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError>;
+    /// Appends a run of records, in this order, to their rooms' orders, and answers each; on this thread when they
+    /// cannot be taken. Whoever has several hands them over together, which wakes the log once. A log that dies
+    /// drops `done` uncalled.
+    fn submit(&self, run: Vec<Submission>);
+
+    /// As [`Log::submit`] with one record, for callers that can wait.
+    async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
+        let (sender, answer) = oneshot::channel();
+        let done = move |result| {
+            // Whoever stopped waiting has no use for the answer.
+            let _ = sender.send(result);
+            None
+        };
+        self.submit(vec![Submission { room_id, record, done: Box::new(done) }]);
+        answer.await.unwrap_or(Err(AppendError::Away))
+    }
 }

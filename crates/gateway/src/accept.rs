@@ -103,11 +103,10 @@ impl Shard {
             let _ = stream.write(TOO_MANY);
             return;
         };
-        let nodelay = stream.set_nodelay(true);
         let entry = self.conns.vacant_entry();
         let index = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = nodelay.and_then(|()| self.poll.registry().register(&mut stream, Token(index), interest)) {
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(index), interest) {
             tracing::debug!(%error, "a connection ended before it was seated");
             return;
         }

@@ -1,10 +1,10 @@
 //! What a slow socket has not taken yet: whole frames, shared with everybody else who gets them.
 //!
 //! Made when a socket would block, dropped when it has caught up; a healthy socket has none. Bounded
-//! by bytes: over the budget, comment frames that have not been started are skipped, so that the
-//! viewer goes on with the latest, and what was skipped is counted per room to be told once the
-//! socket has caught up. Events and answers are never skipped, and no frame is ever torn. Knows no
-//! socket: it writes to whatever is [`Write`].
+//! by bytes beyond the frames it is in the middle of, and by time: over the budget, or when comments have waited
+//! [`STALE_S`], all that have not been started are skipped, so that the viewer goes on with the latest. What was
+//! skipped is counted per room, to be told soon. Events and answers are never skipped, and no frame is ever
+//! torn. Knows no socket: it writes to whatever is [`Write`].
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -13,6 +13,10 @@ use bytes::Bytes;
 
 /// Pieces handed to the kernel at once.
 const SLICES_MAX: usize = 16;
+/// Comments that have waited so long are of no use to a live viewer any more, in seconds.
+const STALE_S: u32 = 5;
+/// Room that is kept for telling what was skipped.
+const NOTICE_BYTES: usize = 256;
 
 /// One or more whole frames.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub(crate) struct Comments {
     pub room: u32,
     /// Comments in it, and those it would have told as omitted.
     pub missed: u64,
+    /// The tick at which they were due.
+    pub at: u32,
 }
 
 /// What may not be skipped does not fit: the socket is too slow.
@@ -46,13 +52,33 @@ pub(crate) struct Backlog {
     /// Bytes not written yet.
     bytes: usize,
     missed: Vec<(u32, u64)>,
-    /// The tick at which the socket last took something.
+    /// The tick at which something missed was last told.
+    told: u32,
+    /// The tick at which the peer last took something.
     pub moved: u32,
+    /// Bytes that the peer had not acknowledged then.
+    unacknowledged: u32,
 }
 
 impl Backlog {
-    pub fn new(now: u32) -> Self {
-        Self { pieces: VecDeque::new(), sent: 0, bytes: 0, missed: Vec::new(), moved: now }
+    /// Of a peer that has not acknowledged so many of the bytes written.
+    pub fn new(now: u32, unacknowledged: u32) -> Self {
+        let (pieces, missed) = (VecDeque::new(), Vec::new());
+        Self { pieces, sent: 0, bytes: 0, missed, told: now, moved: now, unacknowledged }
+    }
+
+    /// So many bytes were just written to the socket, which counts as taking something.
+    pub fn wrote(&mut self, now: u32, unacknowledged: u32) {
+        (self.moved, self.unacknowledged) = (now, unacknowledged);
+    }
+
+    /// Whether the peer has taken something since the socket last took something: less is unacknowledged now.
+    pub fn was_taken(&mut self, now: u32, unacknowledged: u32) -> bool {
+        let taken = unacknowledged < self.unacknowledged;
+        if taken {
+            self.wrote(now, unacknowledged);
+        }
+        taken
     }
 
     /// Bytes not written yet.
@@ -74,14 +100,27 @@ impl Backlog {
         self.pieces.push_back(piece);
     }
 
-    /// Queues a piece, skipping comments when the budget is spent; returns how many were skipped.
-    pub fn push(&mut self, piece: Piece, budget: usize) -> Result<u64, Overflow> {
+    /// Whether so many bytes more keep within the budget. What is begun has to go anyway.
+    fn fits(&self, bytes: usize, budget: usize) -> bool {
+        let begun =
+            if self.sent > 0 { self.pieces.front().map_or(0, |piece| piece.bytes.len() - self.sent) } else { 0 };
+        self.bytes - begun + bytes <= budget
+    }
+
+    fn is_stale(&self, now: u32) -> bool {
+        let waiting = self.pieces.iter().skip(usize::from(self.sent > 0));
+        let oldest = waiting.filter_map(|piece| piece.comments).next();
+        oldest.is_some_and(|comments| now >= comments.at + STALE_S)
+    }
+
+    /// Queues a piece, skipping comments when the budget is spent or they are stale; returns how many were skipped.
+    pub fn push(&mut self, piece: Piece, budget: usize, now: u32) -> Result<u64, Overflow> {
         let mut skipped = 0;
-        if self.bytes + piece.bytes.len() > budget {
+        if !self.fits(piece.bytes.len(), budget) || self.is_stale(now) {
             skipped = self.skip();
         }
         match piece.comments {
-            _ if self.bytes + piece.bytes.len() <= budget => {
+            _ if self.fits(piece.bytes.len(), budget) => {
                 self.bytes += piece.bytes.len();
                 self.pieces.push_back(piece);
             }
@@ -123,6 +162,15 @@ impl Backlog {
         self.pieces.truncate(started);
         self.bytes = self.pieces.front().map_or(0, |piece| piece.bytes.len() - self.sent);
         self.missed.clear();
+    }
+
+    /// What was skipped and may be told now, at most once a tick and only if telling it fits.
+    pub fn missed_to_tell(&mut self, budget: usize, now: u32) -> Vec<(u32, u64)> {
+        if now == self.told || !self.fits(NOTICE_BYTES, budget) {
+            return Vec::new();
+        }
+        self.told = now;
+        self.take_missed()
     }
 
     /// What was skipped, per room; told once.
@@ -211,7 +259,8 @@ mod tests {
     fn piece(number: u16, filling: usize, comments: bool) -> Piece {
         let len = (4 + filling) as u16;
         let bytes = [&len.to_be_bytes()[..], &number.to_be_bytes(), &vec![number as u8; filling]].concat();
-        let comments = comments.then_some(Comments { room: u32::from(number % 3), missed: 1 + u64::from(number) });
+        let comments =
+            comments.then_some(Comments { room: u32::from(number % 3), missed: 1 + u64::from(number), at: 0 });
         Piece { bytes: bytes.into(), comments }
     }
 
@@ -252,7 +301,7 @@ mod tests {
         ) {
             const BUDGET: usize = 200;
             let mut socket = Socket::default();
-            let mut backlog = Backlog::new(0);
+            let mut backlog = Backlog::new(0, 0);
             let (filling, comments, sent) = first;
             let begun = piece(0, filling, comments);
             let sent = sent.index(begun.bytes.len());
@@ -266,14 +315,14 @@ mod tests {
                     Step::Push { filling, comments } => {
                         let number = pushed.len() as u16;
                         pushed.push(comments);
-                        match backlog.push(piece(number, filling, comments), BUDGET) {
+                        match backlog.push(piece(number, filling, comments), BUDGET, 0) {
                             Ok(missed) => skipped += missed,
                             Err(Overflow { skipped: missed }) => {
                                 skipped += missed;
                                 refused.push(number);
                             }
                         }
-                        prop_assert!(backlog.bytes() <= BUDGET);
+                        prop_assert!(backlog.fits(0, BUDGET));
                     }
                     Step::Write { room, bite } => {
                         (socket.room, socket.bite) = (room, bite);
@@ -299,14 +348,41 @@ mod tests {
 
     #[test]
     fn before_a_close_only_the_started_frame_is_left() {
-        let mut backlog = Backlog::new(0);
+        let mut backlog = Backlog::new(0, 0);
         backlog.push_started(piece(0, 10, true), 5);
-        backlog.push(piece(1, 10, true), 1_000).expect("room");
-        backlog.push(piece(2, 10, false), 1_000).expect("room");
+        backlog.push(piece(1, 10, true), 1_000, 0).expect("room");
+        backlog.push(piece(2, 10, false), 1_000, 0).expect("room");
         backlog.clear_unstarted();
-        backlog.push(piece(3, 0, false), usize::MAX).expect("room");
+        backlog.push(piece(3, 0, false), usize::MAX, 0).expect("room");
         let mut socket = Socket { out: piece(0, 10, true).bytes[..5].to_vec(), room: usize::MAX, bite: usize::MAX };
         backlog.write_to(&mut socket).expect("no error");
         assert_eq!(numbers(&socket.out), [0, 3]);
+    }
+
+    #[test]
+    fn an_event_finds_room_behind_a_batch_larger_than_the_budget() {
+        let mut backlog = Backlog::new(0, 0);
+        backlog.push_started(piece(0, 1_000, true), 5);
+        assert_eq!(backlog.push(piece(1, 10, false), 100, 0), Ok(0));
+    }
+
+    #[test]
+    fn what_is_stale_makes_way_and_is_told() {
+        let mut backlog = Backlog::new(0, 0);
+        backlog.push_started(piece(0, 10, true), 5);
+        assert_eq!(backlog.push(piece(1, 10, true), 1_000, 0), Ok(0));
+        assert_eq!(backlog.push(piece(2, 10, true), 1_000, STALE_S - 1), Ok(0));
+        assert_eq!(backlog.push(piece(3, 10, true), 1_000, STALE_S), Ok(2 + 3));
+        assert_eq!(backlog.missed_to_tell(1_000, STALE_S), [(1, 2), (2, 3)]);
+        assert_eq!(backlog.missed_to_tell(1_000, STALE_S + 1), []);
+    }
+
+    #[test]
+    fn only_a_peer_that_acknowledges_takes_something() {
+        let mut backlog = Backlog::new(0, 50);
+        assert!(!backlog.was_taken(3, 50));
+        assert!(backlog.was_taken(4, 49));
+        assert!(!backlog.was_taken(9, 49));
+        assert_eq!(backlog.moved, 4);
     }
 }

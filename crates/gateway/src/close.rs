@@ -18,6 +18,8 @@ use crate::shard::{Shard, text_frame};
 
 /// How long the peer may take to hang up after our close, in seconds.
 const LINGER_S: u32 = 5;
+/// The code of sockets that take nothing, or too little.
+pub(crate) const TOO_SLOW: u16 = 4008;
 /// How long a socket that is too slow may take to read that it is, in seconds.
 const SLOW_LINGER_S: u32 = 60;
 /// When draining, sockets are told to come back after so many milliseconds, spread evenly.
@@ -33,7 +35,7 @@ impl Conn {
         } else if self.last_seen + settings.dead_after_s() <= now {
             (1001, "no sign of life")
         } else {
-            (4008, "too slow")
+            (TOO_SLOW, "too slow")
         }
     }
 }
@@ -84,8 +86,11 @@ impl Shard {
     pub fn after_send(&mut self, index: u32, sent: Sent) {
         match sent {
             Sent::Whole => {}
-            Sent::Queued => self.schedule(index),
-            Sent::Overflow => self.close(index, 4008, "too slow"),
+            Sent::Queued => {
+                self.tell_skipped(index);
+                self.schedule(index);
+            }
+            Sent::Overflow => self.close(index, TOO_SLOW, "too slow"),
             Sent::Gone => self.gone(index),
         }
     }
@@ -103,7 +108,10 @@ impl Shard {
         };
         let mut missed = Vec::new();
         match conn.flush(now, &mut self.tally, &mut missed) {
-            Ok(false) => self.schedule(index),
+            Ok(false) => {
+                self.tell_skipped(index);
+                self.schedule(index);
+            }
             Ok(true) => {
                 self.tell_missed(index, &missed);
                 self.finish_closing(index);
@@ -113,27 +121,36 @@ impl Shard {
         }
     }
 
-    /// Tells a viewer who has caught up what was skipped meanwhile.
+    /// Tells a viewer who is still behind what has been skipped, now and then.
+    fn tell_skipped(&mut self, index: u32) {
+        let (budget, now) = (self.budget(), self.now);
+        let Some(backlog) = self.conn(index).and_then(|conn| conn.backlog.as_mut()) else { return };
+        let missed = backlog.missed_to_tell(budget, now);
+        self.tell_missed(index, &missed);
+    }
+
     fn tell_missed(&mut self, index: u32, missed: &[(u32, u64)]) {
+        let mut frames = Vec::new();
         for (room, missed) in missed.iter().filter(|(_, missed)| *missed > 0) {
             if let Some(room) = self.rooms.get(room) {
                 let payload = protocol::comment::batch(room.room.id().as_str(), std::iter::empty(), *missed);
-                self.answer_bytes(&payload);
+                text_frame(&mut frames, &payload);
+                self.tally.frames_out += 1;
             }
         }
-        self.flush_answers(index);
+        self.send_own(index, &frames);
     }
 
     /// Closes an open socket with a code and a reason, after what it has still to take. For one that is
     /// too slow that is only the frame it is in the middle of.
     pub fn close(&mut self, index: u32, code: u16, reason: &str) {
         self.flush_answers(index);
-        let linger = if code == 4008 { SLOW_LINGER_S } else { LINGER_S };
+        let linger = if code == TOO_SLOW { SLOW_LINGER_S } else { LINGER_S };
         let until = self.now + linger;
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.is_open()) else { return };
         conn.stage = Stage::Closing { until };
         conn.fires = u32::MAX;
-        if let Some(backlog) = conn.backlog.as_mut().filter(|_| code == 4008) {
+        if let Some(backlog) = conn.backlog.as_mut().filter(|_| code == TOO_SLOW) {
             let before = backlog.bytes();
             backlog.clear_unstarted();
             self.tally.backlog_bytes -= (before - backlog.bytes()) as i64;

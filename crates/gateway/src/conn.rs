@@ -21,6 +21,7 @@ use crate::GatewaySettings;
 use crate::backlog::{Backlog, Comments, Overflow, Piece};
 use crate::tally::Tally;
 use crate::timers::Seat;
+use crate::unacknowledged::unacknowledged;
 
 /// A room must be warm within this many seconds, or the upgrade is given up.
 const UPGRADE_S: u32 = 30;
@@ -264,14 +265,14 @@ impl Conn {
     pub fn send(&mut self, parcel: &Parcel, budget: usize, now: u32, tally: &mut Tally) -> Sent {
         tally.frames_out += parcel.frames;
         if self.backlog.is_some() {
-            return self.queue(parcel.pieces(), budget, tally);
+            return self.queue(parcel.pieces(), budget, now, tally);
         }
         let sent = match self.write(&parcel.bytes, tally) {
             Ok(sent) if sent == parcel.bytes.len() => return Sent::Whole,
             Ok(sent) => sent,
             Err(_) => return Sent::Gone,
         };
-        let mut backlog = Box::new(Backlog::new(now));
+        let mut backlog = Box::new(Backlog::new(now, unacknowledged(&self.stream)));
         let mut before = sent;
         let mut started = false;
         for piece in parcel.pieces() {
@@ -280,7 +281,7 @@ impl Conn {
             match skip {
                 _ if skip == len => continue,
                 _ if !started => backlog.push_started(piece, skip),
-                _ => match backlog.push(piece, budget) {
+                _ => match backlog.push(piece, budget, now) {
                     Ok(skipped) => tally.omitted_slow += skipped,
                     Err(Overflow { .. }) => return Sent::Overflow,
                 },
@@ -296,26 +297,26 @@ impl Conn {
     pub fn send_kept(&mut self, bytes: &[u8], budget: usize, now: u32, tally: &mut Tally) -> Sent {
         let piece = |rest: &[u8]| Piece { bytes: Bytes::copy_from_slice(rest), comments: None };
         if self.backlog.is_some() {
-            return self.queue(std::iter::once(piece(bytes)), budget, tally);
+            return self.queue(std::iter::once(piece(bytes)), budget, now, tally);
         }
         let rest = match self.write(bytes, tally).map(|sent| bytes.get(sent..).unwrap_or_default()) {
             Ok([]) => return Sent::Whole,
             Ok(rest) => rest,
             Err(_) => return Sent::Gone,
         };
-        let mut backlog = Box::new(Backlog::new(now));
+        let mut backlog = Box::new(Backlog::new(now, unacknowledged(&self.stream)));
         backlog.push_started(piece(rest), 0);
         tally.backlog_bytes += rest.len() as i64;
         self.backlog = Some(backlog);
         Sent::Queued
     }
 
-    fn queue(&mut self, pieces: impl Iterator<Item = Piece>, budget: usize, tally: &mut Tally) -> Sent {
+    fn queue(&mut self, pieces: impl Iterator<Item = Piece>, budget: usize, now: u32, tally: &mut Tally) -> Sent {
         let Some(backlog) = &mut self.backlog else { return Sent::Gone };
         let before = backlog.bytes() as i64;
         let mut sent = Sent::Queued;
         for piece in pieces {
-            match backlog.push(piece, budget) {
+            match backlog.push(piece, budget, now) {
                 Ok(skipped) => tally.omitted_slow += skipped,
                 Err(Overflow { skipped }) => {
                     tally.omitted_slow += skipped;
@@ -350,7 +351,7 @@ impl Conn {
         tally.bytes_out += written as u64;
         tally.backlog_bytes -= written as i64;
         if written > 0 {
-            backlog.moved = now;
+            backlog.wrote(now, unacknowledged(&self.stream));
             self.last_seen = now; // It takes what we send: it is alive.
         }
         if backlog.bytes() > 0 {
@@ -359,6 +360,14 @@ impl Conn {
         missed.extend(backlog.take_missed());
         self.backlog = None;
         Ok(true)
+    }
+}
+
+impl Conn {
+    /// Whether a socket with a backlog has taken something since it was last asked, however little.
+    pub fn has_taken(&mut self, now: u32) -> bool {
+        let Self { backlog, stream, .. } = self;
+        backlog.as_mut().is_some_and(|backlog| backlog.was_taken(now, unacknowledged(stream)))
     }
 }
 

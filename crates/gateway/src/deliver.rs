@@ -57,7 +57,7 @@ impl Shard {
             let share = streams.get(&stream);
             let comments = share.map_or(&Bytes::new(), |share| share.frames.of(protocol)).clone();
             let missed = share.map_or(0, |share| share.kept.len() as u64 + share.omitted);
-            let parcel = Parcel::new(&events, batch.events.len(), &comments, Comments { room: key, missed });
+            let parcel = Parcel::new(&events, batch.events.len(), &comments, Comments { room: key, missed, at: now });
             if parcel.is_empty() {
                 continue;
             }
@@ -136,7 +136,8 @@ impl Shard {
             self.tally.delivered += extras.len() as u64;
             comments = own_comments(conn.protocol, batch, share, &extras, omitted);
         }
-        let parcel = Parcel::new(&Bytes::from(events), batch.events.len(), &comments, Comments { room: key, missed });
+        let parcel =
+            Parcel::new(&Bytes::from(events), batch.events.len(), &comments, Comments { room: key, missed, at: now });
         if parcel.is_empty() { Sent::Whole } else { conn.send(&parcel, budget, now, &mut self.tally) }
     }
 

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Wake;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -70,11 +71,16 @@ impl Inbox {
     }
 
     pub fn push(&self, message: Inbound) {
-        self.queue.lock().push_back(message);
-        self.wake();
+        self.put(message);
+        self.wake_shard();
     }
 
-    fn wake(&self) {
+    /// Leaves a message without waking anybody: whoever does wakes the shard afterwards, see [`Wake`].
+    pub fn put(&self, message: Inbound) {
+        self.queue.lock().push_back(message);
+    }
+
+    fn wake_shard(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Err(error) = self.waker.wake()
         {
@@ -104,6 +110,17 @@ impl Inbox {
     }
 }
 
+/// For whoever leaves several messages and wakes the shard once.
+impl Wake for Inbox {
+    fn wake(self: Arc<Self>) {
+        self.wake_shard();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_shard();
+    }
+}
+
 impl Shard for Inbox {
     fn send(&self, message: ToShard) -> bool {
         let may_be_refused = matches!(&message, ToShard::Batch(batch) if batch.events.is_empty());
@@ -113,7 +130,7 @@ impl Shard for Inbox {
         }
         queue.push_back(Inbound::Hub(message));
         drop(queue);
-        self.wake();
+        self.wake_shard();
         true
     }
 

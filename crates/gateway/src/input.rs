@@ -5,7 +5,7 @@
 //! time: until its answer is there the socket is not read, and TCP tells the client to wait. The same
 //! holds for a client that does not read its answers.
 
-use protocol::message;
+use protocol::message::{self, ClientMessage};
 use protocol::ws::{self, Event, Limits, ProtocolError};
 
 use crate::conn::Stage;
@@ -18,6 +18,8 @@ const READS_PER_TURN: usize = 2;
 const ANSWERS_BYTES_MAX: usize = 32 * 1024;
 /// Bad messages within a minute that close a socket.
 const STRIKES_MAX: usize = 20;
+/// The message that idle viewers send all day, as the client package writes it.
+const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
 
 /// Whether the next message of a read is to be looked at.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,6 +141,9 @@ impl Shard {
 
     fn text(&mut self, index: u32, text: &str) {
         self.tally.messages_in += 1;
+        if text == HEARTBEAT {
+            return self.command(index, ClientMessage::Heartbeat, None);
+        }
         match message::parse(text) {
             Ok(incoming) => self.command(index, incoming.message, incoming.reference),
             Err((reference, error)) => {

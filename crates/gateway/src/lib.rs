@@ -6,7 +6,7 @@
 //! Tokio and comes back through the shard's [`inbox`]. Connections that are not for `/ws` are handed,
 //! untouched, to the HTTP side. No rule about comments is decided here: that is `ingest`'s.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod accept;
 mod addresses;
@@ -23,6 +23,7 @@ mod members;
 mod shard;
 mod tally;
 mod timers;
+mod unacknowledged;
 mod upgrade;
 
 use std::io;

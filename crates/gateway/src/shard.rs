@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
+use ingest::Submission;
 use ingest::rooms::may_enter;
 use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
@@ -26,8 +27,10 @@ use room::HubRoom;
 use room::batch::{ConnRef, EventFrame, ToShard};
 use slab::Slab;
 use smallvec::SmallVec;
+use socket2::SockRef;
 
 use crate::Common;
+use crate::close::TOO_SLOW;
 use crate::conn::{Conn, Stage};
 use crate::critical::Critical;
 use crate::inbox::{Inbound, Inbox, Reply};
@@ -44,6 +47,9 @@ const LISTENERS_MAX: usize = 64;
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS_PER_TURN: usize = 1_024;
 const TICK_MS: u64 = 1_000;
+/// Bytes the kernel takes of a socket beyond those on the network, so that what a slow reader is behind lies in its
+/// backlog, where it is bounded and can be skipped.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 pub(crate) struct Shard {
     pub id: u16,
@@ -63,6 +69,8 @@ pub(crate) struct Shard {
     pub awaited: HashMap<ConnRef, Option<JoinRoom>>,
     pub wheel: Wheel,
     pub critical: Critical,
+    /// Comments of this turn on their way to the log, handed over together at its end.
+    pub submissions: Vec<Submission>,
     /// Answers to the socket being read, gathered into one write.
     pub answers: Vec<u8>,
     pub scratch: Vec<u8>,
@@ -129,6 +137,7 @@ impl Shard {
             awaited: HashMap::default(),
             wheel: Wheel::new(),
             critical: Critical::default(),
+            submissions: Vec::new(),
             answers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             again: VecDeque::new(),
@@ -142,6 +151,9 @@ impl Shard {
         };
         for (i, listener) in listeners.into_iter().take(LISTENERS_MAX).enumerate() {
             listener.set_nonblocking(true)?;
+            // Accepted sockets inherit both, which saves system calls for each.
+            SockRef::from(&listener).set_tcp_nodelay(true)?;
+            SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             shard.poll.registry().register(&mut listener, Token(LISTENER - i), Interest::READABLE)?;
             shard.listeners.push(listener);
@@ -151,6 +163,9 @@ impl Shard {
 
     /// Runs until drained.
     pub fn run(mut self) {
+        // Commands are begun on this thread and may set timers.
+        let runtime = self.common.runtime.clone();
+        let _entered = runtime.enter();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut mail = VecDeque::new();
         let mut fired = Vec::new();
@@ -183,6 +198,9 @@ impl Shard {
         self.accept();
         for seat in std::mem::take(&mut self.again) {
             self.pump(seat.index);
+        }
+        if !self.submissions.is_empty() {
+            self.common.services.ingest.log.submit(std::mem::take(&mut self.submissions));
         }
         self.keep_time(fired);
         self.reap();
@@ -380,6 +398,9 @@ impl Shard {
             Stage::Closing { .. } => self.doom(index),
             Stage::Open => {
                 let (code, reason) = conn.overdue(now, settings);
+                if code == TOO_SLOW && conn.has_taken(now) {
+                    return self.schedule(index);
+                }
                 self.close(index, code, reason);
             }
         }

@@ -195,7 +195,9 @@ impl Shard {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
             }
         }
-        self.ask_for_unacknowledged(index, session.clone());
+        if common.services.ingest.awaited.may_hold(user) {
+            self.ask_for_unacknowledged(index, session.clone());
+        }
         self.schedule(index);
         self.join_awaited(index, session.identity.clone());
     }

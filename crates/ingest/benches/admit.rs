@@ -8,11 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use bus::{AppendError, Log, Position, Record};
+use bus::{Log, Position, Submission};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ingest::rooms::RoomRules;
-use ingest::{Bans, Ingest, Limits, Rooms, WordFilter};
+use ingest::{Awaited, Bans, Ingest, Limits, Rooms, WordFilter};
 use model::{Identity, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock, UserId};
 use prometheus_client::registry::Registry;
 use protocol::message::CommentDraft;
@@ -26,10 +25,11 @@ const TEXTS: usize = 10_007;
 
 struct CountingLog(AtomicU64);
 
-#[async_trait]
 impl Log for CountingLog {
-    async fn append(&self, _: RoomId, _: Record) -> Result<Position, AppendError> {
-        Ok(Position { epoch: 1, offset: self.0.fetch_add(1, Ordering::Relaxed) + 1 })
+    fn submit(&self, run: Vec<Submission>) {
+        for Submission { done, .. } in run {
+            done(Ok(Position { epoch: 1, offset: self.0.fetch_add(1, Ordering::Relaxed) + 1 }));
+        }
     }
 }
 
@@ -46,6 +46,7 @@ fn ingest(dir: &std::path::Path) -> Ingest {
     Ingest {
         rooms: Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), rules),
         bans: Bans::default(),
+        awaited: Awaited::default(),
         filter: WordFilter::new(words.collect()).expect("usable words"),
         limits: Limits {
             comment_chars_max: 200,

@@ -1,18 +1,20 @@
 //! One comment's way in, cheapest check first: retry → room → ban → length → rates and repeats →
-//! words → session → append. Acknowledged means durable: the log's append has returned.
+//! words → session → append. Acknowledged means durable: the log has answered.
 
 use std::sync::Arc;
+use std::task::Waker;
 
-use bus::Record;
+use bus::{AppendError, Record, Submission};
 use model::metrics::count;
 use model::{Comment, CommentStatus, Identity, Kind, Level, RoomId, RoomSettings, Snowflake, UserId};
 use protocol::message::CommentDraft;
 use state::{Answer, FirstAnswer, Knock, Rate, Reserved};
 use store::{NewComment, Review, ReviewStatus};
+use tokio::runtime::Handle;
 use words::Verdict;
 
-use crate::rooms::{RoomInfo, may_enter, may_speak};
-use crate::{Ingest, Refusal};
+use crate::rooms::{RoomInfo, Seat, may_enter, may_speak};
+use crate::{Ingest, Refusal, here};
 
 /// Longest `client_msg_id`, in bytes.
 const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
@@ -32,16 +34,129 @@ pub struct Admitted {
     pub created_at_ms: i64,
 }
 
+/// One comment on its way in.
+struct Attempt {
+    who: Identity,
+    room: RoomId,
+    id: Snowflake,
+    client_msg_id: Option<String>,
+}
+
+/// What becomes of a comment that passed every check.
+enum Decided {
+    /// A retry of a known `client_msg_id`: it gets the first answer again.
+    Known(Admitted),
+    /// It is kept already: held for review, or about a recording.
+    Kept(Admitted),
+    /// It is to be appended to the room's order.
+    Append(Record, Admitted),
+}
+
 impl Ingest {
     /// Takes a comment into a room.
     ///
     /// # Errors
     /// Says why not; a refused comment left no trace but in the limits and counters.
     pub async fn admit(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<Admitted, Refusal> {
-        let outcome = self.once(who, room, draft).await;
+        let attempt = self.attempt(who, room, &draft);
+        let decided = match self.begin(&attempt, draft).await {
+            Ok(Decided::Append(record, admitted)) => {
+                let appended = self.log.append(room.clone(), record).await;
+                appended.map(|_| Decided::Kept(admitted)).map_err(Refusal::from)
+            }
+            decided => decided,
+        };
+        self.conclude(&attempt, decided).await
+    }
+
+    /// As [`Ingest::admit`], for a thread that must not wait: as much as needs no waiting is done on it, and `then`
+    /// hears the outcome, here, on `runtime`, or from the log. Whom `then` returns is woken once the log has answered
+    /// all comments of the same run. What comes back is to be handed to the log, with whatever else the caller has.
+    pub fn admit_then(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        who: &Identity,
+        room: &RoomId,
+        draft: CommentDraft,
+        then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
+    ) -> Option<Submission> {
+        let (ingest, attempt) = (self.clone(), self.attempt(who, room, &draft));
+        let runtime_too = runtime.clone();
+        let checked = here::begin(async move {
+            match ingest.begin(&attempt, draft).await {
+                Ok(Decided::Append(record, admitted)) => {
+                    let room_id = attempt.room.clone();
+                    let done = move |place: Result<_, AppendError>| {
+                        let decided = place.map(|_| Decided::Kept(admitted)).map_err(Refusal::from);
+                        ingest.settle(&runtime_too, attempt, decided, then)
+                    };
+                    Some(Submission { room_id, record, done: Box::new(done) })
+                }
+                decided => {
+                    wake(then(ingest.conclude(&attempt, decided).await));
+                    None
+                }
+            }
+        });
+        checked.unwrap_or_else(|waiting| {
+            let log = self.log.clone();
+            runtime.spawn(async move { log.submit(waiting.await.into_iter().collect()) });
+            None
+        })
+    }
+
+    /// Concludes on the log's task, or elsewhere when it has to wait for somebody.
+    fn settle(
+        self: Arc<Self>,
+        runtime: &Handle,
+        attempt: Attempt,
+        decided: Result<Decided, Refusal>,
+        then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
+    ) -> Option<Waker> {
+        let conclude = async move { then(self.conclude(&attempt, decided).await) };
+        here::begin(conclude).unwrap_or_else(|waiting| {
+            runtime.spawn(async { wake(waiting.await) });
+            None
+        })
+    }
+
+    fn attempt(&self, who: &Identity, room: &RoomId, draft: &CommentDraft) -> Attempt {
+        let (who, room, id) = (who.clone(), room.clone(), self.ids.next());
+        Attempt { who, room, id, client_msg_id: draft.client_msg_id.clone() }
+    }
+
+    /// Everything up to the append.
+    async fn begin(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decided, Refusal> {
+        check_fields(&draft, self.limits.mentions_max)?;
+        if let Some(client_msg_id) = &attempt.client_msg_id
+            && let Some(first) = self.reserve(&attempt.who.user_id, client_msg_id, attempt.id).await?
+        {
+            return Ok(Decided::Known(first.into()));
+        }
+        self.decide(&attempt.who, &attempt.room, draft, attempt.id).await
+    }
+
+    /// Remembers the answer for retries, or gives the reservation back; counts the outcome.
+    async fn conclude(&self, attempt: &Attempt, decided: Result<Decided, Refusal>) -> Result<Admitted, Refusal> {
+        let (mut outcome, replayed) = match decided {
+            Ok(Decided::Known(first)) => (Ok(first), true),
+            Ok(Decided::Kept(admitted) | Decided::Append(_, admitted)) => (Ok(admitted), false),
+            Err(refusal) => (Err(refusal), false),
+        };
+        let Attempt { who, room, id, client_msg_id } = attempt;
+        if let Some(key) = client_msg_id.as_ref().filter(|_| !replayed) {
+            let noted = match &outcome {
+                Ok(admitted) => self.reservations.finish(&who.user_id, key, (*admitted).into()).await,
+                Err(_) => self.reservations.release(&who.user_id, key, *id).await,
+            };
+            outcome = noted.map_err(Refusal::from).and(outcome);
+        }
         let label = match &outcome {
-            Ok((_, true)) => "replayed",
-            Ok((admitted, _)) if admitted.status == CommentStatus::Accepted => "accepted",
+            Ok(_) if replayed => "replayed",
+            Ok(admitted) if admitted.status == CommentStatus::Accepted => {
+                self.metrics.accepted.inc();
+                return outcome;
+            }
             Ok(_) => "pending_review",
             Err(refusal) => refusal.code().as_str(),
         };
@@ -49,25 +164,7 @@ impl Ingest {
         if let Err(refusal) = &outcome {
             self.note_refusal(who, room, refusal).await;
         }
-        outcome.map(|(admitted, _)| admitted)
-    }
-
-    /// A retry of a known `client_msg_id` gets the first answer, which `true` says; anything else is decided.
-    async fn once(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<(Admitted, bool), Refusal> {
-        check_fields(&draft, self.limits.mentions_max)?;
-        let id = self.ids.next();
-        let Some(client_msg_id) = draft.client_msg_id.clone() else {
-            return self.decide(who, room, draft, id).await.map(|admitted| (admitted, false));
-        };
-        if let Some(first) = self.reserve(&who.user_id, &client_msg_id, id).await? {
-            return Ok((first.into(), true));
-        }
-        let outcome = self.decide(who, room, draft, id).await;
-        match &outcome {
-            Ok(admitted) => self.reservations.finish(&who.user_id, &client_msg_id, (*admitted).into()).await?,
-            Err(_) => self.reservations.release(&who.user_id, &client_msg_id, id).await?,
-        }
-        outcome.map(|admitted| (admitted, false))
+        outcome
     }
 
     /// Reserves the key; `Some` is the answer that somebody got for it before.
@@ -79,14 +176,11 @@ impl Ingest {
                 first.map(Some).ok_or(Refusal::Unavailable)
             }
             Reserved::New => {
-                let stored = match self.store.first_answer(user, key).await {
-                    Ok(stored) => stored,
-                    Err(error) => {
-                        self.reservations.release(user, key, id).await?;
-                        return Err(error.into());
-                    }
+                let Some(store::FirstAnswer { id, pending_review, created_at_ms }) =
+                    self.store.first_answer(user, key).await?
+                else {
+                    return Ok(None);
                 };
-                let Some(store::FirstAnswer { id, pending_review, created_at_ms }) = stored else { return Ok(None) };
                 let first = FirstAnswer { id, pending_review, created_at_ms };
                 self.reservations.finish(user, key, first).await?;
                 Ok(Some(first))
@@ -100,9 +194,10 @@ impl Ingest {
         room: &RoomId,
         draft: CommentDraft,
         id: Snowflake,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Decided, Refusal> {
         let now_ms = self.clock.now_ms();
-        let info = self.rooms.info(room).await?;
+        let seat = self.rooms.seat(room).await?;
+        let info = seat.info();
         let live = draft.session_id.is_none() || draft.session_id == info.session.as_ref().map(|s| s.id);
         may_enter(&info.settings, Some(who), room)?;
         if live && (info.closed || !(self.rooms.accepts_comments(&info) || may_speak_in_silence(&info, who))) {
@@ -117,7 +212,7 @@ impl Ingest {
         if !live && !info.settings.store {
             return Err(Refusal::Forbidden("the room keeps no comments"));
         }
-        let place = self.place(room, &draft, live, now_ms).await?;
+        let place = self.place(&seat, room, &draft, live, now_ms).await?;
         let comment = Arc::new(Comment {
             id,
             room_id: room.clone(),
@@ -135,11 +230,17 @@ impl Ingest {
         });
         let keep = info.settings.store;
         let client_msg_id = draft.client_msg_id.map(String::into_boxed_str);
-        let status = match word {
-            Some(word) => self.hold(comment, keep, word, client_msg_id).await?,
-            None => self.publish(comment, keep, client_msg_id).await?,
-        };
-        Ok(Admitted { id, status, created_at_ms: now_ms })
+        let admitted = |status| Admitted { id, status, created_at_ms: now_ms };
+        if let Some(word) = word {
+            self.hold(comment, keep, word, client_msg_id).await?;
+            return Ok(Decided::Kept(admitted(CommentStatus::PendingReview)));
+        }
+        let admitted = admitted(CommentStatus::Accepted);
+        if comment.kind == Kind::Recorded {
+            self.keep_recorded(comment, client_msg_id).await?;
+            return Ok(Decided::Kept(admitted));
+        }
+        Ok(Decided::Append(Record::Comment { comment, client_msg_id, keep }, admitted))
     }
 
     /// The cleaned text, if its length is right.
@@ -207,9 +308,16 @@ impl Ingest {
         }
     }
 
-    async fn place(&self, room: &RoomId, draft: &CommentDraft, live: bool, now_ms: i64) -> Result<Place, Refusal> {
+    async fn place(
+        &self,
+        seat: &Seat,
+        room: &RoomId,
+        draft: &CommentDraft,
+        live: bool,
+        now_ms: i64,
+    ) -> Result<Place, Refusal> {
         if live {
-            let session = self.rooms.session_for_comment(room, now_ms).await?;
+            let session = self.rooms.session_for_comment(seat, room, now_ms).await?;
             let offset_ms = (now_ms - session.started_at_ms).max(0);
             return Ok(Place { session_id: session.id, offset_ms, kind: Kind::Comment });
         }
@@ -230,7 +338,7 @@ impl Ingest {
         keep: bool,
         word: String,
         client_msg_id: Option<Box<str>>,
-    ) -> Result<CommentStatus, Refusal> {
+    ) -> Result<(), Refusal> {
         let review = Review {
             comment,
             keep,
@@ -239,24 +347,22 @@ impl Ingest {
             decided_by: None,
             decided_at_ms: None,
         };
-        self.store.hold(&review, client_msg_id.as_deref()).await?;
-        Ok(CommentStatus::PendingReview)
+        Ok(self.store.hold(&review, client_msg_id.as_deref()).await?)
     }
 
-    /// Makes a comment durable and lets it go out. One about a recording has no place in the live
-    /// order, so it goes to the store alone.
-    pub(crate) async fn publish(
-        &self,
-        comment: Arc<Comment>,
-        keep: bool,
-        client_msg_id: Option<Box<str>>,
-    ) -> Result<CommentStatus, Refusal> {
+    /// A comment about a recording has no place in the live order, so it goes to the store alone.
+    async fn keep_recorded(&self, comment: Arc<Comment>, client_msg_id: Option<Box<str>>) -> Result<(), Refusal> {
+        Ok(self.store.append_comments(vec![NewComment { comment, position: 0, client_msg_id }]).await?)
+    }
+
+    /// Makes a comment that was held durable and lets it go out.
+    pub(crate) async fn publish(&self, comment: Arc<Comment>, keep: bool) -> Result<(), Refusal> {
         if comment.kind == Kind::Recorded {
-            self.store.append_comments(vec![NewComment { comment, position: 0, client_msg_id }]).await?;
-        } else {
-            self.log.append(comment.room_id.clone(), Record::Comment { comment, client_msg_id, keep }).await?;
+            return self.keep_recorded(comment, None).await;
         }
-        Ok(CommentStatus::Accepted)
+        let record = Record::Comment { comment: comment.clone(), client_msg_id: None, keep };
+        self.log.append(comment.room_id.clone(), record).await?;
+        Ok(())
     }
 
     /// Counts a refusal towards the sender's cool-down and tells the sender when one starts.
@@ -270,6 +376,12 @@ impl Ingest {
             let until_ms = now_ms + i64::try_from(mute_ms).unwrap_or(i64::MAX / 2);
             self.tell_muted(room, &who.user_id, until_ms, Some("too many refused comments".into())).await;
         }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

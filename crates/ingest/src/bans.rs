@@ -12,7 +12,7 @@ use crate::Refusal;
 /// The bans in force.
 #[derive(Default)]
 pub struct Bans {
-    by_user: DashMap<UserId, Vec<Ban>>,
+    by_user: DashMap<UserId, Vec<Ban>, ahash::RandomState>,
 }
 
 impl Bans {
@@ -55,10 +55,7 @@ impl Bans {
     /// # Errors
     /// [`Refusal::Banned`] with the time left.
     pub fn may_enter(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
-        match self.longest(user, Some(room), BanKind::Ban, now_ms) {
-            Some(ban) => Err(refusal(&ban, now_ms)),
-            None => Ok(()),
-        }
+        self.refuse(user, Some(room), &[BanKind::Ban], now_ms)
     }
 
     /// Refuses a user who may not connect at all.
@@ -66,10 +63,7 @@ impl Bans {
     /// # Errors
     /// [`Refusal::Banned`] with the time left.
     pub fn may_connect(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
-        match self.longest(user, None, BanKind::Ban, now_ms) {
-            Some(ban) => Err(refusal(&ban, now_ms)),
-            None => Ok(()),
-        }
+        self.refuse(user, None, &[BanKind::Ban], now_ms)
     }
 
     /// Refuses a user who may not speak in a room.
@@ -77,20 +71,17 @@ impl Bans {
     /// # Errors
     /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
     pub fn may_speak(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
-        self.may_enter(user, room, now_ms)?;
-        match self.longest(user, Some(room), BanKind::Mute, now_ms) {
-            Some(mute) => Err(refusal(&mute, now_ms)),
-            None => Ok(()),
-        }
+        self.refuse(user, Some(room), &[BanKind::Ban, BanKind::Mute], now_ms)
     }
 
-    /// The longest ban in force: deployment-wide ones and, when a room is given, its own.
-    fn longest(&self, user: &UserId, room: Option<&RoomId>, kind: BanKind, now_ms: i64) -> Option<Ban> {
-        let bans = self.by_user.get(user)?;
-        let here = |ban: &&Ban| {
-            ban.kind == kind && ban.until_ms > now_ms && (ban.room_id.is_none() || ban.room_id.as_ref() == room)
-        };
-        bans.iter().filter(here).max_by_key(|ban| ban.until_ms).cloned()
+    /// Refuses with the longest ban in force of the first kind that has one: deployment-wide ones count and, when a
+    /// room is given, its own.
+    fn refuse(&self, user: &UserId, room: Option<&RoomId>, kinds: &[BanKind], now_ms: i64) -> Result<(), Refusal> {
+        let Some(bans) = self.by_user.get(user) else { return Ok(()) };
+        let holds = |ban: &&Ban| ban.until_ms > now_ms && (ban.room_id.is_none() || ban.room_id.as_ref() == room);
+        let longest =
+            |kind: &BanKind| bans.iter().filter(|ban| ban.kind == *kind).filter(holds).max_by_key(|ban| ban.until_ms);
+        kinds.iter().find_map(longest).map_or(Ok(()), |ban| Err(refusal(ban, now_ms)))
     }
 }
 

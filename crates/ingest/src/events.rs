@@ -1,15 +1,55 @@
 //! Events: how rooms and users are told, and what is kept until it is acknowledged.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bus::{AppendError, Record};
+use dashmap::DashSet;
 use model::{Audience, Event, EventBody, Identity, RoomId, Snowflake, UserId};
-use store::StoreError;
+use store::{Store, StoreError};
 
 use crate::Ingest;
 
 /// Unacknowledged events given to a user who connects.
 const UNACKNOWLEDGED_MAX: usize = 100;
+
+/// Users remembered as having events in the store; with more than that everybody who connects is looked up.
+const USERS_MAX: usize = 1_000_000;
+
+/// For whom the store may keep events, so that all others connect without a read. Never forgets a user while
+/// the process runs: one who has acknowledged everything costs a read that finds nothing.
+#[derive(Default)]
+pub struct Awaited {
+    users: DashSet<UserId>,
+    /// There are more than are remembered.
+    anybody: AtomicBool,
+}
+
+impl Awaited {
+    /// Takes in what the store has; before anybody connects.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let awaited = Self::default();
+        store.users_with_events(USERS_MAX + 1).await?.into_iter().for_each(|user| awaited.add(user));
+        Ok(awaited)
+    }
+
+    fn add(&self, user: UserId) {
+        if self.users.len() < USERS_MAX {
+            self.users.insert(user);
+        } else {
+            self.anybody.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`Ingest::unacknowledged`] may find something.
+    #[must_use]
+    pub fn may_hold(&self, user: &UserId) -> bool {
+        self.anybody.load(Ordering::Relaxed) || self.users.contains(user)
+    }
+}
 
 /// Whom an event is for, and who must acknowledge it.
 pub(crate) enum Importance {
@@ -42,6 +82,7 @@ impl Ingest {
         let event = Arc::new(self.event(room, how, body));
         if let Audience::Users(users) = &event.critical_for {
             self.store.keep_event(&event, users).await?;
+            users.iter().for_each(|user| self.awaited.add(user.clone()));
         }
         self.log.append(room.clone(), Record::Event(event.clone())).await?;
         Ok(event.id)

@@ -9,6 +9,7 @@ pub mod admit;
 pub mod bans;
 pub mod events;
 pub mod filter;
+pub mod here;
 pub mod likes;
 pub mod moderation;
 pub mod refusal;
@@ -17,6 +18,8 @@ pub mod tokens;
 
 use std::sync::Arc;
 
+pub use bus::Submission;
+
 use bus::Log;
 use model::{Clock, Metrics, SnowflakeGenerator};
 use state::{CoolDown, Gate, Reservations};
@@ -24,6 +27,7 @@ use store::Store;
 
 pub use admit::Admitted;
 pub use bans::Bans;
+pub use events::Awaited;
 pub use filter::WordFilter;
 pub use moderation::Moderator;
 pub use refusal::Refusal;
@@ -61,6 +65,8 @@ pub struct Ingest {
     pub rooms: Rooms,
     /// Who may not speak or enter.
     pub bans: Bans,
+    /// For whom events may be kept.
+    pub awaited: Awaited,
     /// The word lists.
     pub filter: WordFilter,
     /// Limits of the deployment.

@@ -54,7 +54,8 @@ impl RoomInfo {
     }
 }
 
-struct Seat {
+/// What is kept of one room.
+pub(crate) struct Seat {
     info: ArcSwap<RoomInfo>,
     loaded: OnceCell<()>,
     /// Held while the room is opened, closed or changed.
@@ -102,7 +103,7 @@ impl From<ChangeError> for Refusal {
 
 /// The rooms.
 pub struct Rooms {
-    seats: DashMap<RoomId, Arc<Seat>>,
+    seats: DashMap<RoomId, Arc<Seat>, ahash::RandomState>,
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     ids: Arc<SnowflakeGenerator>,
@@ -120,7 +121,7 @@ impl Rooms {
         clock: Arc<dyn Clock>,
         rules: RoomRules,
     ) -> Self {
-        Self { seats: DashMap::new(), store, log, ids, clock, rules }
+        Self { seats: DashMap::default(), store, log, ids, clock, rules }
     }
 
     /// A room as it is now.
@@ -214,8 +215,12 @@ impl Rooms {
     }
 
     /// The session a comment belongs to; starts an implicit one in a room that nobody opened.
-    pub(crate) async fn session_for_comment(&self, room: &RoomId, now_ms: i64) -> Result<Arc<Session>, Refusal> {
-        let seat = self.seat(room).await?;
+    pub(crate) async fn session_for_comment(
+        &self,
+        seat: &Seat,
+        room: &RoomId,
+        now_ms: i64,
+    ) -> Result<Arc<Session>, Refusal> {
         seat.spoken_ms.store(now_ms, Ordering::Relaxed);
         if let Some(session) = &seat.info.load().session {
             return Ok(session.clone());
@@ -226,7 +231,7 @@ impl Rooms {
             Some(session) => Ok(session.clone()),
             None if !self.accepts_comments(&info) && info.closed => Err(Refusal::RoomClosed),
             None => {
-                let session = self.start(&seat, room, false).await?;
+                let session = self.start(seat, room, false).await?;
                 self.tell_state(room, &seat.info.load().settled()).await?;
                 Ok(session)
             }
@@ -264,7 +269,8 @@ impl Rooms {
         self.tell_state(room, &seat.info.load()).await
     }
 
-    async fn seat(&self, room: &RoomId) -> Result<Arc<Seat>, StoreError> {
+    /// What is kept of a room, loaded.
+    pub(crate) async fn seat(&self, room: &RoomId) -> Result<Arc<Seat>, StoreError> {
         let known = self.seats.get(room).map(|seat| seat.clone());
         let seat = known.unwrap_or_else(|| {
             let fresh = || {
@@ -277,6 +283,9 @@ impl Rooms {
             };
             self.seats.entry(room.clone()).or_insert_with(fresh).clone()
         });
+        if seat.loaded.initialized() {
+            return Ok(seat);
+        }
         seat.loaded
             .get_or_try_init(async || {
                 if let Some(row) = self.store.room(room).await? {
@@ -328,6 +337,13 @@ impl Rooms {
         };
         self.log.append(room.clone(), Record::Event(Arc::new(event))).await?;
         Ok(())
+    }
+}
+
+impl Seat {
+    /// The room as it is now.
+    pub(crate) fn info(&self) -> Arc<RoomInfo> {
+        self.info.load_full()
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub handshakes: Labelled,
     /// Comments that asked to enter, by `outcome`: accepted, pending_review, replayed, or an error code.
     pub comments: Labelled,
+    /// Of these, the accepted ones: found once, because there are so many.
+    pub accepted: Counter,
     /// Comments delivered: one for each comment and viewer.
     pub delivered: Counter,
     /// Comments not given to a viewer, by `reason`: budget, merged, slow.
@@ -70,12 +72,15 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("barrage");
         let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 15));
+        let comments = Labelled::default();
+        let accepted = comments.get_or_create(&vec![("outcome", "accepted")]).clone();
         let metrics = Self {
             connections: Gauge::default(),
             streams: Gauge::default(),
             rooms_held: Gauge::default(),
             handshakes: Family::default(),
-            comments: Family::default(),
+            accepted,
+            comments,
             delivered: Counter::default(),
             omitted: Family::default(),
             frames_out: Counter::default(),

@@ -78,7 +78,7 @@ impl Board {
 
 /// The boards of this process.
 pub struct Boards {
-    rooms: DashMap<RoomId, Arc<Mutex<Board>>>,
+    rooms: DashMap<RoomId, Arc<Mutex<Board>>, ahash::RandomState>,
     store: Arc<dyn Store>,
 }
 
@@ -86,7 +86,7 @@ impl Boards {
     /// Boards over a store, none loaded yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { rooms: DashMap::new(), store }
+        Self { rooms: DashMap::default(), store }
     }
 
     /// Rebuilds the boards of all sessions that are on; called before the worker starts, so that

@@ -26,6 +26,8 @@ use crate::window::Window;
 
 /// A "too many comments" notice is repeated no sooner than this, in milliseconds.
 const NOTICE_MS: i64 = 10_000;
+/// A picture of a state (ranking, hot comments) waits at most this long for the room's next comments, in milliseconds.
+const PICTURE_MS: i64 = 400;
 
 /// The cursor of a reader who has seen nothing: what polling an empty room answers.
 pub(crate) const BEGINNING: Snowflake = Snowflake(0);
@@ -73,6 +75,8 @@ struct View {
     streams: Streams,
     pending: Vec<merge::Item>,
     events: Vec<Arc<EventFrame>>,
+    /// By when the events must go, Unix milliseconds.
+    events_due_ms: Option<i64>,
     window: Window,
     /// When the next timer looks at the room, Unix milliseconds.
     timer_ms: Option<i64>,
@@ -92,6 +96,7 @@ impl HubRoom {
             streams: Streams::default(),
             pending: Vec::new(),
             events: Vec::new(),
+            events_due_ms: None,
             window: Window::new(shared.settings.window_ms_max),
             timer_ms: None,
             settings: Arc::default(),
@@ -302,8 +307,9 @@ impl HubRoom {
         }
         let arrived = view.pending.len().saturating_sub(before);
         view.window.arrived(now_ms, arrived);
-        if let Some(last) = entries.last() {
-            self.changed.send_replace(last.position.offset);
+        // Pictures of a state have no place, and nobody polls for them.
+        if let Some(last) = entries.iter().map(|entry| entry.position.offset).max().filter(|offset| *offset > 0) {
+            self.changed.send_replace(last);
         }
         self.emit_or_wait(&mut view, now_ms);
     }
@@ -349,17 +355,14 @@ impl HubRoom {
             }
         }
         if event.audience == Audience::Everyone && !view.streams.is_empty() {
-            view.events.push(Arc::new(EventFrame::new(event)));
+            view.gather(event, now_ms);
         }
     }
 
     fn emit_or_wait(self: &Arc<Self>, view: &mut View, now_ms: i64) {
         let load = f64::from(self.shared.load());
-        let deadline = match view.window.next_deadline_ms(now_ms, load) {
-            _ if !view.events.is_empty() => Some(now_ms), // Events wait for nobody.
-            Some(deadline) => Some(deadline),
-            None => view.streams.owed_deadline_ms(),
-        };
+        let comments = view.window.next_deadline_ms(now_ms, load).or_else(|| view.streams.owed_deadline_ms());
+        let deadline = comments.into_iter().chain(view.events_due_ms).min();
         match deadline {
             Some(deadline) if deadline <= now_ms => self.emit(view, now_ms),
             Some(deadline) => self.wake_at(view, deadline, now_ms),
@@ -399,6 +402,7 @@ impl HubRoom {
         };
         let (streams, shed) = view.streams.compose(&moment);
         let mut events = std::mem::take(&mut view.events);
+        view.events_due_ms = None;
         events.extend(self.notice(view, shed, now_ms));
         for event in &events {
             view.streams.feed_event(event);
@@ -456,6 +460,21 @@ impl HubRoom {
             at_ms: now_ms,
             body,
         }))))
+    }
+}
+
+impl View {
+    /// Events go at once; pictures of a state let the room's next comments take them along, since a send costs
+    /// the same whatever is in it, and a newer picture replaces one that still waits.
+    fn gather(&mut self, event: Arc<Event>, now_ms: i64) {
+        let kind = std::mem::discriminant(&event.body);
+        let mut due_ms = now_ms;
+        if matches!(event.body, EventBody::Ranking { .. } | EventBody::HotComments { .. }) {
+            due_ms += PICTURE_MS;
+            self.events.retain(|waiting| std::mem::discriminant(&waiting.event.body) != kind);
+        }
+        self.events.push(Arc::new(EventFrame::new(event)));
+        self.events_due_ms = Some(self.events_due_ms.map_or(due_ms, |waiting_ms| waiting_ms.min(due_ms)));
     }
 }
 

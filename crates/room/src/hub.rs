@@ -102,7 +102,7 @@ pub struct Page {
 
 /// The rooms this node holds.
 pub struct Hub {
-    rooms: DashMap<RoomId, Arc<Slot>>,
+    rooms: DashMap<RoomId, Arc<Slot>, ahash::RandomState>,
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     next_key: AtomicU32,
@@ -132,7 +132,7 @@ impl Hub {
             runtime: tokio::runtime::Handle::current(),
             next_stream: AtomicU32::new(1),
         };
-        let (rooms, next_key) = (DashMap::new(), AtomicU32::new(1));
+        let (rooms, next_key) = (DashMap::default(), AtomicU32::new(1));
         let hub = Arc::new(Self { rooms, store, shared: Arc::new(shared), next_key });
         tokio::spawn(retire_idle_rooms(Arc::downgrade(&hub)));
         hub

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Consumer, Delivery, Entry, Fanout, Position, Record};
-use model::{Audience, Clock, Event, RoomId, SnowflakeGenerator};
+use model::{Audience, Clock, Event, EventBody, RoomId, SnowflakeGenerator};
 
 use crate::boards::Boards;
 
-/// Rankings and hot comments are pushed at most this often.
-const NEWS_MS: u64 = 500;
-/// Idle boards are looked for once in so many pushes of news.
-const SWEEP_EVERY: u32 = 600;
+/// Rankings and hot comments of a room are pushed at most this often, in milliseconds.
+const NEWS_MS: i64 = 500;
+/// How often rooms whose news had to wait are looked at.
+const BEAT: Duration = Duration::from_millis(250);
+/// Idle boards are looked for once in so many beats.
+const SWEEP_EVERY: u32 = 1_200;
 
 /// One worker.
 pub struct Worker {
@@ -26,8 +28,10 @@ pub struct Worker {
     boards: Arc<Boards>,
     clock: Arc<dyn Clock>,
     ids: Arc<SnowflakeGenerator>,
-    /// Rooms whose boards may have news.
-    touched: HashSet<RoomId>,
+    /// Rooms that were told news within the last [`NEWS_MS`], with the moment.
+    told: HashMap<RoomId, i64>,
+    /// Of these, those whose boards may have news again.
+    waiting: HashSet<RoomId>,
     ticks: u32,
 }
 
@@ -41,12 +45,12 @@ impl Worker {
         clock: Arc<dyn Clock>,
         ids: Arc<SnowflakeGenerator>,
     ) -> Self {
-        Self { consumer, fanout, boards, clock, ids, touched: HashSet::new(), ticks: 0 }
+        Self { consumer, fanout, boards, clock, ids, told: HashMap::new(), waiting: HashSet::new(), ticks: 0 }
     }
 
     /// Works until the log closes. Waits on two inputs: the log, and the beat of the news.
     pub async fn run(mut self) {
-        let mut beat = tokio::time::interval(Duration::from_millis(NEWS_MS));
+        let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -66,7 +70,8 @@ impl Worker {
             self.apply(entry, now_ms);
             by_room.entry(entry.room_id.clone()).or_default().push(entry.clone());
         }
-        for (room_id, entries) in by_room {
+        for (room_id, mut entries) in by_room {
+            self.add_news(&room_id, &mut entries, now_ms);
             self.fanout.push(&room_id, entries);
         }
         delivery.commit();
@@ -77,30 +82,44 @@ impl Worker {
             self.boards.start(session, now_ms);
         }
         self.boards.apply(&entry.room_id, &entry.record, now_ms);
-        if !self.touched.contains(&entry.room_id) {
-            self.touched.insert(entry.room_id.clone());
+    }
+
+    /// News travel with what made them, so that viewers get both in one send; soon after the last ones they wait.
+    fn add_news(&mut self, room_id: &RoomId, entries: &mut Vec<Entry>, now_ms: i64) {
+        if self.told.contains_key(room_id) {
+            self.waiting.insert(room_id.clone());
+            return;
         }
+        let news = self.boards.news(room_id);
+        if !news.is_empty() {
+            self.told.insert(room_id.clone(), now_ms);
+        }
+        entries.extend(news.into_iter().map(|body| self.picture(room_id, body, now_ms)));
+    }
+
+    /// A picture of a state has no place in the log's order.
+    fn picture(&self, room_id: &RoomId, body: EventBody, now_ms: i64) -> Entry {
+        let event = Event {
+            id: self.ids.next(),
+            room_id: room_id.clone(),
+            audience: Audience::Everyone,
+            critical_for: Audience::Nobody,
+            at_ms: now_ms,
+            body,
+        };
+        Entry { room_id: room_id.clone(), position: Position::default(), record: Record::Event(Arc::new(event)) }
     }
 
     fn tell_news(&mut self) {
         let now_ms = self.clock.now_ms();
-        for room_id in std::mem::take(&mut self.touched) {
-            let events = self.boards.news(&room_id).into_iter().map(|body| {
-                let event = Event {
-                    id: self.ids.next(),
-                    room_id: room_id.clone(),
-                    audience: Audience::Everyone,
-                    critical_for: Audience::Nobody,
-                    at_ms: now_ms,
-                    body,
-                };
-                // Pictures of a state have no place in the log's order.
-                let position = Position::default();
-                Entry { room_id: room_id.clone(), position, record: Record::Event(Arc::new(event)) }
-            });
-            let events: Vec<_> = events.collect();
-            if !events.is_empty() {
-                self.fanout.push(&room_id, events);
+        // A clock that stepped back makes nobody wait.
+        self.told.retain(|_, told_ms| (0..NEWS_MS).contains(&(now_ms - *told_ms)));
+        let told = &self.told;
+        for room_id in self.waiting.extract_if(|room_id| !told.contains_key(room_id)).collect::<Vec<_>>() {
+            let mut entries = Vec::new();
+            self.add_news(&room_id, &mut entries, now_ms);
+            if !entries.is_empty() {
+                self.fanout.push(&room_id, entries);
             }
         }
         self.ticks = self.ticks.wrapping_add(1);

@@ -12,7 +12,7 @@ use bus::{Entry, Position, Record};
 use gateway::{GatewaySettings, HttpConnection, Services};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
-use ingest::{Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
+use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
 use ipnet::IpNet;
 use model::{Clock, Metrics, SnowflakeGenerator, SystemClock};
 use prometheus_client::registry::Registry;
@@ -87,6 +87,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let ingest = Arc::new(Ingest {
         rooms,
         bans,
+        awaited: Awaited::load(&*store).await?,
         filter: WordFilter::new(store.words().await?)?,
         limits: limits(config),
         gate: Arc::new(MemoryGate::new(state::memory::KEYS_MAX)),

@@ -307,6 +307,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps a critical event for each of these users until acknowledged or a week old.
     async fn keep_event(&self, event: &Event, users: &[UserId]) -> Result<()>;
+    /// At most `limit` of the users for whom an event is kept, in no order.
+    async fn users_with_events(&self, limit: usize) -> Result<Vec<UserId>>;
     /// What a user has not acknowledged, oldest first.
     async fn unacknowledged(&self, user: &UserId, limit: usize) -> Result<Vec<Event>>;
     /// Forgets an event for a user.

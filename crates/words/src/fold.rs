@@ -113,6 +113,9 @@ fn is_dropped_mark(c: char) -> bool {
 /// Characters without a picture: controls and the default-ignorable ones (Unicode, `DerivedCoreProperties`),
 /// and the Arabic tatweel, which only stretches a word.
 pub(crate) fn is_ignorable(c: char) -> bool {
+    if matches!(c, ' '..='~' | '\u{3165}'..='\u{d7ff}') {
+        return false; // Nearly all text.
+    }
     matches!(u32::from(c),
         0x00..=0x08 | 0x0e..=0x1f | 0x7f..=0x84 | 0x86..=0x9f | 0xad | 0x34f | 0x61c | 0x640
         | 0x115f..=0x1160 | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f

@@ -10,7 +10,7 @@ use bus::{Entry, Position, Record};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
-use ingest::{Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
+use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
 use model::{Clock, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock};
 use prometheus_client::registry::Registry;
 use reqwest::Method;
@@ -125,6 +125,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let ingest = Arc::new(Ingest {
         rooms: Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), rules),
         bans: Bans::default(),
+        awaited: Awaited::default(),
         filter: WordFilter::new(Vec::new()).expect("no words"),
         limits: limits(),
         gate: Arc::new(MemoryGate::default()),

@@ -1,6 +1,7 @@
 //! `comment`: handed to ingest, answered when it is durable.
 
-use model::{Identity, RoomId, WireError, rfc3339_ms};
+use ingest::{Admitted, Refusal};
+use model::{RoomId, WireError, rfc3339_ms};
 use protocol::message::{CommentDraft, ServerMessage};
 use serde_json::value::RawValue;
 
@@ -16,10 +17,15 @@ impl Shard {
             let error = WireError::invalid("room_id is missing and no room was joined by the query");
             return self.answer_error(&error, reference);
         };
-        let (common, reference) = (self.common.clone(), reference.map(RawValue::to_owned));
-        self.run_async(index, async move {
-            Reply::Frames(admit(&common.services, &session.identity, &room, draft, reference.as_deref()).await)
-        });
+        let (promise, reference) = (self.promise(index), reference.map(RawValue::to_owned));
+        let client_msg_id = draft.client_msg_id.clone();
+        let then = move |outcome| {
+            let frames = answer(outcome, client_msg_id.as_deref(), reference.as_deref());
+            Some(promise.keep(Reply::Frames(frames)))
+        };
+        let Services { ingest, .. } = &self.common.services;
+        let submission = ingest.admit_then(&self.common.runtime, &session.identity, &room, draft, then);
+        self.submissions.extend(submission);
     }
 
     /// Several comments of one binary message, one after the other.
@@ -32,7 +38,8 @@ impl Shard {
         self.run_async(index, async move {
             let mut frames = Vec::new();
             for draft in drafts {
-                frames.extend(admit(&common.services, &session.identity, &room, draft, None).await);
+                let outcome = common.services.ingest.admit(&session.identity, &room, draft).await;
+                frames.extend(answer(outcome, None, None));
             }
             Reply::Frames(frames)
         });
@@ -45,24 +52,12 @@ impl Shard {
     }
 }
 
-/// Asks ingest; returns the finished frame of its answer.
-async fn admit(
-    services: &Services,
-    who: &Identity,
-    room: &RoomId,
-    draft: CommentDraft,
-    reference: Option<&RawValue>,
-) -> Vec<u8> {
-    let client_msg_id = draft.client_msg_id.clone();
-    match services.ingest.admit(who, room, draft).await {
-        Ok(admitted) => {
-            let ack = ServerMessage::CommentAck {
-                client_msg_id: client_msg_id.as_deref(),
-                id: admitted.id,
-                status: admitted.status,
-                created_at: rfc3339_ms(admitted.created_at_ms),
-            };
-            message_frame(&ack, reference)
+/// The finished frame of ingest's answer.
+fn answer(outcome: Result<Admitted, Refusal>, client_msg_id: Option<&str>, reference: Option<&RawValue>) -> Vec<u8> {
+    match outcome {
+        Ok(Admitted { id, status, created_at_ms }) => {
+            let created_at = rfc3339_ms(created_at_ms);
+            message_frame(&ServerMessage::CommentAck { client_msg_id, id, status, created_at }, reference)
         }
         Err(refusal) => error_frame(&refusal.into(), reference),
     }

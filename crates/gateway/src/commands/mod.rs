@@ -1,7 +1,7 @@
 //! What clients ask for, one file per command.
 //!
 //! Called by [`crate::input`] with one message at a time. What needs nothing but this shard is answered at
-//! once; the rest runs on Tokio ([`Shard::run_async`]) while the socket waits.
+//! once; what has to wait goes on on Tokio ([`Shard::run_async`]) while the socket waits.
 
 mod ack;
 mod binary;
@@ -12,7 +12,9 @@ mod login;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::task::Waker;
 
+use ingest::here;
 use model::WireError;
 use protocol::message::{ClientMessage, ServerMessage, encode_error};
 use room::batch::ConnRef;
@@ -51,21 +53,26 @@ impl Shard {
         session
     }
 
-    /// Runs a command that has to wait; its reply comes back through the inbox, and until then nothing
-    /// more is read from the socket.
+    /// Runs a command that may have to wait: here as far as it goes, then on Tokio. Its reply comes back through the
+    /// inbox, and until then nothing more is read from the socket.
     fn run_async(&mut self, index: u32, work: impl Future<Output = Reply> + Send + 'static) {
-        let promise = Promise { inbox: self.inbox().clone(), conn: self.reference(index), kept: false };
+        let promise = self.promise(index);
+        here::run(&self.common.runtime, async move {
+            let reply = work.await;
+            promise.keep(reply).wake();
+        });
+    }
+
+    /// Nothing more is read from the socket until the promise is kept.
+    fn promise(&mut self, index: u32) -> Promise {
         if let Some(conn) = self.conn(index) {
             conn.busy = true;
         }
-        self.common.runtime.spawn(async move {
-            let reply = work.await;
-            promise.keep(reply);
-        });
+        Promise { inbox: self.inbox().clone(), conn: self.reference(index), kept: false }
     }
 }
 
-/// The reply a waiting socket will get, even when the work panics.
+/// The reply a waiting socket will get, even when the work panics or is forgotten.
 struct Promise {
     inbox: Arc<Inbox>,
     conn: ConnRef,
@@ -73,9 +80,11 @@ struct Promise {
 }
 
 impl Promise {
-    fn keep(mut self, reply: Reply) {
+    /// Puts the reply into the inbox; the shard finds it once it is woken.
+    fn keep(mut self, reply: Reply) -> Waker {
         self.kept = true;
-        self.inbox.push(Inbound::Reply(self.conn, reply));
+        self.inbox.put(Inbound::Reply(self.conn, reply));
+        self.inbox.clone().into()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Fanout, Position, Record};
 use gateway::{Gateway, GatewaySettings, Services};
-use ingest::{Bans, Ingest, KeyFiles, Limits, Rooms, Tokens, WordFilter};
+use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens, WordFilter};
 use model::{
     Clock, Comment, Event, Kind, Level, Metrics, RoomId, Snowflake, SnowflakeGenerator, Style, SystemClock, UserId,
 };
@@ -79,6 +79,7 @@ impl Server {
         let ingest = Arc::new(Ingest {
             rooms: Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), rules),
             bans: Bans::default(),
+            awaited: Awaited::default(),
             filter: WordFilter::new(Vec::new()).unwrap(),
             limits: limits(),
             gate: Arc::new(MemoryGate::new(10_000)),

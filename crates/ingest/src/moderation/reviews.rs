@@ -45,7 +45,7 @@ impl Ingest {
         self.authorise(who, Some(&review.comment.room_id)).await?;
         let status = if approve { ReviewStatus::Approved } else { ReviewStatus::Rejected };
         let decided = self.store.decide(id, status, who.name(), self.clock.now_ms()).await?.ok_or(none)?;
-        if approve && let Err(refusal) = self.publish(decided.comment.clone(), decided.keep, None).await {
+        if approve && let Err(refusal) = self.publish(decided.comment.clone(), decided.keep).await {
             self.store.undecide(id).await?;
             return Err(refusal.into());
         }

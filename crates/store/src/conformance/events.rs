@@ -21,6 +21,10 @@ pub(super) async fn events_wait_for_their_acknowledgement(store: &dyn Store) -> 
     store.keep_event(&event(1), std::slice::from_ref(&u)).await?;
     assert_eq!(store.unacknowledged(&u, 10).await?, [event(1), event(2)], "oldest first, each once");
     assert_eq!(store.unacknowledged(&u, 1).await?, [event(1)]);
+    let mut users = store.users_with_events(10).await?;
+    users.sort();
+    assert_eq!(users, [u.clone(), v.clone()], "each user once");
+    assert_eq!(store.users_with_events(1).await?.len(), 1);
     store.acknowledge(&u, Snowflake(2)).await?;
     store.acknowledge(&u, Snowflake(99)).await?;
     assert_eq!(store.unacknowledged(&u, 10).await?, [event(1)]);

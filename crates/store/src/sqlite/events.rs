@@ -3,7 +3,7 @@
 use model::{Event, Snowflake, UserId};
 use rusqlite::{Connection, Result, params};
 
-use super::{from_json, int, json};
+use super::{column, from_json, int, json};
 
 pub(super) fn keep(db: &Connection, event: &Event, users: &[UserId]) -> Result<()> {
     let text = json(event)?;
@@ -14,6 +14,11 @@ pub(super) fn keep(db: &Connection, event: &Event, users: &[UserId]) -> Result<(
         sql.execute(params![user.as_str(), int(event.id.0), text])?;
     }
     Ok(())
+}
+
+pub(super) fn users(db: &Connection, limit: usize) -> Result<Vec<UserId>> {
+    let mut sql = db.prepare_cached("SELECT DISTINCT user_id FROM unacknowledged_events LIMIT ?")?;
+    sql.query_map([int(limit)], |row| column(row, 0))?.collect()
 }
 
 pub(super) fn unacknowledged(db: &Connection, user: &UserId, limit: usize) -> Result<Vec<Event>> {

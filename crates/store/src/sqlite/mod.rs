@@ -344,6 +344,9 @@ impl Store for SqliteStore {
         self.write("keep_event", move |db| events::keep(db, &event, &users)).await
     }
 
+    async fn users_with_events(&self, limit: usize) -> Result<Vec<UserId>> {
+        self.read("users_with_events", move |db| events::users(db, limit)).await
+    }
     async fn unacknowledged(&self, user: &UserId, limit: usize) -> Result<Vec<Event>> {
         let user = user.clone();
         self.read("unacknowledged", move |db| events::unacknowledged(db, &user, limit)).await
