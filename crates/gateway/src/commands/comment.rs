@@ -1,6 +1,7 @@
 //! `comment`: handed to ingest, answered when it is durable.
 
-use model::{Identity, RoomId, WireError, rfc3339_ms};
+use model::{Identity, RoomId, WireError};
+use protocol::handshake::SubProtocol;
 use protocol::message::{CommentDraft, ServerMessage};
 use serde_json::value::RawValue;
 
@@ -14,11 +15,13 @@ impl Shard {
         let Some(session) = self.need_session(index, reference) else { return };
         let Some(room) = draft.room_id.clone().or_else(|| self.query_room(index)) else {
             let error = WireError::invalid("room_id is missing and no room was joined by the query");
-            return self.answer_error(&error, reference);
+            return self.answer_error(index, &error, reference);
         };
         let (common, reference) = (self.common.clone(), reference.map(RawValue::to_owned));
+        let protocol = self.protocol(index);
         self.run_async(index, async move {
-            Reply::Frames(admit(&common.services, &session.identity, &room, draft, reference.as_deref()).await)
+            let reference = reference.as_deref();
+            Reply::Frames(admit(&common.services, &session.identity, &room, draft, protocol, reference).await)
         });
     }
 
@@ -26,13 +29,13 @@ impl Shard {
     pub(super) fn comments(&mut self, index: u32, drafts: Vec<CommentDraft>) {
         let Some(session) = self.need_session(index, None) else { return };
         let Some(room) = self.query_room(index) else {
-            return self.answer_error(&WireError::invalid("no room was joined by the query"), None);
+            return self.answer_error(index, &WireError::invalid("no room was joined by the query"), None);
         };
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let mut frames = Vec::new();
             for draft in drafts {
-                frames.extend(admit(&common.services, &session.identity, &room, draft, None).await);
+                frames.extend(admit(&common.services, &session.identity, &room, draft, protocol, None).await);
             }
             Reply::Frames(frames)
         });
@@ -51,6 +54,7 @@ async fn admit(
     who: &Identity,
     room: &RoomId,
     draft: CommentDraft,
+    protocol: SubProtocol,
     reference: Option<&RawValue>,
 ) -> Vec<u8> {
     let client_msg_id = draft.client_msg_id.clone();
@@ -60,10 +64,10 @@ async fn admit(
                 client_msg_id: client_msg_id.as_deref(),
                 id: admitted.id,
                 status: admitted.status,
-                created_at: rfc3339_ms(admitted.created_at_ms),
+                created_at_ms: admitted.created_at_ms,
             };
-            message_frame(&ack, reference)
+            message_frame(protocol, &ack, reference)
         }
-        Err(refusal) => error_frame(&refusal.into(), reference),
+        Err(refusal) => error_frame(protocol, &refusal.into(), reference),
     }
 }
