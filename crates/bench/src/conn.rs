@@ -354,6 +354,7 @@ impl Conn {
                     continue;
                 }
                 Some(Event::Pong(_)) => continue,
+                Some(Event::Deflated { .. }) => return Err("compressed, which nobody asked for".into()),
                 Some(Event::Close { code, .. }) => return Err(format!("close {}", code.unwrap_or(1005))),
                 None => break,
             };

@@ -173,7 +173,7 @@ impl Server {
             return Err(ErrorKind::InvalidData.into());
         };
         let protocol = request.protocols.as_deref().and_then(|offered| choose_protocol(offered, &SPOKEN));
-        let mut out = handshake::response(&accept_key(request.key), protocol);
+        let mut out = handshake::response(&accept_key(request.key), protocol, false);
         let connected = ServerMessage::Connected {
             user_id: None,
             device_id: "floor",
@@ -232,7 +232,7 @@ impl Server {
             client_msg_id: None,
             id,
             status: CommentStatus::Accepted,
-            created_at: model::rfc3339_ms(now_ms),
+            created_at_ms: now_ms,
         };
         text(&encode(&ack, None), out);
         let room = self.rooms.entry(room_id.as_str().to_owned()).or_default();

@@ -8,13 +8,13 @@ use std::net::Shutdown;
 use std::time::Instant;
 
 use model::{DeviceId, UserId, WireError};
-use protocol::message::{self, ServerMessage};
-use protocol::ws;
+use protocol::message::ServerMessage;
+use protocol::{spoken, ws};
 use serde_json::value::RawValue;
 
 use crate::GatewaySettings;
 use crate::conn::{Conn, Sent, Stage};
-use crate::shard::{Shard, text_frame};
+use crate::shard::Shard;
 
 /// How long the peer may take to hang up after our close, in seconds.
 const LINGER_S: u32 = 5;
@@ -42,17 +42,19 @@ impl Conn {
 
 impl Shard {
     /// Adds an answer to those gathered for the socket being read.
-    pub fn answer(&mut self, message: &ServerMessage<'_>, reference: Option<&RawValue>) {
-        self.answer_bytes(&message::encode(message, reference));
+    pub fn answer(&mut self, index: u32, message: &ServerMessage<'_>, reference: Option<&RawValue>) {
+        spoken::message(self.protocol(index), message, reference, &mut self.answers);
+        self.tally.frames_out += 1;
     }
 
-    pub fn answer_error(&mut self, error: &WireError, reference: Option<&RawValue>) {
-        self.answer_bytes(&message::encode_error(error, reference));
+    pub fn answer_error(&mut self, index: u32, error: &WireError, reference: Option<&RawValue>) {
+        spoken::error(self.protocol(index), error, reference, &mut self.answers);
+        self.tally.frames_out += 1;
     }
 
-    /// Adds a message to the answers.
-    pub fn answer_bytes(&mut self, payload: &[u8]) {
-        text_frame(&mut self.answers, payload);
+    /// Adds a finished frame to the answers.
+    pub fn answer_frames(&mut self, frame: &[u8]) {
+        self.answers.extend_from_slice(frame);
         self.tally.frames_out += 1;
     }
 
@@ -133,8 +135,8 @@ impl Shard {
         let mut frames = Vec::new();
         for (room, missed) in missed.iter().filter(|(_, missed)| *missed > 0) {
             if let Some(room) = self.rooms.get(room) {
-                let payload = protocol::comment::batch(room.room.id().as_str(), std::iter::empty(), *missed);
-                text_frame(&mut frames, &payload);
+                let told = room::batch::encode(self.protocol(index), room.room.id(), std::iter::empty(), *missed);
+                frames.extend_from_slice(&told);
                 self.tally.frames_out += 1;
             }
         }

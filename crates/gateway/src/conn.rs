@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mio::net::TcpStream;
 use model::{DeviceId, Identity, UserId};
-use protocol::handshake::SubProtocol;
+use protocol::handshake::{Form, SubProtocol};
 use protocol::message::JoinRoom;
 use protocol::ws::Decoder;
 use room::hub::StreamId;
@@ -29,7 +29,8 @@ const UPGRADE_S: u32 = 30;
 pub(crate) struct Conn {
     pub stream: TcpStream,
     pub generation: u32,
-    pub protocol: SubProtocol,
+    /// How it reads and, compression apart, writes.
+    pub form: Form,
     /// An async command is under way: nothing more is read until its reply.
     pub busy: bool,
     /// The kernel may have bytes for us (epoll reports an edge once).
@@ -84,6 +85,8 @@ pub(crate) struct Upgrade {
     pub accept: [u8; 28],
     /// The sub-protocol to name in the answer.
     pub protocol: Option<SubProtocol>,
+    /// Compression was offered and is accepted.
+    pub deflate: bool,
     pub who: Who,
     pub device: Option<DeviceId>,
     pub room: Option<JoinRoom>,
@@ -191,7 +194,7 @@ impl Conn {
         Self {
             stream,
             generation,
-            protocol: SubProtocol::Json,
+            form: Form::plain(SubProtocol::Json),
             busy: false,
             readable: false,
             held: false,

@@ -4,10 +4,11 @@
 //! of seats. Time is passed in. Never writes: the shard sends what [`Critical::due`] returns.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ahash::{HashMap, HashSet};
-use bytes::Bytes;
 use model::Snowflake;
+use room::batch::EventFrame;
 
 use crate::timers::Seat;
 
@@ -15,7 +16,7 @@ use crate::timers::Seat;
 const WAITS_MS: [u64; 6] = [2_000, 4_000, 8_000, 16_000, 32_000, 32_000];
 
 struct Pending {
-    frame: Bytes,
+    frame: Arc<EventFrame>,
     /// The store waits for the receipt too (an event for certain users).
     stored: bool,
     owing: HashSet<Seat>,
@@ -24,14 +25,14 @@ struct Pending {
 }
 
 /// An event to be sent again.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Repeat {
-    pub frame: Bytes,
+    pub frame: Arc<EventFrame>,
     pub seats: Vec<Seat>,
 }
 
 /// What [`Critical::due`] found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Due {
     pub repeats: Vec<Repeat>,
     /// Receipts that will not be waited for any longer.
@@ -47,7 +48,8 @@ pub(crate) struct Critical {
 impl Critical {
     /// Remembers that `seats` were sent the event just now. Whoever is sent an event that is waited
     /// for already starts its repeats anew.
-    pub fn sent(&mut self, id: Snowflake, frame: &Bytes, stored: bool, seats: impl Iterator<Item = Seat>, now_ms: u64) {
+    pub fn sent(&mut self, frame: &Arc<EventFrame>, stored: bool, seats: impl Iterator<Item = Seat>, now_ms: u64) {
+        let id = frame.event.id;
         let mut seats = seats.peekable();
         if seats.peek().is_none() {
             return;
@@ -113,6 +115,8 @@ impl Critical {
 
 #[cfg(test)]
 mod tests {
+    use model::{Audience, Event, EventBody, RoomId};
+
     use super::*;
 
     const EVENT: Snowflake = Snowflake(7);
@@ -121,9 +125,20 @@ mod tests {
         Seat { index, generation: 1 }
     }
 
+    fn frame() -> Arc<EventFrame> {
+        Arc::new(EventFrame::new(Arc::new(Event {
+            id: EVENT,
+            room_id: RoomId::new("r").expect("an id"),
+            audience: Audience::Everyone,
+            critical_for: Audience::Everyone,
+            at_ms: 0,
+            body: EventBody::Announcement { content: "hear".into() },
+        })))
+    }
+
     fn sent(seats: &[u32]) -> Critical {
         let mut critical = Critical::default();
-        critical.sent(EVENT, &Bytes::from_static(b"frame"), false, seats.iter().map(|i| seat(*i)), 0);
+        critical.sent(&frame(), false, seats.iter().map(|i| seat(*i)), 0);
         critical
     }
 
@@ -159,7 +174,8 @@ mod tests {
         let mut critical = sent(&[1, 2]);
         let due = critical.due(2_000, |s| s == seat(2));
         assert_eq!(due.repeats[0].seats, [seat(2)]);
-        assert_eq!(critical.due(6_000, |_| false), Due::default());
+        let due = critical.due(6_000, |_| false);
+        assert_eq!((due.repeats.len(), due.given_up), (0, 0));
         assert_eq!(critical.next_due_ms(), None);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ahash::HashMap;
 use bytes::Bytes;
 use model::{Audience, UserId};
-use protocol::handshake::SubProtocol;
+use protocol::handshake::{Form, SubProtocol};
 use room::batch::{Batch, EventFrame, Item, StreamBatch, encode};
 use room::hub::StreamId;
 
@@ -49,15 +49,17 @@ impl Shard {
         streams: &HashMap<StreamId, &StreamBatch>,
         special: &Special,
     ) -> Vec<(u32, Sent)> {
-        let events = shared_events(&batch.events);
         let (budget, now) = (self.budget(), self.now);
         let Self { rooms, conns, tally, .. } = self;
         let mut troubled = Vec::new();
-        for ((stream, protocol), seats) in rooms.get(&key).into_iter().flat_map(|room| room.roster.lists()) {
+        let mut told: [Option<Bytes>; 2] = [None, None];
+        for ((stream, form), seats) in rooms.get(&key).into_iter().flat_map(|room| room.roster.lists()) {
             let share = streams.get(&stream);
-            let comments = share.map_or(&Bytes::new(), |share| share.frames.of(protocol)).clone();
+            let events = told[usize::from(form.protocol == SubProtocol::Proto)]
+                .get_or_insert_with(|| shared_events(form.protocol, &batch.events));
+            let comments = share.map_or(&Bytes::new(), |share| share.frames.of(form)).clone();
             let missed = share.map_or(0, |share| share.kept.len() as u64 + share.omitted);
-            let parcel = Parcel::new(&events, batch.events.len(), &comments, Comments { room: key, missed, at: now });
+            let parcel = Parcel::new(events, batch.events.len(), &comments, Comments { room: key, missed, at: now });
             if parcel.is_empty() {
                 continue;
             }
@@ -122,7 +124,10 @@ impl Shard {
         let Some(membership) = conn.membership(key).copied() else { return Sent::Whole };
         let Some(room) = self.rooms.get_mut(&key) else { return Sent::Whole };
         let user = conn.session.as_ref().map(|session| &session.identity.user_id);
-        let events: Vec<u8> = batch.events.iter().flat_map(|frame| frame.for_user(user).0).copied().collect();
+        let events: Vec<u8> = {
+            let frames = batch.events.iter().flat_map(|frame| frame.for_user(conn.form.protocol, user).0);
+            frames.copied().collect()
+        };
         let mut comments = Bytes::new();
         let mut missed = 0;
         if let Some(share) = streams.get(&membership.stream) {
@@ -134,7 +139,7 @@ impl Shard {
             }
             missed = (share.kept.len() + extras.len()) as u64 + omitted;
             self.tally.delivered += extras.len() as u64;
-            comments = own_comments(conn.protocol, batch, share, &extras, omitted);
+            comments = own_comments(conn.form, batch, share, &extras, omitted);
         }
         let parcel =
             Parcel::new(&Bytes::from(events), batch.events.len(), &comments, Comments { room: key, missed, at: now });
@@ -152,7 +157,7 @@ impl Shard {
             };
             let conns = &self.conns;
             let seats = indices.iter().filter_map(|index| Some(conns.get(*index as usize)?.seat(*index as usize)));
-            self.critical.sent(frame.event.id, &frame.critical, is_stored(frame), seats, self.now_ms);
+            self.critical.sent(frame, is_stored(frame), seats, self.now_ms);
         }
     }
 
@@ -166,8 +171,8 @@ impl Shard {
 }
 
 /// The events as most members get them.
-fn shared_events(events: &[Arc<EventFrame>]) -> Bytes {
-    let frame = |frame: &Arc<EventFrame>| frame.for_user(None).0.clone();
+fn shared_events(protocol: SubProtocol, events: &[Arc<EventFrame>]) -> Bytes {
+    let frame = |frame: &Arc<EventFrame>| frame.for_user(protocol, None).0.clone();
     match events {
         [] => Bytes::new(),
         [only] => frame(only),
@@ -176,9 +181,9 @@ fn shared_events(events: &[Arc<EventFrame>]) -> Bytes {
 }
 
 /// A member's own encoding, or the shared one when it says the same.
-fn own_comments(protocol: SubProtocol, batch: &Batch, share: &StreamBatch, extras: &[u32], omitted: u64) -> Bytes {
+fn own_comments(form: Form, batch: &Batch, share: &StreamBatch, extras: &[u32], omitted: u64) -> Bytes {
     if extras.is_empty() && omitted == share.omitted {
-        return share.frames.of(protocol).clone();
+        return share.frames.of(form).clone();
     }
     let mut indices: Vec<u32> = share.kept.iter().chain(extras).copied().collect();
     if indices.is_empty() && omitted == 0 {
@@ -187,5 +192,5 @@ fn own_comments(protocol: SubProtocol, batch: &Batch, share: &StreamBatch, extra
     indices.sort_unstable();
     let items = indices.iter().filter_map(|i| batch.items.get(*i as usize));
     let items: Vec<&Item> = items.collect();
-    encode(protocol, batch.room.id(), items.into_iter(), omitted)
+    encode(form.protocol, batch.room.id(), items.into_iter(), omitted)
 }

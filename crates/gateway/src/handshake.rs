@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use ingest::tokens::short_name;
 use model::identity::USERNAME_CHARS_MAX;
 use model::{Code, DeviceId, Identity, Level, RoomId, Snowflake, UserId, WireError};
-use protocol::handshake::{Request, SubProtocol, accept_key, choose_protocol, query_pairs};
+use protocol::handshake::{Request, SubProtocol, accept_key, choose_protocol, offers_deflate, query_pairs};
 use protocol::message::JoinRoom;
 
 use crate::Common;
 use crate::conn::{Upgrade, Who};
 
 /// The formats spoken here, in no order: the client's first choice counts.
-const SPOKEN: [SubProtocol; 2] = [SubProtocol::Json, SubProtocol::Bin];
+const SPOKEN: [SubProtocol; 3] = [SubProtocol::Json, SubProtocol::Proto, SubProtocol::Bin];
 
 /// The query of `/ws`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,7 +122,8 @@ pub(crate) fn judge(request: &Request<'_>, peer: IpAddr, common: &Common) -> Res
         None => None,
         Some(offered) => Some(choose_protocol(offered, &SPOKEN).ok_or_else(|| {
             WireError::invalid(
-                "none of the offered sub-protocols is spoken; spoken are barrage.v1.json, barrage.v1.bin",
+                "none of the offered sub-protocols is spoken; spoken are barrage.v1.json, barrage.v1.proto, \
+                 barrage.v1.bin",
             )
         })?),
     };
@@ -132,6 +133,7 @@ pub(crate) fn judge(request: &Request<'_>, peer: IpAddr, common: &Common) -> Res
     Ok(Upgrade {
         accept: accept_key(request.key),
         protocol,
+        deflate: services.settings.compression && request.extensions.as_deref().is_some_and(offers_deflate),
         who: who(query, bearer, common),
         device,
         room,

@@ -5,6 +5,8 @@
 //! time: until its answer is there the socket is not read, and TCP tells the client to wait. The same
 //! holds for a client that does not read its answers.
 
+use model::WireError;
+use protocol::handshake::SubProtocol;
 use protocol::message::{self, ClientMessage};
 use protocol::ws::{self, Event, Limits, ProtocolError};
 
@@ -93,7 +95,7 @@ impl Shard {
 
     /// Looks at every message in `bytes`, until one has to wait. Answers leave in one write.
     fn consume(&mut self, index: u32, bytes: &mut [u8]) {
-        let (now, limits) = (self.now, self.limits());
+        let (now, limits) = (self.now, self.limits(index));
         let Some(conn) = self.conn(index) else { return };
         conn.last_seen = now;
         let mut decoder = std::mem::take(&mut conn.decoder);
@@ -125,6 +127,7 @@ impl Shard {
                 self.tally.messages_in += 1;
                 self.binary(index, bytes);
             }
+            Event::Deflated { text, payload } => self.deflated(index, text, payload),
             Event::Ping(payload) => {
                 ws::frame_header(ws::Opcode::Pong, payload.len(), &mut self.answers);
                 self.answers.extend_from_slice(payload);
@@ -141,16 +144,36 @@ impl Shard {
 
     fn text(&mut self, index: u32, text: &str) {
         self.tally.messages_in += 1;
+        if self.protocol(index) == SubProtocol::Proto {
+            self.answer_error(index, &WireError::invalid("barrage.v1.proto has binary messages only"), None);
+            return self.strike(index, "text_message");
+        }
         if text == HEARTBEAT {
             return self.command(index, ClientMessage::Heartbeat, None);
         }
         match message::parse(text) {
             Ok(incoming) => self.command(index, incoming.message, incoming.reference),
             Err((reference, error)) => {
-                self.answer_error(&error, reference);
+                self.answer_error(index, &error, reference);
                 self.strike(index, "message");
             }
         }
+    }
+
+    /// Inflates a message and reads it; the limit on messages holds for what it inflates to.
+    fn deflated(&mut self, index: u32, text: bool, payload: &[u8]) {
+        let bytes_max = self.common.services.settings.message_bytes_max;
+        let mut message = std::mem::take(&mut self.inflated);
+        let inflated = self.inflater.inflate(payload, bytes_max, &mut message);
+        match inflated.and_then(|()| if text { ws::text(&message).map(Some) } else { Ok(None) }) {
+            Ok(Some(text)) => self.text(index, text),
+            Ok(None) => {
+                self.tally.messages_in += 1;
+                self.binary(index, &message);
+            }
+            Err(error) => self.protocol_error(index, error),
+        }
+        self.inflated = message;
     }
 
     /// Counts input that does not parse; too much of it closes the socket.
@@ -185,7 +208,8 @@ impl Shard {
         false
     }
 
-    pub fn limits(&self) -> Limits {
-        Limits::from_client(self.common.services.settings.message_bytes_max)
+    pub fn limits(&self, index: u32) -> Limits {
+        let deflated = self.conns.get(index as usize).is_some_and(|conn| conn.form.deflated);
+        Limits::from_client(self.common.services.settings.message_bytes_max).deflate(deflated)
     }
 }

@@ -98,6 +98,8 @@ pub struct GatewaySettings {
     pub login_s: u32,
     /// Longest message from a client, in bytes.
     pub message_bytes_max: usize,
+    /// Clients that offer compression get it.
+    pub compression: bool,
     /// Bytes that may wait for one slow socket.
     pub backlog_bytes_max: usize,
     /// A socket that takes nothing for so long is closed, in seconds.
@@ -124,6 +126,7 @@ impl Default for GatewaySettings {
             handshake_s: 10,
             login_s: 10,
             message_bytes_max: 16 * 1024,
+            compression: true,
             backlog_bytes_max: 256 * 1024,
             slow_patience_s: 10,
             rooms_per_connection: 64,

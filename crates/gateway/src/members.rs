@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use ahash::HashMap;
-use protocol::handshake::SubProtocol;
+use protocol::handshake::Form;
 use room::HubRoom;
 use room::hub::StreamId;
 
-/// Which list: viewers of one stream who speak one protocol are written the same bytes.
-pub(crate) type ListKey = (StreamId, SubProtocol);
+/// Which list: viewers of one stream who read in one form are written the same bytes.
+pub(crate) type ListKey = (StreamId, Form);
 
 /// The lists of one room.
 #[derive(Debug, Default)]
@@ -70,11 +70,13 @@ impl ShardRoom {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use protocol::handshake::SubProtocol;
 
     use super::*;
 
+    const JSON: Form = Form::plain(SubProtocol::Json);
     const KEYS: [ListKey; 3] =
-        [(StreamId(1), SubProtocol::Json), (StreamId(1), SubProtocol::Bin), (StreamId(2), SubProtocol::Json)];
+        [(StreamId(1), JSON), (StreamId(1), Form { deflated: true, ..JSON }), (StreamId(2), JSON)];
 
     proptest! {
         /// Against a plain map: after any joins and leaves the lists hold the same seats, and every

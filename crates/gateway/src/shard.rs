@@ -20,9 +20,9 @@ use ingest::rooms::may_enter;
 use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
 use model::{Code, RoomId, RoomSettings, UserId, WireError};
-use protocol::handshake::SubProtocol;
+use protocol::handshake::{Form, SubProtocol};
 use protocol::message::JoinRoom;
-use protocol::ws;
+use protocol::ws::Inflater;
 use room::HubRoom;
 use room::batch::{ConnRef, EventFrame, ToShard};
 use slab::Slab;
@@ -63,7 +63,7 @@ pub(crate) struct Shard {
     /// Where each user sits.
     pub users: HashMap<UserId, SmallVec<[u32; 2]>>,
     /// Joins the hub has not answered yet; kept when the socket ends meanwhile.
-    pub joining: HashMap<ConnRef, SubProtocol>,
+    pub joining: HashMap<ConnRef, Form>,
     /// Sockets whose query names a room that waits for a login; nothing is left to wait for (`None`)
     /// once it is being joined.
     pub awaited: HashMap<ConnRef, Option<JoinRoom>>,
@@ -74,6 +74,9 @@ pub(crate) struct Shard {
     /// Answers to the socket being read, gathered into one write.
     pub answers: Vec<u8>,
     pub scratch: Vec<u8>,
+    /// For compressed messages, and where the last of them lies inflated.
+    pub inflater: Inflater,
+    pub inflated: Vec<u8>,
     /// Sockets that had more to read than their share of a turn.
     pub again: VecDeque<Seat>,
     /// Sockets to be taken out of the slab at the end of the turn.
@@ -140,6 +143,8 @@ impl Shard {
             submissions: Vec::new(),
             answers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
+            inflater: Inflater::default(),
+            inflated: Vec::new(),
             again: VecDeque::new(),
             doomed: Vec::new(),
             tally: Tally::default(),
@@ -308,7 +313,7 @@ impl Shard {
         }
         let by_query = self.upgrade(index) || self.awaited.remove(&conn).is_some();
         self.enter(index, &joined, by_query);
-        self.answer_bytes(&joined.answer);
+        self.answer_frames(&joined.answer);
         self.flush_answers(index);
     }
 
@@ -327,9 +332,9 @@ impl Shard {
         for index in seats {
             let who = self.conn(index).and_then(|conn| conn.session.clone());
             if let Err(refusal) = may_enter(settings, who.as_ref().map(|session| &session.identity), &id) {
-                self.answer_error(&refusal.into(), None);
+                self.answer_error(index, &refusal.into(), None);
                 self.leave(index, key);
-                self.answer_left(&id, None);
+                self.answer_left(index, &id, None);
                 self.flush_answers(index);
             }
         }
@@ -354,9 +359,9 @@ impl Shard {
                 Some(room) => {
                     if let Some(key) = self.key_of(index, room) {
                         let error = WireError::new(Code::Banned, message.clone()).retry_after_ms(left_ms);
-                        self.answer_error(&error, None);
+                        self.answer_error(index, &error, None);
                         self.leave(index, key);
-                        self.answer_left(room, None);
+                        self.answer_left(index, room, None);
                         self.flush_answers(index);
                     }
                 }
@@ -425,14 +430,15 @@ impl Shard {
             self.common.services.metrics.events_repeated.inc_by(repeat.seats.len() as u64);
             for seat in repeat.seats {
                 self.tally.frames_out += 1;
-                self.send_own(seat.index, &repeat.frame);
+                let frame = repeat.frame.frame(self.protocol(seat.index), true).clone();
+                self.send_own(seat.index, &frame);
             }
         }
         self.common.services.metrics.events_unacknowledged.inc_by(due.given_up);
     }
 
     /// Events that concern users wherever they sit, see [`ToShard::UserEvent`].
-    fn tell_users(&mut self, frame: &EventFrame) {
+    fn tell_users(&mut self, frame: &Arc<EventFrame>) {
         use model::Audience::{Nobody, Users};
         let (users, everywhere) = match (&frame.event.audience, &frame.event.critical_for) {
             (Users(users), _) => (users, true),
@@ -455,13 +461,14 @@ impl Shard {
     }
 
     /// Sends an event to one socket and waits for its receipt if it is critical.
-    fn tell(&mut self, index: u32, frame: &EventFrame) {
+    fn tell(&mut self, index: u32, frame: &Arc<EventFrame>) {
         let Some(conn) = self.conn(index) else { return };
-        let (bytes, critical) = frame.for_user(conn.session.as_ref().map(|session| &session.identity.user_id));
+        let user = conn.session.as_ref().map(|session| &session.identity.user_id);
+        let (bytes, critical) = frame.for_user(conn.form.protocol, user);
         let seat = conn.seat(index as usize);
         if critical {
             let stored = is_stored(frame);
-            self.critical.sent(frame.event.id, bytes, stored, std::iter::once(seat), self.now_ms);
+            self.critical.sent(frame, stored, std::iter::once(seat), self.now_ms);
         }
         self.tally.frames_out += 1;
         self.send_own(index, bytes);
@@ -470,6 +477,11 @@ impl Shard {
     /// The live socket at a seat.
     pub fn conn(&mut self, index: u32) -> Option<&mut Conn> {
         self.conns.get_mut(index as usize).filter(|conn| !conn.doomed)
+    }
+
+    /// What the socket at a seat speaks.
+    pub fn protocol(&self, index: u32) -> SubProtocol {
+        self.conns.get(index as usize).map_or(SubProtocol::Json, |conn| conn.form.protocol)
     }
 
     /// The seat of a socket that is still there.
@@ -514,10 +526,4 @@ pub(crate) fn ban_reason(reason: Option<&str>, left_ms: u64) -> String {
     let reason = reason.unwrap_or_default();
     let reason = reason.get(..reason.floor_char_boundary(60)).unwrap_or_default();
     serde_json::json!({ "reason": reason, "retry_after_ms": left_ms }).to_string()
-}
-
-/// Appends a text frame.
-pub(crate) fn text_frame(out: &mut Vec<u8>, payload: &[u8]) {
-    ws::frame_header(ws::Opcode::Text, payload.len(), out);
-    out.extend_from_slice(payload);
 }

@@ -71,7 +71,8 @@ impl Shard {
             Ok(Handshake::Upgrade(request)) => match judge(&request, peer, &self.common) {
                 Ok(mut upgrade) => {
                     upgrade.rest = head.get(request.head_bytes..).unwrap_or_default().to_vec();
-                    conn.protocol = upgrade.protocol.unwrap_or(wire::SubProtocol::Json);
+                    let protocol = upgrade.protocol.unwrap_or(wire::SubProtocol::Json);
+                    conn.form = wire::Form { protocol, deflated: upgrade.deflate };
                     conn.stage = Stage::Upgrading(Box::new(upgrade));
                     self.admit(index);
                 }
@@ -130,7 +131,7 @@ impl Shard {
     /// answer. Nothing happens, and false comes back, when it is open already.
     pub fn upgrade(&mut self, index: u32) -> bool {
         let now = self.now;
-        let limits = self.limits();
+        let limits = self.limits(index);
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| matches!(conn.stage, Stage::Upgrading(_)))
         else {
             return false;
@@ -145,7 +146,7 @@ impl Shard {
         }
         self.tally.connections += 1;
         self.count_handshake("accepted");
-        self.answers.extend_from_slice(&wire::response(&upgrade.accept, upgrade.protocol));
+        self.answers.extend_from_slice(&wire::response(&upgrade.accept, upgrade.protocol, upgrade.deflate));
         match upgrade.who {
             Who::Known(identity) => self.sit(index, identity, upgrade.device, None),
             Who::Rejected(why) => self.ask_to_login(index, &WireError::new(Code::Unauthorized, why)),
@@ -162,7 +163,7 @@ impl Shard {
         if let Some(conn) = self.conn(index) {
             conn.authorize_by = by;
         }
-        self.answer_error(error, None);
+        self.answer_error(index, error, None);
         self.schedule(index);
     }
 
@@ -224,7 +225,7 @@ impl Shard {
             heartbeat_s: u64::from(settings.heartbeat_s),
             server_time_ms: common.services.clock.now_ms(),
         };
-        self.answer(&message, reference);
+        self.answer(index, &message, reference);
     }
 
     fn ask_for_unacknowledged(&self, index: u32, session: Arc<Session>) {

@@ -79,7 +79,7 @@ fn handshakes(c: &mut Criterion) {
     let mut group = c.benchmark_group("handshake");
     group.bench_function("parse_a_browsers_request", |b| b.iter(|| parse(black_box(HEAD)).is_ok()));
     group.bench_function("accept_and_response", |b| {
-        b.iter(|| response(&accept_key(black_box("dGhlIHNhbXBsZSBub25jZQ==")), None));
+        b.iter(|| response(&accept_key(black_box("dGhlIHNhbXBsZSBub25jZQ==")), None, true));
     });
     group.finish();
 }

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub key: &'a str,
     /// `Sec-WebSocket-Protocol`, all lines joined, for [`choose_protocol`].
     pub protocols: Option<Cow<'a, str>>,
+    /// `Sec-WebSocket-Extensions`, all lines joined, for [`offers_deflate`].
+    pub extensions: Option<Cow<'a, str>>,
     /// `Origin`: every browser sends one.
     pub origin: Option<&'a str>,
     /// `Authorization`.
@@ -161,6 +163,7 @@ fn upgrade<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Result
         host: headers.host.ok_or(HandshakeError::MissingHeader("Host"))?,
         key: valid_key(headers.key.ok_or(HandshakeError::MissingHeader("Sec-WebSocket-Key"))?)?,
         protocols: headers.protocols,
+        extensions: headers.extensions,
         origin: headers.origin,
         authorization: headers.authorization,
         forwarded_for: headers.forwarded_for,
@@ -177,6 +180,7 @@ struct Headers<'a> {
     version: Option<&'a str>,
     key: Option<&'a str>,
     protocols: Option<Cow<'a, str>>,
+    extensions: Option<Cow<'a, str>>,
     origin: Option<&'a str>,
     authorization: Option<&'a str>,
     forwarded_for: Option<Cow<'a, str>>,
@@ -211,6 +215,9 @@ impl<'a> Headers<'a> {
             17 if named("Transfer-Encoding") => Err(HandshakeError::Body),
             21 if named("Sec-WebSocket-Version") => once(&mut self.version, "Sec-WebSocket-Version", line.value),
             22 if named("Sec-WebSocket-Protocol") => listed(&mut self.protocols, "Sec-WebSocket-Protocol", line.value),
+            24 if named("Sec-WebSocket-Extensions") => {
+                listed(&mut self.extensions, "Sec-WebSocket-Extensions", line.value)
+            }
             _ => Ok(()),
         }
     }
@@ -287,6 +294,68 @@ impl SubProtocol {
     }
 }
 
+/// How a socket is written to: sockets of one form are given the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// The format of its messages.
+    pub protocol: SubProtocol,
+    /// Whether batches come compressed.
+    pub deflated: bool,
+}
+
+impl Form {
+    /// How many forms there are.
+    pub const COUNT: usize = 6;
+
+    /// Messages as they are.
+    #[must_use]
+    pub const fn plain(protocol: SubProtocol) -> Self {
+        Self { protocol, deflated: false }
+    }
+
+    /// Its number, below [`Self::COUNT`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.protocol as usize * 2 + self.deflated as usize
+    }
+}
+
+/// Whether a `Sec-WebSocket-Extensions` header offers permessage-deflate (RFC 7692 §7.1) in a way that can be
+/// accepted with [`DEFLATE_ACCEPTED`]. Offers that limit the server's window are not: what is compressed once for
+/// everybody has one window. An offer with unknown or wrong parameters is none.
+#[must_use]
+pub fn offers_deflate(extensions: &str) -> bool {
+    extensions.split(',').any(|offer| {
+        let mut parts = offer.split(';').map(str::trim_ascii);
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate")) && acceptable(parts)
+    })
+}
+
+/// The answer to an offer of permessage-deflate: neither side keeps anything from message to message.
+pub const DEFLATE_ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+fn acceptable<'a>(parameters: impl Iterator<Item = &'a str>) -> bool {
+    let mut seen = Vec::new();
+    for parameter in parameters {
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name.trim_ascii_end(), Some(value.trim_ascii_start().trim_matches('"'))),
+            None => (parameter, None),
+        };
+        let known = match (name, value) {
+            ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
+            ("client_max_window_bits", Some(bits)) => {
+                !bits.starts_with(['0', '+']) && bits.parse().is_ok_and(|bits: u8| (8..=15).contains(&bits))
+            }
+            _ => false,
+        };
+        if !known || seen.contains(&name) {
+            return false;
+        }
+        seen.push(name);
+    }
+    true
+}
+
 /// The client's first choice among `supported`. With `None` for an offer that was made, the answer names no
 /// protocol and a browser gives up by itself (RFC 6455 §4.2.2).
 pub fn choose_protocol(offered: &str, supported: &[SubProtocol]) -> Option<SubProtocol> {
@@ -305,12 +374,15 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// The answer that opens the socket.
-pub fn response(accept: &[u8; 28], protocol: Option<SubProtocol>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(192);
+pub fn response(accept: &[u8; 28], protocol: Option<SubProtocol>, deflate: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(288);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     header(&mut out, "Sec-WebSocket-Accept", accept);
     if let Some(protocol) = protocol {
         header(&mut out, "Sec-WebSocket-Protocol", protocol.name().as_bytes());
+    }
+    if deflate {
+        header(&mut out, "Sec-WebSocket-Extensions", DEFLATE_ACCEPTED.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     out

@@ -1,4 +1,4 @@
-//! The wire: WebSocket frames and handshakes, the JSON messages, the fixed binary header.
+//! The wire: WebSocket frames and handshakes, the messages as JSON and Protobuf, the fixed binary header.
 //!
 //! Pure: bytes in, values out. No socket, no clock, no state beyond a decoder's unfinished frame.
 //! `PROTOCOL.md` is this crate in prose.
@@ -7,4 +7,6 @@ pub mod binary;
 pub mod comment;
 pub mod handshake;
 pub mod message;
+pub mod proto;
+pub mod spoken;
 pub mod ws;

@@ -232,7 +232,8 @@ pub enum ServerMessage<'a> {
         client_msg_id: Option<&'a str>,
         id: Snowflake,
         status: CommentStatus,
-        created_at: String,
+        #[serde(rename = "created_at", serialize_with = "rfc3339")]
+        created_at_ms: i64,
     },
     LikeAck {
         comment_id: Snowflake,
@@ -244,6 +245,11 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn rfc3339<S: serde::Serializer>(at_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339_ms(*at_ms))
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

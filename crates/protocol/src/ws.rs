@@ -6,12 +6,15 @@
 //!
 //! - [`Decoder`]: bytes → [`Event`]s, unmasked in place, borrowed from the caller's buffer.
 //! - [`encode_frame`] and its kin: payload → frame, built once and shared by any number of sockets.
+//! - [`deflated_frame`] and [`Inflater`]: the same with permessage-deflate.
 
 mod decoder;
+mod deflate;
 mod encoder;
 mod frame;
 mod mask;
 
-pub use decoder::{Decoder, Event, Events};
+pub use decoder::{Decoder, Event, Events, text};
+pub use deflate::{Inflater, deflated_frame};
 pub use encoder::{close_frame, encode_client_frame, encode_frame, frame_header};
 pub use frame::{Limits, Opcode, ProtocolError};

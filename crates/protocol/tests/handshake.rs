@@ -22,6 +22,7 @@ const BROWSER: &str = "GET /ws?room_id=r%3A1&token=a.b-c HTTP/1.1\r\n\
     Accept-Encoding: gzip, deflate, br\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Protocol: barrage.v1.bin, barrage.v1.json\r\n\
+    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
     X-Forwarded-For: 203.0.113.7\r\n\
     x-forwarded-for: 10.0.0.1\r\n\
     Authorization: Bearer a.b.c\r\n\r\n";
@@ -50,6 +51,7 @@ fn a_browsers_request() {
         host: "live.example:8080",
         key: KEY,
         protocols: Some("barrage.v1.bin, barrage.v1.json".into()),
+        extensions: Some("permessage-deflate; client_max_window_bits".into()),
         origin: Some("https://live.example"),
         authorization: Some("Bearer a.b.c"),
         forwarded_for: Some("203.0.113.7, 10.0.0.1".into()),
@@ -125,13 +127,13 @@ fn a_head_may_fill_its_limit_exactly() {
 #[test]
 fn answers_as_the_rfc_prints_them() {
     assert_eq!(&accept_key(KEY), ACCEPT);
-    let answer = String::from_utf8(response(ACCEPT, Some(SubProtocol::Json))).unwrap();
+    let answer = String::from_utf8(response(ACCEPT, Some(SubProtocol::Json), false)).unwrap();
     assert_eq!(
         answer,
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: barrage.v1.json\r\n\r\n"
     );
-    assert!(!String::from_utf8(response(ACCEPT, None)).unwrap().contains("Protocol:"));
+    assert!(!String::from_utf8(response(ACCEPT, None, false)).unwrap().contains("Protocol:"));
 }
 
 #[test]

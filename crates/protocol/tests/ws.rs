@@ -36,6 +36,7 @@ impl From<Event<'_>> for Seen {
             Event::Binary(payload) => Self::Binary(payload.into()),
             Event::Ping(payload) => Self::Ping(payload.into()),
             Event::Pong(payload) => Self::Pong(payload.into()),
+            Event::Deflated { .. } => unreachable!("nothing here negotiates compression"),
             Event::Close { code, reason } => Self::Close(code, reason.into()),
         }
     }

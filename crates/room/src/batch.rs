@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::{Comment, Event, RoomId, RoomSettings, UserId};
-use protocol::handshake::SubProtocol;
-use protocol::{binary, comment, message, ws};
+use protocol::handshake::{Form, SubProtocol};
+use protocol::ws::{self, Opcode};
+use protocol::{binary, comment, proto, spoken};
 
 use crate::hub::{HubRoom, StreamId};
 use crate::merge::Kept;
@@ -83,7 +84,7 @@ pub struct Joined {
     pub stream: StreamId,
     /// Comments already counted as left out in this stream but not yet told: not this viewer's loss.
     pub credit: u64,
-    /// The answer, complete but for its frame header: a `room_joined` message.
+    /// The finished frame of the answer, a `room_joined` message.
     pub answer: Bytes,
 }
 
@@ -110,18 +111,25 @@ pub struct Item {
     /// For how many it stands, itself included.
     pub count: u32,
     json: OnceLock<Vec<u8>>,
+    proto: OnceLock<Vec<u8>>,
 }
 
 impl Item {
     /// A comment standing for `count`.
     #[must_use]
     pub fn new(comment: Arc<Comment>, count: u32) -> Self {
-        Self { comment, count, json: OnceLock::new() }
+        Self { comment, count, json: OnceLock::new(), proto: OnceLock::new() }
     }
 
     /// Its JSON object, formatted once.
     pub fn json(&self) -> &[u8] {
         self.json.get_or_init(|| comment::fragment(&self.comment, Some(self.count)))
+    }
+
+    /// Its Protobuf form, as a piece of a batch, encoded once.
+    #[must_use]
+    pub fn proto(&self) -> &[u8] {
+        self.proto.get_or_init(|| proto::fragment(&self.comment, Some(self.count)))
     }
 
     /// Whether a viewer must get it whatever the budget: their own, or one that mentions them.
@@ -153,41 +161,89 @@ pub struct StreamBatch {
     pub frames: Frames,
 }
 
-/// Finished WebSocket frames, one encoding per sub-protocol in use; empty means nothing to send.
+/// Finished WebSocket frames, one encoding per form in use; empty means nothing to send.
 #[derive(Debug, Default, Clone)]
-pub struct Frames {
-    /// `barrage.v1.json`: a text frame holding one `comments` message.
-    pub json: Bytes,
-    /// `barrage.v1.bin`: a binary frame of 0xABCD frames, then a text frame when something is omitted.
-    pub bin: Bytes,
-}
+pub struct Frames([Bytes; Form::COUNT]);
 
 impl Frames {
-    /// The frames of one sub-protocol.
+    /// Encodes a batch in each form that has `readers`, and compresses messages of at least `deflate_bytes_min` for
+    /// those who read them so.
     #[must_use]
-    pub fn of(&self, protocol: SubProtocol) -> &Bytes {
-        match protocol {
-            SubProtocol::Bin => &self.bin,
-            SubProtocol::Json | SubProtocol::Proto => &self.json,
+    pub fn encode<'a>(
+        readers: &[u32; Form::COUNT],
+        deflate_bytes_min: usize,
+        room: &RoomId,
+        items: impl Iterator<Item = &'a Item> + Clone,
+        omitted: u64,
+    ) -> Self {
+        let mut frames = Self::default();
+        for protocol in [SubProtocol::Json, SubProtocol::Proto, SubProtocol::Bin] {
+            let forms = [false, true].map(|deflated| Form { protocol, deflated });
+            let read = forms.map(|form| readers[form.index()] > 0);
+            if read != [false, false] {
+                let messages = messages(protocol, room, items.clone(), omitted);
+                for form in forms.into_iter().filter(|form| read[usize::from(form.deflated)]) {
+                    let bytes_min = if form.deflated { deflate_bytes_min } else { usize::MAX };
+                    frames.0[form.index()] = finish(&messages, bytes_min);
+                }
+            }
+        }
+        frames
+    }
+
+    /// The frames of one form.
+    #[must_use]
+    pub fn of(&self, form: Form) -> &Bytes {
+        &self.0[form.index()]
+    }
+}
+
+/// The uncompressed frames that tell `items` and `omitted` to one viewer.
+#[must_use]
+pub fn encode<'a>(
+    protocol: SubProtocol,
+    room: &RoomId,
+    items: impl Iterator<Item = &'a Item> + Clone,
+    omitted: u64,
+) -> Bytes {
+    finish(&messages(protocol, room, items, omitted), usize::MAX)
+}
+
+/// One after the other as frames, those of at least `deflate_bytes_min` compressed.
+fn finish(messages: &[(Opcode, Vec<u8>)], deflate_bytes_min: usize) -> Bytes {
+    let mut out = Vec::with_capacity(messages.iter().map(|(_, payload)| payload.len() + 16).sum());
+    for (opcode, payload) in messages {
+        if payload.len() >= deflate_bytes_min {
+            ws::deflated_frame(*opcode, payload, &mut out);
+        } else {
+            ws::frame_header(*opcode, payload.len(), &mut out);
+            out.extend_from_slice(payload);
+        }
+    }
+    out.into()
+}
+
+/// The WebSocket messages of a batch: one, but for `barrage.v1.bin`, where `omitted` is a JSON message of its own.
+fn messages<'a>(
+    protocol: SubProtocol,
+    room: &RoomId,
+    items: impl Iterator<Item = &'a Item> + Clone,
+    omitted: u64,
+) -> Vec<(Opcode, Vec<u8>)> {
+    let room = room.as_str();
+    match protocol {
+        SubProtocol::Json => vec![(Opcode::Text, comment::batch(room, items.map(Item::json), omitted))],
+        SubProtocol::Proto => vec![(Opcode::Binary, proto::batch(room, items.map(Item::proto), omitted))],
+        SubProtocol::Bin => {
+            let comments = Some((Opcode::Binary, binary_frames(items))).filter(|(_, frames)| !frames.is_empty());
+            let told = (omitted > 0).then(|| (Opcode::Text, comment::batch(room, std::iter::empty(), omitted)));
+            comments.into_iter().chain(told).collect()
         }
     }
 }
 
-/// The frames that tell `items` and `omitted` to one viewer: for shared batches and personal ones alike.
-#[must_use]
-pub fn encode<'a>(protocol: SubProtocol, room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
-    match protocol {
-        SubProtocol::Json | SubProtocol::Proto => encode_json(room, items, omitted),
-        SubProtocol::Bin => encode_bin(room, items, omitted),
-    }
-}
-
-fn encode_json<'a>(room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
-    ws::encode_frame(ws::Opcode::Text, &comment::batch(room.as_str(), items.map(Item::json), omitted))
-}
-
-fn encode_bin<'a>(room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted: u64) -> Bytes {
-    let (mut payload, mut out) = (Vec::new(), Vec::new());
+fn binary_frames<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<u8> {
+    let mut out = Vec::new();
     for Item { comment, .. } in items {
         let frame = binary::Frame {
             kind: binary::Kind::Comment,
@@ -196,40 +252,58 @@ fn encode_bin<'a>(room: &RoomId, items: impl Iterator<Item = &'a Item>, omitted:
             content: &comment.content,
         };
         // Comments are far shorter than the 65,535 bytes a frame can say; a longer one is not sayable.
-        let _ = binary::encode(&frame, &mut payload);
+        let _ = binary::encode(&frame, &mut out);
     }
-    if !payload.is_empty() {
-        ws::frame_header(ws::Opcode::Binary, payload.len(), &mut out);
-        out.extend_from_slice(&payload);
-    }
-    if omitted > 0 {
-        out.extend_from_slice(&encode_json(room, std::iter::empty(), omitted));
-    }
-    out.into()
+    out
 }
 
-/// An event with its finished text frames.
+/// An event with its finished frames.
 #[derive(Debug)]
 pub struct EventFrame {
     /// The event.
     pub event: Arc<Event>,
+    json: Told,
+    /// Made when the first reader of Protobuf is there.
+    proto: OnceLock<Told>,
+}
+
+/// An event's two frames in one format.
+#[derive(Debug)]
+struct Told {
     /// For viewers to whom it is critical.
-    pub critical: Bytes,
+    critical: Bytes,
     /// For all others.
-    pub plain: Bytes,
+    plain: Bytes,
+}
+
+impl Told {
+    fn new(protocol: SubProtocol, event: &Event) -> Self {
+        let frame = |critical| spoken::event(protocol, event, critical);
+        Self { critical: frame(true), plain: frame(false) }
+    }
 }
 
 impl EventFrame {
-    /// Encodes both forms.
+    /// Encodes both forms as JSON.
     #[must_use]
     pub fn new(event: Arc<Event>) -> Self {
-        let frame = |critical| ws::encode_frame(ws::Opcode::Text, &message::encode_event(&event, critical));
-        Self { critical: frame(true), plain: frame(false), event }
+        Self { json: Told::new(SubProtocol::Json, &event), proto: OnceLock::new(), event }
+    }
+
+    /// The frame in one format, for those to whom it is critical or for the others.
+    #[must_use]
+    pub fn frame(&self, protocol: SubProtocol, critical: bool) -> &Bytes {
+        let told = match protocol {
+            SubProtocol::Json | SubProtocol::Bin => &self.json,
+            SubProtocol::Proto => self.proto.get_or_init(|| Told::new(protocol, &self.event)),
+        };
+        if critical { &told.critical } else { &told.plain }
     }
 
     /// The frame for one viewer, and whether it is to be acknowledged.
     #[must_use]
-    pub fn for_user(&self, user: Option<&UserId>) -> (&Bytes, bool) {
-        if self.event.critical_for.includes(user) { (&self.critical, true) } else { (&self.plain, false) }
+    pub fn for_user(&self, protocol: SubProtocol, user: Option<&UserId>) -> (&Bytes, bool) {
+        let critical = self.event.critical_for.includes(user);
+        (self.frame(protocol, critical), critical)
     }
 }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use model::metrics::count_by;
 use model::{Audience, Comment, Event, EventBody, RoomId, RoomSettings, RoomState, Snowflake, UserId};
 use parking_lot::Mutex;
-use protocol::handshake::SubProtocol;
-use protocol::message::{self, JoinRoom, ServerMessage};
+use protocol::handshake::Form;
+use protocol::message::{JoinRoom, ServerMessage};
+use protocol::spoken;
 use store::{Placed, RoomRow};
 use tokio::sync::{mpsc, watch};
 
@@ -167,9 +168,9 @@ impl HubRoom {
     }
 
     /// A socket leaves.
-    pub fn leave(&self, stream: StreamId, protocol: SubProtocol, shard: u16) {
+    pub fn leave(&self, stream: StreamId, form: Form, shard: u16) {
         let mut view = self.view.lock();
-        view.streams.remove(stream, protocol, shard);
+        view.streams.remove(stream, form, shard);
         view.touched_ms = self.shared.clock.now_ms();
     }
 
@@ -213,17 +214,17 @@ impl HubRoom {
 
     /// Makes a socket a member and sends the answer through its shard, in order with the batches.
     pub(crate) fn join(self: &Arc<Self>, request: &JoinRequest, since: Since) -> Result<(), Retired> {
-        let JoinRequest { conn, protocol, user, options, reference, previous } = request;
+        let JoinRequest { conn, form, user, options, reference, previous } = request;
         let mut view = self.view.lock();
         if view.retired {
             return Err(Retired);
         }
         if let Some(previous) = previous {
-            view.streams.remove(*previous, *protocol, conn.shard);
+            view.streams.remove(*previous, *form, conn.shard);
         }
         let key = self.stream_key(&view, options, user.as_ref(), conn.index);
         let fresh = self.shared.fresh_stream();
-        let (stream, credit) = view.streams.add(&key, *protocol, conn.shard, fresh);
+        let (stream, credit) = view.streams.add(&key, *form, conn.shard, fresh);
         let Held { history, omitted } = self.history(&view, options, since);
         let answer = ServerMessage::RoomJoined {
             room_id: &self.id,
@@ -232,7 +233,9 @@ impl HubRoom {
             history: history.iter().map(|c| protocol::comment::CommentJson(c, None)).collect(),
             omitted,
         };
-        let answer = Bytes::from(message::encode(&answer, reference.as_deref()));
+        let mut frame = Vec::new();
+        spoken::message(form.protocol, &answer, reference.as_deref(), &mut frame);
+        let answer = Bytes::from(frame);
         let room = self.clone();
         if let Some(shard) = self.shared.shard(conn.shard) {
             // A full inbox drops the answer; the client asks again and nothing else is lost.
@@ -399,6 +402,7 @@ impl HubRoom {
             sequence: view.sequence,
             groups: view.settings.reader_groups,
             now_ms,
+            deflate_bytes_min: self.shared.settings.deflate_bytes_min,
         };
         let (streams, shed) = view.streams.compose(&moment);
         let mut events = std::mem::take(&mut view.events);

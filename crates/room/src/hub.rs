@@ -11,7 +11,7 @@ use std::time::Duration;
 use bus::{Entry, Fanout, Record};
 use dashmap::DashMap;
 use model::{Audience, Clock, Comment, Metrics, RoomId, Snowflake, SnowflakeGenerator, UserId, WireError};
-use protocol::handshake::SubProtocol;
+use protocol::handshake::Form;
 use protocol::message::JoinRoom;
 use serde_json::value::RawValue;
 use store::{Placed, Store, StoreError};
@@ -44,6 +44,8 @@ pub struct HubSettings {
     pub history_s_max: u32,
     /// Most users in `only_user_ids`.
     pub only_users_max: usize,
+    /// Messages of at least so many bytes are compressed for those who negotiated it.
+    pub deflate_bytes_min: usize,
     /// Most rooms held at once; further ones are refused with `overloaded`.
     pub rooms_max: usize,
 }
@@ -80,7 +82,7 @@ pub struct JoinRequest {
     /// The socket.
     pub conn: ConnRef,
     /// How it reads.
-    pub protocol: SubProtocol,
+    pub form: Form,
     /// Who reads, if anybody known.
     pub user: Option<UserId>,
     /// The room and the wishes.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{RoomId, Snowflake, UserId};
-use protocol::handshake::SubProtocol;
+use protocol::handshake::Form;
 use tokio::sync::mpsc;
 
-use crate::batch::{EventFrame, Frames, Item, StreamBatch, encode};
+use crate::batch::{EventFrame, Frames, Item, StreamBatch};
 use crate::budget::{Budget, tier};
 use crate::select;
 
@@ -74,8 +74,8 @@ struct Tap {
 struct Stream {
     id: StreamId,
     key: StreamKey,
-    json: u32,
-    bin: u32,
+    /// Sockets by the form in which they read.
+    readers: [u32; Form::COUNT],
     per_shard: Vec<u32>,
     taps: Vec<Tap>,
     /// Left out and not yet told.
@@ -85,7 +85,7 @@ struct Stream {
 
 impl Stream {
     fn viewers(&self) -> u64 {
-        u64::from(self.json) + u64::from(self.bin) + self.taps.len() as u64
+        self.readers.iter().copied().map(u64::from).sum::<u64>() + self.taps.len() as u64
     }
 }
 
@@ -111,12 +111,9 @@ pub struct Shed {
 
 impl Streams {
     /// Adds a socket; creates the stream when it is the first. Returns the stream and what is owed in it.
-    pub fn add(&mut self, key: &StreamKey, protocol: SubProtocol, shard: u16, fresh: StreamId) -> (StreamId, u64) {
+    pub fn add(&mut self, key: &StreamKey, form: Form, shard: u16, fresh: StreamId) -> (StreamId, u64) {
         let stream = self.stream(key, fresh);
-        match protocol {
-            SubProtocol::Bin => stream.bin += 1,
-            SubProtocol::Json | SubProtocol::Proto => stream.json += 1,
-        }
+        stream.readers[form.index()] += 1;
         let shard = usize::from(shard);
         if stream.per_shard.len() <= shard {
             stream.per_shard.resize(shard + 1, 0);
@@ -126,12 +123,9 @@ impl Streams {
     }
 
     /// Removes a socket; the stream goes with its last reader.
-    pub fn remove(&mut self, id: StreamId, protocol: SubProtocol, shard: u16) {
+    pub fn remove(&mut self, id: StreamId, form: Form, shard: u16) {
         let Some(stream) = self.streams.iter_mut().find(|s| s.id == id) else { return };
-        let count = match protocol {
-            SubProtocol::Bin => &mut stream.bin,
-            SubProtocol::Json | SubProtocol::Proto => &mut stream.json,
-        };
+        let count = &mut stream.readers[form.index()];
         *count = count.saturating_sub(1);
         if let Some(n) = stream.per_shard.get_mut(usize::from(shard)) {
             *n = n.saturating_sub(1);
@@ -194,8 +188,7 @@ impl Streams {
             self.streams.push(Stream {
                 id: fresh,
                 key: key.clone(),
-                json: 0,
-                bin: 0,
+                readers: [0; Form::COUNT],
                 per_shard: Vec::new(),
                 taps: Vec::new(),
                 owed: 0,
@@ -222,7 +215,7 @@ impl Streams {
             let left_out = moment.left_out(&stream.key, &kept);
             shed.note(stream, moment.merged, &kept, &left_out);
             let omitted = stream.tell(kept.len(), left_out.len() as u64, moment.now_ms);
-            let frames = stream.frames(moment.room, moment.items, &kept, omitted);
+            let frames = stream.frames(moment, &kept, omitted);
             let batch = StreamBatch { stream: stream.id, kept, left_out, omitted, frames };
             stream.feed_taps(moment.room, moment.items, &batch);
             batches.push(batch);
@@ -256,6 +249,8 @@ pub struct Moment<'a> {
     pub groups: u16,
     /// Unix milliseconds.
     pub now_ms: i64,
+    /// Messages from this length on are compressed for those who negotiated it.
+    pub deflate_bytes_min: usize,
 }
 
 impl Moment<'_> {
@@ -328,18 +323,12 @@ impl Stream {
         if due { std::mem::take(&mut self.owed) } else { 0 }
     }
 
-    fn frames(&self, room: &RoomId, items: &[Item], kept: &[u32], omitted: u64) -> Frames {
+    fn frames(&self, moment: &Moment<'_>, kept: &[u32], omitted: u64) -> Frames {
         if kept.is_empty() && omitted == 0 {
             return Frames::default();
         }
-        let encode = |protocol, wanted| {
-            if wanted {
-                encode(protocol, room, kept.iter().map(|&i| &items[i as usize]), omitted)
-            } else {
-                Bytes::new()
-            }
-        };
-        Frames { json: encode(SubProtocol::Json, self.json > 0), bin: encode(SubProtocol::Bin, self.bin > 0) }
+        let items = kept.iter().filter_map(|&i| moment.items.get(i as usize));
+        Frames::encode(&self.readers, moment.deflate_bytes_min, moment.room, items, omitted)
     }
 
     fn feed_taps(&mut self, room: &RoomId, items: &[Item], batch: &StreamBatch) {
@@ -376,25 +365,27 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use protocol::handshake::SubProtocol;
 
     use super::*;
     use crate::fixture::said_by;
 
     const SHARD: u16 = 0;
+    const JSON: Form = Form::plain(SubProtocol::Json);
 
     /// A room's streams with one socket each for the given budgets; the ids in the same order.
     fn streams(tiers: &[Option<u32>], groups: u16) -> (Streams, Vec<StreamId>) {
         let mut streams = Streams::default();
         let ids = (0u32..).zip(tiers).map(|(n, max_per_s)| {
             let key = StreamKey::new(*max_per_s, None, (n % u32::from(groups)) as u16, 200);
-            streams.add(&key, SubProtocol::Json, SHARD, StreamId(n)).0
+            streams.add(&key, JSON, SHARD, StreamId(n)).0
         });
         let ids = ids.collect();
         (streams, ids)
     }
 
     fn moment<'a>(room: &'a RoomId, items: &'a [Item], merged: &'a [bool], now_ms: i64) -> Moment<'a> {
-        Moment { room, items, merged, sequence: now_ms.unsigned_abs(), groups: 2, now_ms }
+        Moment { room, items, merged, sequence: now_ms.unsigned_abs(), groups: 2, now_ms, deflate_bytes_min: 512 }
     }
 
     fn items(ids: std::ops::Range<u64>) -> Vec<Item> {
@@ -407,7 +398,7 @@ mod tests {
         assert_eq!((ids[0], ids[2]), (ids[1], ids[3]));
         assert_eq!((streams.viewers(), streams.shards()), (4, 1));
         for id in ids {
-            streams.remove(id, SubProtocol::Json, SHARD);
+            streams.remove(id, JSON, SHARD);
         }
         assert!(streams.is_empty() && streams.budgets.is_empty());
     }
@@ -417,7 +408,7 @@ mod tests {
         let (mut streams, _) = streams(&[Some(0)], 1);
         let (room, items) = (RoomId::new("r").expect("id"), items(1..9));
         let (batches, shed) = streams.compose(&moment(&room, &items, &[false; 8], 0));
-        assert!(batches[0].frames.json.is_empty() && batches[0].left_out.is_empty());
+        assert!(batches[0].frames.of(JSON).is_empty() && batches[0].left_out.is_empty());
         assert_eq!(shed, Shed::default());
     }
 
@@ -425,7 +416,7 @@ mod tests {
     fn only_some_users_are_shown_merged_or_not() {
         let mut streams = Streams::default();
         let users = ["user-2", "user-5"].map(|user| UserId::new(user).expect("id"));
-        streams.add(&StreamKey::new(None, Some(&users), 0, 200), SubProtocol::Json, SHARD, StreamId(1));
+        streams.add(&StreamKey::new(None, Some(&users), 0, 200), JSON, SHARD, StreamId(1));
         let (room, items) = (RoomId::new("r").expect("id"), items(0..9));
         let mut merged = [false; 9];
         merged[5] = true;
@@ -455,7 +446,7 @@ mod tests {
                     let given = batch.kept.len() + batch.left_out.len();
                     prop_assert_eq!(given as u64, n, "each comment is given or left out");
                     *accounts.entry(batch.stream).or_default() += batch.kept.len() as u64 + batch.omitted;
-                    prop_assert_eq!(batch.frames.json.is_empty(), batch.kept.is_empty() && batch.omitted == 0);
+                    prop_assert_eq!(batch.frames.of(JSON).is_empty(), batch.kept.is_empty() && batch.omitted == 0);
                 }
             }
             let (batches, _) = streams.compose(&moment(&room, &[], &[], now_ms + OWED_MS_MAX + 1));

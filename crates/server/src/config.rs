@@ -54,7 +54,7 @@ sections! {
     /// `[sockets]`
     Sockets {
         heartbeat_s: u32, login_s: u32, handshake_s: u32, backlog_bytes_max: usize, slow_patience_s: u32,
-        rooms_per_socket_max: usize,
+        rooms_per_socket_max: usize, compression: bool, compression_bytes_min: usize,
     }
     /// `[log]`
     Log { level: String, format: LogFormat }

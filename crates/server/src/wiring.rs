@@ -224,6 +224,7 @@ fn hub_settings(config: &Config) -> HubSettings {
         history_max: rooms.history_max,
         history_s_max: rooms.history_s_max,
         only_users_max: rooms.only_users_max,
+        deflate_bytes_min: config.sockets.compression_bytes_min,
         rooms_max: rooms.held_max,
     }
 }
@@ -256,6 +257,7 @@ fn gateway_settings(config: &Config, dev: bool) -> GatewaySettings {
         handshake_s: sockets.handshake_s,
         login_s: sockets.login_s,
         message_bytes_max: limits.message_bytes_max,
+        compression: sockets.compression,
         backlog_bytes_max: sockets.backlog_bytes_max,
         slow_patience_s: sockets.slow_patience_s,
         rooms_per_connection: sockets.rooms_per_socket_max,

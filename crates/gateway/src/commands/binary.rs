@@ -1,22 +1,43 @@
-//! Binary messages: the frames of `barrage.v1.bin`.
+//! Binary messages: those of `barrage.v1.proto`, and the frames of `barrage.v1.bin`.
 
 use model::{Code, WireError};
 use protocol::binary::{self, Frame, FrameError, Kind};
 use protocol::handshake::SubProtocol;
 use protocol::message::CommentDraft;
 use protocol::ws;
+use protocol::{proto, spoken};
 
 use crate::conn::Conn;
 use crate::shard::Shard;
 
 impl Shard {
+    /// Reads one binary message as the socket's sub-protocol has it.
+    pub fn binary(&mut self, index: u32, message: &[u8]) {
+        match self.protocol(index) {
+            SubProtocol::Proto => self.proto(index, message),
+            SubProtocol::Bin => self.binary_frames(index, message),
+            SubProtocol::Json => {
+                let error =
+                    WireError::invalid("binary messages need the sub-protocol barrage.v1.proto or barrage.v1.bin");
+                self.answer_error(index, &error, None);
+                self.strike(index, "binary_message");
+            }
+        }
+    }
+
+    fn proto(&mut self, index: u32, message: &[u8]) {
+        match proto::parse(message) {
+            Ok((reference, message)) => self.command(index, message, spoken::reference(reference).as_deref()),
+            Err((reference, error)) => {
+                self.answer_error(index, &error, spoken::reference(reference).as_deref());
+                self.strike(index, "proto_message");
+            }
+        }
+    }
+
     /// Reads the frames of one message: heartbeats are answered at once, comments go to ingest together, and
     /// what does not parse is counted and skipped.
-    pub fn binary(&mut self, index: u32, message: &[u8]) {
-        if self.conn(index).is_none_or(|conn| conn.protocol != SubProtocol::Bin) {
-            self.answer_error(&WireError::invalid("binary messages need the sub-protocol barrage.v1.bin"), None);
-            return self.strike(index, "binary_message");
-        }
+    fn binary_frames(&mut self, index: u32, message: &[u8]) {
         let mut drafts = Vec::new();
         for frame in binary::frames(message) {
             match frame {
@@ -41,7 +62,7 @@ impl Shard {
                     drafts.push(draft(frame.content));
                 } else {
                     let error = WireError::new(Code::Forbidden, "the frame's user id is not this socket's");
-                    self.answer_error(&error, None);
+                    self.answer_error(index, &error, None);
                 }
             }
         }
@@ -58,7 +79,7 @@ impl Shard {
 
     fn bad_frame(&mut self, index: u32, error: FrameError) {
         if matches!(error, FrameError::UnsupportedVersion(_)) {
-            self.answer_error(&WireError::invalid(format!("{error}; versions spoken: 1")), None);
+            self.answer_error(index, &WireError::invalid(format!("{error}; versions spoken: 1")), None);
         }
         self.strike(index, error.label());
     }

@@ -1,7 +1,8 @@
 //! `comment`: handed to ingest, answered when it is durable.
 
 use ingest::{Admitted, Refusal};
-use model::{RoomId, WireError, rfc3339_ms};
+use model::{RoomId, WireError};
+use protocol::handshake::SubProtocol;
 use protocol::message::{CommentDraft, ServerMessage};
 use serde_json::value::RawValue;
 
@@ -15,12 +16,12 @@ impl Shard {
         let Some(session) = self.need_session(index, reference) else { return };
         let Some(room) = draft.room_id.clone().or_else(|| self.query_room(index)) else {
             let error = WireError::invalid("room_id is missing and no room was joined by the query");
-            return self.answer_error(&error, reference);
+            return self.answer_error(index, &error, reference);
         };
         let (promise, reference) = (self.promise(index), reference.map(RawValue::to_owned));
-        let client_msg_id = draft.client_msg_id.clone();
+        let (client_msg_id, protocol) = (draft.client_msg_id.clone(), self.protocol(index));
         let then = move |outcome| {
-            let frames = answer(outcome, client_msg_id.as_deref(), reference.as_deref());
+            let frames = answer(protocol, outcome, client_msg_id.as_deref(), reference.as_deref());
             Some(promise.keep(Reply::Frames(frames)))
         };
         let Services { ingest, .. } = &self.common.services;
@@ -32,14 +33,14 @@ impl Shard {
     pub(super) fn comments(&mut self, index: u32, drafts: Vec<CommentDraft>) {
         let Some(session) = self.need_session(index, None) else { return };
         let Some(room) = self.query_room(index) else {
-            return self.answer_error(&WireError::invalid("no room was joined by the query"), None);
+            return self.answer_error(index, &WireError::invalid("no room was joined by the query"), None);
         };
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let mut frames = Vec::new();
             for draft in drafts {
                 let outcome = common.services.ingest.admit(&session.identity, &room, draft).await;
-                frames.extend(answer(outcome, None, None));
+                frames.extend(answer(protocol, outcome, None, None));
             }
             Reply::Frames(frames)
         });
@@ -53,12 +54,16 @@ impl Shard {
 }
 
 /// The finished frame of ingest's answer.
-fn answer(outcome: Result<Admitted, Refusal>, client_msg_id: Option<&str>, reference: Option<&RawValue>) -> Vec<u8> {
+fn answer(
+    protocol: SubProtocol,
+    outcome: Result<Admitted, Refusal>,
+    client_msg_id: Option<&str>,
+    reference: Option<&RawValue>,
+) -> Vec<u8> {
     match outcome {
         Ok(Admitted { id, status, created_at_ms }) => {
-            let created_at = rfc3339_ms(created_at_ms);
-            message_frame(&ServerMessage::CommentAck { client_msg_id, id, status, created_at }, reference)
+            message_frame(protocol, &ServerMessage::CommentAck { client_msg_id, id, status, created_at_ms }, reference)
         }
-        Err(refusal) => error_frame(&refusal.into(), reference),
+        Err(refusal) => error_frame(protocol, &refusal.into(), reference),
     }
 }

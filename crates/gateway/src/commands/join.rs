@@ -24,11 +24,11 @@ impl Shard {
         let Some(conn) = self.conn(index) else { return };
         let identity = conn.session.as_ref().map(|session| session.identity.clone());
         if identity.is_none() && !anonymous_read {
-            return self.answer_error(&unauthorized(), reference);
+            return self.answer_error(index, &unauthorized(), reference);
         }
         if !member && conn.memberships.len() >= rooms_max {
             let error = WireError::new(Code::RateLimited, format!("one socket may read {rooms_max} rooms"));
-            return self.answer_error(&error, reference);
+            return self.answer_error(index, &error, reference);
         }
         self.join(index, identity, options, reference.map(RawValue::to_owned));
     }
@@ -38,11 +38,11 @@ impl Shard {
         let previous = self.begin_move(index, &options.room_id);
         let conn = self.reference(index);
         let Some(found) = self.conn(index) else { return };
-        let protocol = found.protocol;
-        self.joining.insert(conn, protocol);
+        let form = found.form;
+        self.joining.insert(conn, form);
         let request = JoinRequest {
             conn,
-            protocol,
+            form,
             user: who.as_ref().map(|who| who.user_id.clone()),
             options,
             reference: reference.clone(),
@@ -85,7 +85,7 @@ impl Shard {
         match self.conn(index).map(|conn| &conn.stage) {
             Some(Stage::Upgrading(_)) => self.refuse(index, error),
             Some(Stage::Open) => {
-                self.answer_error(error, reference);
+                self.answer_error(index, error, reference);
                 self.flush_answers(index);
             }
             _ => {}
@@ -98,7 +98,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let before = conn.memberships.iter().position(|m| m.room == key).map(|i| conn.memberships.swap_remove(i));
         let by_query = by_query || before.is_some_and(|m| m.by_query);
-        let list = (joined.stream, conn.protocol);
+        let list = (joined.stream, conn.form);
         if let Some(before) = before {
             self.strike_off(index, &before);
         }
@@ -118,21 +118,21 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let Some(i) = conn.memberships.iter().position(|m| m.room == key) else { return };
         let membership = conn.memberships.swap_remove(i);
-        let protocol = conn.protocol;
+        let form = conn.form;
         let room = self.rooms.get(&key).map(|room| room.room.clone());
         self.strike_off(index, &membership);
         if let Some(room) = room.filter(|_| !membership.moving) {
-            room.leave(membership.stream, protocol, self.id);
+            room.leave(membership.stream, form, self.id);
         }
     }
 
     /// Takes the socket off its list, and forgets the room when nobody here reads it any more.
     fn strike_off(&mut self, index: u32, membership: &Membership) {
         let Membership { room: key, stream, place, .. } = *membership;
-        let Some(protocol) = self.conns.get(index as usize).map(|conn| conn.protocol) else { return };
+        let Some(form) = self.conns.get(index as usize).map(|conn| conn.form) else { return };
         let Some(room) = self.rooms.get_mut(&key) else { return };
         room.credits.remove(&index);
-        let moved = room.roster.remove((stream, protocol), place);
+        let moved = room.roster.remove((stream, form), place);
         if room.roster.is_empty() {
             self.rooms.remove(&key);
         }
@@ -146,17 +146,17 @@ impl Shard {
         if let Some(key) = self.key_of(index, room) {
             self.leave(index, key);
         }
-        self.answer_left(room, reference);
+        self.answer_left(index, room, reference);
     }
 
-    pub fn answer_left(&mut self, room: &RoomId, reference: Option<&RawValue>) {
-        self.answer(&ServerMessage::RoomLeft { room_id: room }, reference);
+    pub fn answer_left(&mut self, index: u32, room: &RoomId, reference: Option<&RawValue>) {
+        self.answer(index, &ServerMessage::RoomLeft { room_id: room }, reference);
     }
 
     /// Tells the hub that a stream it made a socket a member of has one less: the socket is gone.
     pub fn leave_hub(&self, conn: ConnRef, room: &HubRoom, stream: StreamId) {
-        if let Some(protocol) = self.joining.get(&conn) {
-            room.leave(stream, *protocol, self.id);
+        if let Some(form) = self.joining.get(&conn) {
+            room.leave(stream, *form, self.id);
         }
     }
 }

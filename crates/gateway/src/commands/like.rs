@@ -12,12 +12,13 @@ impl Shard {
     pub(super) fn like(&mut self, index: u32, comment_id: Snowflake, reference: Option<&RawValue>) {
         let Some(session) = self.need_session(index, reference) else { return };
         let (common, reference) = (self.common.clone(), reference.map(RawValue::to_owned));
+        let protocol = self.protocol(index);
         self.run_async(index, async move {
             Reply::Frames(match common.services.ingest.like(&session.identity, comment_id).await {
                 Ok(like_count) => {
-                    message_frame(&ServerMessage::LikeAck { comment_id, like_count }, reference.as_deref())
+                    message_frame(protocol, &ServerMessage::LikeAck { comment_id, like_count }, reference.as_deref())
                 }
-                Err(refusal) => error_frame(&refusal.into(), reference.as_deref()),
+                Err(refusal) => error_frame(protocol, &refusal.into(), reference.as_deref()),
             })
         });
     }

@@ -24,14 +24,16 @@ impl Shard {
         let services = &common.services;
         let device = match device.map(DeviceId::new).transpose() {
             Ok(device) => device,
-            Err(error) => return self.answer_error(&WireError::invalid(error.to_string()), reference),
+            Err(error) => return self.answer_error(index, &WireError::invalid(error.to_string()), reference),
         };
         let identity = match services.tokens.verify(token, services.clock.now_ms()) {
             Ok(identity) => identity,
-            Err(error) => return self.answer_error(&WireError::new(Code::Unauthorized, error.to_string()), reference),
+            Err(error) => {
+                return self.answer_error(index, &WireError::new(Code::Unauthorized, error.to_string()), reference);
+            }
         };
         if let Err(refusal) = services.ingest.bans.may_connect(&identity.user_id, services.clock.now_ms()) {
-            self.answer_error(&refusal.clone().into(), reference);
+            self.answer_error(index, &refusal.clone().into(), reference);
             return self.close_banned(index, refusal);
         }
         let before = self.conn(index).and_then(|conn| conn.session.clone());
@@ -48,7 +50,7 @@ impl Shard {
     pub(super) fn logout(&mut self, index: u32, reference: Option<&RawValue>) {
         self.leave_all(index);
         self.stand_up(index);
-        self.answer(&ServerMessage::LoggedOut {}, reference);
+        self.answer(index, &ServerMessage::LoggedOut {}, reference);
         if !self.common.services.settings.anonymous_read {
             let by = self.now + self.common.services.settings.login_s;
             if let Some(conn) = self.conn(index) {
@@ -65,7 +67,7 @@ impl Shard {
             let id = self.rooms.get(&key).map(|room| room.room.id().clone());
             self.leave(index, key);
             if let Some(id) = id {
-                self.answer_left(&id, None);
+                self.answer_left(index, &id, None);
             }
         }
     }

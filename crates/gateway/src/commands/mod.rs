@@ -16,13 +16,15 @@ use std::task::Waker;
 
 use ingest::here;
 use model::WireError;
-use protocol::message::{ClientMessage, ServerMessage, encode_error};
+use protocol::handshake::SubProtocol;
+use protocol::message::{ClientMessage, ServerMessage};
+use protocol::spoken;
 use room::batch::ConnRef;
 use serde_json::value::RawValue;
 
 use crate::conn::Session;
 use crate::inbox::{Inbound, Inbox, Reply};
-use crate::shard::{Shard, text_frame};
+use crate::shard::Shard;
 use crate::upgrade::unauthorized;
 
 impl Shard {
@@ -33,7 +35,7 @@ impl Shard {
             ClientMessage::Logout => self.logout(index, reference),
             ClientMessage::Heartbeat => {
                 let server_time_ms = self.common.services.clock.now_ms();
-                self.answer(&ServerMessage::HeartbeatAck { server_time_ms }, reference);
+                self.answer(index, &ServerMessage::HeartbeatAck { server_time_ms }, reference);
             }
             ClientMessage::JoinRoom(options) => self.join_room(index, options, reference),
             ClientMessage::LeaveRoom { room_id } => self.leave_room(index, &room_id, reference),
@@ -48,7 +50,7 @@ impl Shard {
     fn need_session(&mut self, index: u32, reference: Option<&RawValue>) -> Option<Arc<Session>> {
         let session = self.conn(index).and_then(|conn| conn.session.clone());
         if session.is_none() {
-            self.answer_error(&unauthorized(), reference);
+            self.answer_error(index, &unauthorized(), reference);
         }
         session
     }
@@ -68,7 +70,8 @@ impl Shard {
         if let Some(conn) = self.conn(index) {
             conn.busy = true;
         }
-        Promise { inbox: self.inbox().clone(), conn: self.reference(index), kept: false }
+        let protocol = self.protocol(index);
+        Promise { inbox: self.inbox().clone(), conn: self.reference(index), protocol, kept: false }
     }
 }
 
@@ -76,6 +79,7 @@ impl Shard {
 struct Promise {
     inbox: Arc<Inbox>,
     conn: ConnRef,
+    protocol: SubProtocol,
     kept: bool,
 }
 
@@ -91,22 +95,22 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if !self.kept {
-            let frames = error_frame(&WireError::unavailable(), None);
+            let frames = error_frame(self.protocol, &WireError::unavailable(), None);
             self.inbox.push(Inbound::Reply(self.conn, Reply::Frames(frames)));
         }
     }
 }
 
 /// A finished `error` frame.
-fn error_frame(error: &WireError, reference: Option<&RawValue>) -> Vec<u8> {
+fn error_frame(protocol: SubProtocol, error: &WireError, reference: Option<&RawValue>) -> Vec<u8> {
     let mut out = Vec::new();
-    text_frame(&mut out, &encode_error(error, reference));
+    spoken::error(protocol, error, reference, &mut out);
     out
 }
 
 /// A finished frame of any message.
-fn message_frame(message: &ServerMessage<'_>, reference: Option<&RawValue>) -> Vec<u8> {
+fn message_frame(protocol: SubProtocol, message: &ServerMessage<'_>, reference: Option<&RawValue>) -> Vec<u8> {
     let mut out = Vec::new();
-    text_frame(&mut out, &protocol::message::encode(message, reference));
+    spoken::message(protocol, message, reference, &mut out);
     out
 }

@@ -204,6 +204,7 @@ fn hub_settings() -> HubSettings {
         history_max: 100,
         history_s_max: 60,
         only_users_max: 20,
+        deflate_bytes_min: 256,
         rooms_max: 1_000,
     }
 }

@@ -31,6 +31,13 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
+    /// A whole compressed message, to be inflated: only where [`Limits::deflate`] allows it.
+    Deflated {
+        /// Text, not bytes. What it inflates to has yet to be found UTF-8.
+        text: bool,
+        /// As it came.
+        payload: &'a [u8],
+    },
     /// To be answered with a pong of the same payload.
     Ping(&'a [u8]),
     /// The answer to our ping, or a sign of life.
@@ -64,7 +71,7 @@ struct Held {
 /// A message of which some fragments have arrived.
 #[derive(Debug)]
 struct Fragments {
-    opcode: Opcode,
+    kind: Kind,
     payload: Vec<u8>,
 }
 
@@ -119,6 +126,13 @@ pub struct Events<'a> {
     limits: Limits,
 }
 
+/// What a message is: its opcode, and whether it is compressed.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    opcode: Opcode,
+    deflated: bool,
+}
+
 /// Where a message that is ready lies.
 enum Payload {
     Source(Range<usize>),
@@ -135,10 +149,8 @@ impl Events<'_> {
         let Self { source, assembled, finished, .. } = self;
         let event = match found {
             Ok(None) => return Ok(None),
-            Ok(Some((opcode, Payload::Source(range)))) => {
-                Event::new(opcode, source.bytes().get(range).unwrap_or_default())
-            }
-            Ok(Some((opcode, Payload::Assembled))) => Event::new(opcode, assembled),
+            Ok(Some((kind, Payload::Source(range)))) => Event::new(kind, source.bytes().get(range).unwrap_or_default()),
+            Ok(Some((kind, Payload::Assembled))) => Event::new(kind, assembled),
             Err(error) => Err(error),
         };
         *finished = matches!(event, Err(_) | Ok(Event::Close { .. }));
@@ -146,16 +158,17 @@ impl Events<'_> {
     }
 
     /// Takes frames until a message is whole.
-    fn find_message(&mut self) -> Result<Option<(Opcode, Payload)>, ProtocolError> {
+    fn find_message(&mut self) -> Result<Option<(Kind, Payload)>, ProtocolError> {
         while let Some((header, payload)) = self.take_frame()? {
+            let kind = Kind { opcode: header.opcode, deflated: header.deflated };
             match (header.opcode, header.fin) {
                 (Opcode::Continuation, fin) => {
-                    if let Some(opcode) = self.continue_message(payload, fin) {
-                        return Ok(Some((opcode, Payload::Assembled)));
+                    if let Some(kind) = self.continue_message(payload, fin) {
+                        return Ok(Some((kind, Payload::Assembled)));
                     }
                 }
-                (opcode, true) => return Ok(Some((opcode, Payload::Source(payload)))),
-                (opcode, false) => self.begin_message(opcode, payload),
+                (_, true) => return Ok(Some((kind, Payload::Source(payload)))),
+                (_, false) => self.begin_message(kind, payload),
             }
         }
         Ok(None)
@@ -182,13 +195,13 @@ impl Events<'_> {
         Ok(Some((header, start..self.decoded)))
     }
 
-    fn begin_message(&mut self, opcode: Opcode, payload: Range<usize>) {
+    fn begin_message(&mut self, kind: Kind, payload: Range<usize>) {
         let payload = self.source.bytes().get(payload).unwrap_or_default().to_vec();
-        self.decoder.held.get_or_insert_default().message = Some(Fragments { opcode, payload });
+        self.decoder.held.get_or_insert_default().message = Some(Fragments { kind, payload });
     }
 
-    /// Adds a fragment; after the last one moves the message to `assembled` and returns its opcode.
-    fn continue_message(&mut self, payload: Range<usize>, fin: bool) -> Option<Opcode> {
+    /// Adds a fragment; after the last one moves the message to `assembled` and returns what it is.
+    fn continue_message(&mut self, payload: Range<usize>, fin: bool) -> Option<Kind> {
         let unfinished = &mut self.decoder.held.as_mut()?.message;
         let message = unfinished.as_mut()?;
         message.payload.extend_from_slice(self.source.bytes().get(payload).unwrap_or_default());
@@ -197,7 +210,7 @@ impl Events<'_> {
         }
         let message = unfinished.take()?;
         self.assembled = message.payload;
-        Some(message.opcode)
+        Some(message.kind)
     }
 }
 
@@ -276,8 +289,9 @@ impl Source<'_> {
 }
 
 impl<'a> Event<'a> {
-    fn new(opcode: Opcode, payload: &'a [u8]) -> Result<Self, ProtocolError> {
-        Ok(match opcode {
+    fn new(kind: Kind, payload: &'a [u8]) -> Result<Self, ProtocolError> {
+        Ok(match kind.opcode {
+            opcode if kind.deflated => Self::Deflated { text: opcode == Opcode::Text, payload },
             Opcode::Text => Self::Text(text(payload)?),
             // A continuation never gets here: an assembled message has the opcode it began with.
             Opcode::Binary | Opcode::Continuation => Self::Binary(payload),
@@ -288,7 +302,11 @@ impl<'a> Event<'a> {
     }
 }
 
-fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
+/// The text of a whole message.
+///
+/// # Errors
+/// [`ProtocolError::InvalidUtf8`] when it is none.
+pub fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
     str::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::frame::{CONTROL_BYTES_MAX, FIN, LEN_IN_BYTE_MAX, LEN_IN_U16, LEN_IN_U64, MASKED, Opcode};
+use super::frame::{CONTROL_BYTES_MAX, FIN, LEN_IN_BYTE_MAX, LEN_IN_U16, LEN_IN_U64, MASKED, Opcode, RSV1};
 use super::mask;
 
 /// The longest header of an unmasked frame: two bytes and a 64-bit length.
@@ -11,7 +11,12 @@ const HEADER_BYTES_MAX: usize = 10;
 
 /// Appends the header of a whole, unmasked message of `payload_bytes` bytes; the payload is to follow it.
 pub fn frame_header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
-    header(opcode, payload_bytes, 0, out);
+    header(opcode as u8, payload_bytes, 0, out);
+}
+
+/// The same for a payload compressed with permessage-deflate.
+pub(super) fn deflated_header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
+    header(RSV1 | opcode as u8, payload_bytes, 0, out);
 }
 
 /// A finished frame: a whole message from the server, ready to be written to any number of sockets.
@@ -36,7 +41,7 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
 /// whoever chose the payload (RFC 6455 §5.3) unless client and payload are the same program's.
 pub fn encode_client_frame(opcode: Opcode, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     out.reserve(HEADER_BYTES_MAX + key.len() + payload.len());
-    header(opcode, payload.len(), MASKED, out);
+    header(opcode as u8, payload.len(), MASKED, out);
     out.extend_from_slice(&key);
     let start = out.len();
     out.extend_from_slice(payload);
@@ -45,8 +50,8 @@ pub fn encode_client_frame(opcode: Opcode, payload: &[u8], key: [u8; 4], out: &m
     }
 }
 
-fn header(opcode: Opcode, payload_bytes: usize, mask_bit: u8, out: &mut Vec<u8>) {
-    out.push(FIN | opcode as u8);
+fn header(kind: u8, payload_bytes: usize, mask_bit: u8, out: &mut Vec<u8>) {
+    out.push(FIN | kind);
     let length = payload_bytes as u64;
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if length <= LEN_IN_BYTE_MAX => out.push(mask_bit | short),

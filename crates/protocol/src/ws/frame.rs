@@ -7,17 +7,24 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Whether frames must be masked (from a client) or must not be (from a server).
     masked: bool,
+    /// Whether messages may be compressed, which RSV1 of their first frame then says (RFC 7692 §6).
+    deflate: bool,
 }
 
 impl Limits {
     /// For a server that reads a client's frames.
     pub const fn from_client(message_bytes_max: usize) -> Self {
-        Self { message_bytes_max, masked: true }
+        Self { message_bytes_max, masked: true, deflate: false }
     }
 
     /// For a client that reads a server's frames.
     pub const fn from_server(message_bytes_max: usize) -> Self {
-        Self { message_bytes_max, masked: false }
+        Self { message_bytes_max, masked: false, deflate: false }
+    }
+
+    /// With permessage-deflate negotiated, or without.
+    pub const fn deflate(self, deflate: bool) -> Self {
+        Self { deflate, ..self }
     }
 }
 
@@ -61,7 +68,8 @@ impl Opcode {
 /// Why a stream of frames cannot be read on. The connection is to be closed with [`Self::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// RSV1–RSV3 without an extension that gives them a meaning; permessage-deflate would claim RSV1.
+    /// RSV1–RSV3 without an extension that gives them a meaning. permessage-deflate gives RSV1 one, in the first
+    /// frame of a message alone.
     #[error("a reserved bit is set")]
     ReservedBit,
     /// Opcodes 3–7 and 11–15.
@@ -94,6 +102,9 @@ pub enum ProtocolError {
     /// A text message or close reason is not UTF-8.
     #[error("text is not UTF-8")]
     InvalidUtf8,
+    /// A compressed message is not deflated data.
+    #[error("the message does not inflate")]
+    BadDeflate,
     /// The message is longer than [`Limits::message_bytes_max`].
     #[error("the message is too big")]
     TooBig,
@@ -103,7 +114,7 @@ impl ProtocolError {
     /// The close code (RFC 6455 §7.4.1) that tells the peer.
     pub fn close_code(self) -> u16 {
         match self {
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::BadDeflate => 1007,
             Self::TooBig => 1009,
             _ => 1002,
         }
@@ -123,6 +134,7 @@ impl ProtocolError {
             Self::UnfinishedMessage => "unfinished_message",
             Self::BadCloseCode => "bad_close_code",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::BadDeflate => "bad_deflate",
             Self::TooBig => "too_big",
         }
     }
@@ -138,6 +150,7 @@ pub(super) const LEN_IN_U64: u8 = 127;
 /// The bits of a header's first and second byte.
 pub(super) const FIN: u8 = 0x80;
 pub(super) const MASKED: u8 = 0x80;
+pub(super) const RSV1: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 
 /// What a frame's header says.
@@ -145,6 +158,8 @@ const RESERVED: u8 = 0x70;
 pub(super) struct Header {
     pub fin: bool,
     pub opcode: Opcode,
+    /// The message that begins here is compressed.
+    pub deflated: bool,
     pub key: Option<[u8; 4]>,
     /// Where the payload starts, counted from the frame's first byte.
     pub header_bytes: usize,
@@ -158,7 +173,7 @@ impl Header {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
             return Ok(None);
         };
-        let (fin, opcode) = first_byte(first)?;
+        let (fin, opcode, deflated) = first_byte(first, limits)?;
         let masked = second_byte(second, fin, opcode, limits)?;
         let Some((length, rest)) = payload_length(second & !MASKED, rest)? else {
             return Ok(None);
@@ -170,15 +185,20 @@ impl Header {
             _ => (None, rest),
         };
         let header_bytes = bytes.len() - rest.len();
-        Ok(Some(Self { fin, opcode, key, header_bytes, payload_bytes }))
+        Ok(Some(Self { fin, opcode, deflated, key, header_bytes, payload_bytes }))
     }
 }
 
-fn first_byte(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
-    if byte & RESERVED != 0 {
+fn first_byte(byte: u8, limits: &Limits) -> Result<(bool, Opcode, bool), ProtocolError> {
+    let reserved = byte & RESERVED;
+    if reserved != 0 && !(reserved == RSV1 && limits.deflate) {
         return Err(ProtocolError::ReservedBit);
     }
-    Ok((byte & FIN != 0, Opcode::from_bits(byte & 0x0F)?))
+    let (opcode, deflated) = (Opcode::from_bits(byte & 0x0F)?, reserved == RSV1);
+    if deflated && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(ProtocolError::ReservedBit);
+    }
+    Ok((byte & FIN != 0, opcode, deflated))
 }
 
 fn second_byte(byte: u8, fin: bool, opcode: Opcode, limits: &Limits) -> Result<bool, ProtocolError> {
