@@ -325,7 +325,7 @@ fn spawn(mut command: Command, cpus: &CpuList) -> anyhow::Result<(Running, Socke
     let mut lines = BufReader::new(child.0.stdout.take().context("no standard output")?);
     let mut first = String::new();
     lines.read_line(&mut first)?;
-    let address = first.rsplit_once("http://").and_then(|(_, address)| address.trim().parse().ok());
+    let address = first.rsplit_once("://").and_then(|(_, address)| address.trim().parse().ok());
     // What else it prints is let go, so that it never blocks on it.
     std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
     let address = address.with_context(|| format!("the server did not say where it listens: {first:?}"))?;

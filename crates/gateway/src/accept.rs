@@ -1,7 +1,8 @@
 //! New connections: accepting, looking at their first bytes, and handing over what is not ours.
 //!
 //! Every shard listens; whoever is awake accepts, and the sockets are dealt to the shards in turn, so that
-//! a room's viewers spread evenly. The first bytes are only peeked at: HTTP gets its connection untouched.
+//! a room's viewers spread evenly. The first bytes are only peeked at, where they are not in TLS: HTTP gets its
+//! connection untouched, or with its TLS and what was decrypted.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -28,14 +29,14 @@ const TOO_MANY: &[u8] =
 
 /// Whose connection it is.
 #[derive(Debug, PartialEq, Eq)]
-enum First {
+pub(crate) enum First {
     Ours,
     Http,
     /// Too few bytes to say.
     Unclear,
 }
 
-fn first(bytes: &[u8]) -> First {
+pub(crate) fn first(bytes: &[u8]) -> First {
     if OURS.iter().any(|start| bytes.starts_with(start)) {
         First::Ours
     } else if OURS.iter().any(|start| start.starts_with(bytes)) {
@@ -99,9 +100,15 @@ impl Shard {
         }
         let Ok(permit) = self.common.addresses.connect(peer.ip()) else {
             self.count(&self.common.services.metrics.handshakes, "outcome", "rate_limited");
-            // Best effort: whoever floods is not waited for.
-            let _ = stream.write(TOO_MANY);
+            if self.common.services.tls.is_none() {
+                // Best effort: whoever floods is not waited for.
+                let _ = stream.write(TOO_MANY);
+            }
             return;
+        };
+        let tls = match self.common.services.tls.as_ref().map(|tls| tls.accept()).transpose() {
+            Ok(tls) => tls.map(Box::new),
+            Err(error) => return tracing::error!(%error, "TLS cannot begin"),
         };
         let entry = self.conns.vacant_entry();
         let index = entry.key();
@@ -112,15 +119,18 @@ impl Shard {
         }
         self.generation = self.generation.wrapping_add(1);
         let stage = Stage::Arriving(Box::new(Arrival { peer, ours: false, head: Vec::new() }));
-        entry.insert(Conn::new(stream, self.generation, stage, self.now, permit));
+        let mut conn = Conn::new(stream, self.generation, stage, self.now, permit);
+        conn.tls = tls;
+        entry.insert(conn);
         self.schedule(index as u32);
     }
 
-    /// Looks at the first bytes of a connection. True when it is for us and may be read.
+    /// Looks at the first bytes of a connection. True when it is for us and may be read, or has to be: what is in TLS
+    /// cannot be peeked at.
     pub fn look(&mut self, index: u32) -> bool {
         let Some(conn) = self.conn(index) else { return false };
         let Stage::Arriving(arrival) = &mut conn.stage else { return false };
-        if arrival.ours {
+        if arrival.ours || conn.tls.is_some() {
             return true;
         }
         let mut bytes = [0; 8];
@@ -144,17 +154,17 @@ impl Shard {
     }
 
     /// Takes the connection out of this shard and gives it to the HTTP side.
-    fn hand_over(&mut self, index: u32) {
+    pub fn hand_over(&mut self, index: u32) {
         let Some(mut conn) = self.conns.try_remove(index as usize) else { return };
-        let Stage::Arriving(arrival) = &conn.stage else { return };
-        let peer = arrival.peer;
-        let place = conn.permit.take();
+        let Stage::Arriving(arrival) = &mut conn.stage else { return };
+        let (peer, head) = (arrival.peer, std::mem::take(&mut arrival.head));
+        let (place, tls) = (conn.permit.take(), conn.tls.take());
         if let Err(error) = self.poll.registry().deregister(&mut conn.stream) {
             tracing::debug!(%error, "a connection ended before it was handed over");
             return;
         }
         let stream = std::net::TcpStream::from(OwnedFd::from(conn.stream));
-        if self.common.http.try_send(HttpConnection { stream, peer, place }).is_err() {
+        if self.common.http.try_send(HttpConnection { stream, tls, head, peer, place }).is_err() {
             self.count(&self.common.services.metrics.handshakes, "outcome", "http_full");
         }
     }

@@ -4,7 +4,7 @@
 //! sends is discarded until it hangs up or a few seconds have passed: so the close is read, not lost to a reset.
 //! Seats are given up only at the end of a turn ([`Shard::reap`]), so that an index means one socket within a turn.
 
-use std::net::Shutdown;
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use model::{DeviceId, UserId, WireError};
@@ -104,10 +104,10 @@ impl Shard {
     /// The socket takes bytes again.
     pub fn flush(&mut self, index: u32) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| !conn.doomed && conn.backlog.is_some())
-        else {
-            return;
-        };
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| !conn.doomed) else { return };
+        if conn.backlog.is_none() {
+            return self.flush_tls(index);
+        }
         let mut missed = Vec::new();
         match conn.flush(now, &mut self.tally, &mut missed) {
             Ok(false) => {
@@ -119,6 +119,17 @@ impl Shard {
                 self.finish_closing(index);
                 self.pump(index);
             }
+            Err(_) => self.gone(index),
+        }
+    }
+
+    /// What TLS has encrypted goes out, though nothing else waits.
+    fn flush_tls(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(tls) = conn.tls.as_mut().filter(|tls| tls.is_choked()) else { return };
+        match tls.flush(&mut conn.stream) {
+            Ok(()) => self.finish_closing(index),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => self.gone(index),
         }
     }
@@ -181,8 +192,7 @@ impl Shard {
     pub fn finish_closing(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if matches!(conn.stage, Stage::Closing { .. }) && conn.backlog.is_none() {
-            // Fails only when the peer is gone already, which the next read tells.
-            let _ = conn.stream.shutdown(Shutdown::Write);
+            conn.shut();
         }
     }
 

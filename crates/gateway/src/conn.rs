@@ -4,7 +4,7 @@
 //! task: what is rare (an unfinished handshake, a backlog, strikes) is boxed and absent.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use crate::GatewaySettings;
 use crate::backlog::{Backlog, Comments, Overflow, Piece};
 use crate::tally::Tally;
 use crate::timers::Seat;
+use crate::tls::{Tls, TlsWriter};
 use crate::unacknowledged::unacknowledged;
 
 /// A room must be warm within this many seconds, or the upgrade is given up.
@@ -28,6 +29,8 @@ const UPGRADE_S: u32 = 30;
 
 pub(crate) struct Conn {
     pub stream: TcpStream,
+    /// Where the listener speaks it.
+    pub tls: Option<Box<Tls>>,
     pub generation: u32,
     /// How it reads and, compression apart, writes.
     pub form: Form,
@@ -193,6 +196,7 @@ impl Conn {
     pub fn new(stream: TcpStream, generation: u32, stage: Stage, now: u32, permit: Option<Permit>) -> Self {
         Self {
             stream,
+            tls: None,
             generation,
             form: Form::plain(SubProtocol::Json),
             busy: false,
@@ -255,12 +259,31 @@ impl Conn {
     /// Reads once; `None` when there is nothing for now.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
-            match self.stream.read(buffer) {
+            let read = match &mut self.tls {
+                None => self.stream.read(buffer),
+                Some(tls) => tls.read(&mut self.stream, buffer),
+            };
+            match read {
                 Ok(n) => return Ok(Some(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Remembers after a read whether there may be more: a read that did not fill the buffer has emptied the kernel's,
+    /// and the next bytes come with their own edge. TLS reads less than it is offered.
+    pub fn has_read(&mut self, filled: bool) {
+        self.readable = filled || self.hung_up || self.tls.is_some();
+    }
+
+    /// Shuts our side, once TLS has said so; nothing else may wait by then. To be called again when the socket takes more.
+    pub fn shut(&mut self) {
+        let closed = self.tls.as_mut().is_none_or(|tls| tls.close(&mut self.stream).is_ok());
+        if closed {
+            // Fails only when the peer is gone already, which the next read tells.
+            let _ = self.stream.shutdown(Shutdown::Write);
         }
     }
 
@@ -334,7 +357,11 @@ impl Conn {
     /// Writes what the kernel takes at once.
     fn write(&mut self, bytes: &[u8], tally: &mut Tally) -> io::Result<usize> {
         loop {
-            match self.stream.write(bytes) {
+            let sent = match &mut self.tls {
+                None => self.stream.write(bytes),
+                Some(tls) => tls.write(&mut self.stream, bytes),
+            };
+            match sent {
                 Ok(sent) => {
                     tally.bytes_out += sent as u64;
                     return Ok(sent);
@@ -350,7 +377,10 @@ impl Conn {
     /// skipped meanwhile is then in `missed`.
     pub fn flush(&mut self, now: u32, tally: &mut Tally, missed: &mut Vec<(u32, u64)>) -> io::Result<bool> {
         let Some(backlog) = &mut self.backlog else { return Ok(true) };
-        let written = backlog.write_to(&mut self.stream)?;
+        let written = match &mut self.tls {
+            None => backlog.write_to(&mut self.stream)?,
+            Some(tls) => backlog.write_to(&mut TlsWriter(tls, &mut self.stream))?,
+        };
         tally.bytes_out += written as u64;
         tally.backlog_bytes -= written as i64;
         if written > 0 {

@@ -75,10 +75,9 @@ impl Shard {
         let read = self.conn(index).map(|conn| conn.read(&mut scratch));
         match read {
             Some(Ok(Some(n))) if n > 0 => {
-                // A short read has emptied the kernel's buffer: the next bytes come with their own edge.
-                let full = n == scratch.len();
+                let filled = n == scratch.len();
                 if let Some(conn) = self.conn(index) {
-                    conn.readable = full || conn.hung_up;
+                    conn.has_read(filled);
                 }
                 self.consume(index, scratch.get_mut(..n).unwrap_or_default());
             }

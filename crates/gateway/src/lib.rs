@@ -3,8 +3,8 @@
 //! One thread per shard, each with its own epoll loop and its own sockets ([`shard`]); a room is split
 //! over the shards by its members. A shard accepts, shakes hands, reads commands, and writes the
 //! frames the hub encoded once straight to its sockets. What must wait (the store, the log) runs on
-//! Tokio and comes back through the shard's [`inbox`]. Connections that are not for `/ws` are handed,
-//! untouched, to the HTTP side. No rule about comments is decided here: that is `ingest`'s.
+//! Tokio and comes back through the shard's [`inbox`]. Connections that are not for `/ws` are handed
+//! to the HTTP side, together with their TLS. No rule about comments is decided here: that is `ingest`'s.
 
 #![deny(unsafe_code)]
 
@@ -17,17 +17,19 @@ mod conn;
 mod critical;
 mod deliver;
 mod handshake;
+mod http;
 mod inbox;
 mod input;
 mod members;
 mod shard;
 mod tally;
 mod timers;
+mod tls;
 mod unacknowledged;
 mod upgrade;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -40,25 +42,16 @@ use room::Hub;
 use room::batch::Shard as _;
 
 use crate::addresses::Addresses;
+pub use crate::http::{HttpConnection, HttpStream};
 use crate::inbox::{Inbound, Inbox};
 use crate::shard::Shard;
+pub use crate::tls::{ServerTls, TlsError};
 
 /// Most shards: the hub names them in a bit set.
 const SHARDS_MAX: usize = 128;
 
 /// Whether a browser on `origin` may connect to `host`: `(origin, host) -> bool`.
 pub type OriginRule = dyn Fn(Option<&str>, &str) -> bool + Send + Sync;
-
-/// A connection that does not ask for `/ws`: nothing has been read from it, and it is non-blocking.
-#[derive(Debug)]
-pub struct HttpConnection {
-    /// The socket.
-    pub stream: TcpStream,
-    /// Who connected.
-    pub peer: SocketAddr,
-    /// Its place among the connections of its address, given back when dropped.
-    pub place: Option<Box<state::Permit>>,
-}
 
 /// Where such connections go. One is closed when the channel is full.
 pub type HttpSender = tokio::sync::mpsc::Sender<HttpConnection>;
@@ -77,6 +70,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Which origins may connect; asked before the upgrade.
     pub origins: Arc<OriginRule>,
+    /// The certificate, when the listeners speak TLS.
+    pub tls: Option<Arc<ServerTls>>,
     /// What is configured.
     pub settings: GatewaySettings,
 }

@@ -11,6 +11,7 @@ use protocol::handshake::{self as wire, Handshake};
 use protocol::message::{ServerMessage, error_body};
 use room::batch::EventFrame;
 
+use crate::accept::{First, first};
 use crate::conn::{Conn, Session, Stage, Who};
 use crate::handshake::judge;
 use crate::inbox::Inbound;
@@ -38,9 +39,9 @@ impl Shard {
         match read {
             Some(Ok(Some(n))) if n > 0 => {
                 self.tally.bytes_in += n as u64;
-                let full = n == scratch.len();
+                let filled = n == scratch.len();
                 if let Some(conn) = self.conn(index) {
-                    conn.readable = full || conn.hung_up;
+                    conn.has_read(filled);
                 }
                 self.arrived(index, scratch.get(..n).unwrap_or_default());
             }
@@ -49,16 +50,33 @@ impl Shard {
                     conn.readable = false;
                 }
             }
+            Some(Err(error)) => self.not_tls(index, &error),
             _ => self.doom(index),
         }
         self.scratch = scratch;
         true
     }
 
+    /// The connection broke, or what came is not TLS.
+    fn not_tls(&mut self, index: u32, error: &std::io::Error) {
+        if self.conn(index).is_some_and(|conn| conn.tls.is_some()) {
+            tracing::debug!(%error, "a TLS handshake failed");
+            self.count_handshake("tls");
+        }
+        self.doom(index);
+    }
+
     fn arrived(&mut self, index: u32, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let Stage::Arriving(arrival) = &mut conn.stage else { return };
         arrival.head.extend_from_slice(bytes);
+        if !arrival.ours {
+            match first(&arrival.head) {
+                First::Ours => arrival.ours = true,
+                First::Unclear => return,
+                First::Http => return self.hand_over(index),
+            }
+        }
         let (head, peer) = (std::mem::take(&mut arrival.head), arrival.peer.ip());
         let mut incomplete = false;
         match wire::parse(&head) {

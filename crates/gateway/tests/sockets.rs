@@ -10,6 +10,7 @@ use common::{Client, Server, dev, read_to_end, token, write};
 use gateway::GatewaySettings;
 use model::{Audience, Event, EventBody, RoomId, Snowflake, UserId};
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameSocket};
@@ -150,12 +151,14 @@ fn what_is_not_for_ws_goes_to_http_untouched() {
     let mut server = Server::start(dev());
     let mut client = server.stream();
     write(&mut client, b"GET /api");
-    let gateway::HttpConnection { mut stream, peer, .. } = server.http.blocking_recv().unwrap();
-    assert_eq!(peer, client.local_addr().unwrap());
-    stream.set_nonblocking(false).unwrap();
-    let mut got = [0; 8];
-    std::io::Read::read_exact(&mut stream, &mut got).unwrap();
-    assert_eq!(&got, b"GET /api");
+    let connection = server.http.blocking_recv().unwrap();
+    server.block_on(async {
+        let (mut stream, peer, _place) = connection.open().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        let mut got = [0; 8];
+        stream.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"GET /api");
+    });
 }
 
 fn refused(server: &Server, target: &str, headers: &str) -> String {

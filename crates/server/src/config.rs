@@ -29,7 +29,7 @@ macro_rules! sections {
 // What each key means, its unit and its default stand in config/default.toml.
 sections! {
     /// The whole configuration.
-    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, log: Log }
+    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, log: Log }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
     /// `[auth]`
@@ -56,6 +56,8 @@ sections! {
         heartbeat_s: u32, login_s: u32, handshake_s: u32, backlog_bytes_max: usize, slow_patience_s: u32,
         rooms_per_socket_max: usize, compression: bool, compression_bytes_min: usize,
     }
+    /// `[tls]`
+    Tls { certificate_file: PathBuf, key_file: PathBuf }
     /// `[log]`
     Log { level: String, format: LogFormat }
 }
@@ -246,7 +248,7 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, log } = config;
+    let Config { server, auth, limits, rooms, sockets, tls, log } = config;
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -315,6 +317,12 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
             (1..=1_024).contains(&sockets.rooms_per_socket_max),
             "sockets.rooms_per_socket_max",
             "a number from 1 to 1024",
+        ),
+        (sockets.compression_bytes_min > 0, "sockets.compression_bytes_min", "at least 1 byte"),
+        (
+            tls.certificate_file.as_os_str().is_empty() == tls.key_file.as_os_str().is_empty(),
+            "tls.key_file",
+            "set when tls.certificate_file is, and empty when that is",
         ),
         (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use gateway::HttpConnection;
+use gateway::{HttpConnection, ServerTls};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -54,10 +54,10 @@ impl Signals {
 
 /// Serves until a signal, then drains.
 pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyhow::Result<()> {
-    let Server { address: _, gateway, router, http, draining, ingest, tokens, store, metrics, worker } = server;
+    let Server { address: _, gateway, router, http, draining, ingest, tokens, tls, store, metrics, worker } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
-    let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
+    let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, tls, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
 
     signals.next().await;
@@ -118,12 +118,12 @@ async fn serve_http(
 
 /// Speaks HTTP/1.1 alone: no browser speaks HTTP/2 without TLS, and it would need limits of its own.
 fn serve_connection(
-    HttpConnection { stream, peer, place }: HttpConnection,
+    connection: HttpConnection,
     router: &Router,
     head_within: Duration,
     graceful: &GracefulShutdown,
 ) -> std::io::Result<()> {
-    let stream = tokio::net::TcpStream::from_std(stream)?;
+    let (stream, peer, place) = connection.open()?;
     let service = TowerToHyperService::new(router.clone().layer(axum::Extension(ConnectInfo(peer))));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_within);
@@ -140,16 +140,26 @@ fn serve_connection(
 }
 
 /// Ends silent sessions, forgets expired bans, takes up changed keys, measures the process.
-async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, metrics: Arc<Metrics>) {
+async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, tls: Option<Arc<ServerTls>>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(UPKEEP);
-    // The first beat reads key files again: they may have changed since they were read at start.
-    let mut keys = Vec::new();
+    // The first beat reads the files again: they may have changed since they were read at start.
+    let (mut keys, mut certificate) = (Vec::new(), Vec::new());
     loop {
         tick.tick().await;
         ingest.rooms.sweep().await;
         ingest.bans.sweep(ingest.clock.now_ms());
         measure(&metrics);
-        let now = key_times(&tokens);
+        if let Some(tls) = &tls {
+            let now = times(tls.files());
+            if now != certificate {
+                certificate = now;
+                match tls.reload() {
+                    Ok(()) => tracing::info!("certificate taken up"),
+                    Err(error) => tracing::error!(%error, "the changed certificate cannot be used; the old one stays"),
+                }
+            }
+        }
+        let now = times(tokens.files());
         if now != keys {
             keys = now;
             match tokens.reload() {
@@ -160,9 +170,10 @@ async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, metrics: Arc<Metrics>)
     }
 }
 
-fn key_times(tokens: &Tokens) -> Vec<(PathBuf, Option<SystemTime>)> {
+/// When each file changed last.
+fn times<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Vec<(PathBuf, Option<SystemTime>)> {
     let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    tokens.files().map(|path| (path.clone(), modified(path))).collect()
+    files.map(|path| (path.clone(), modified(path))).collect()
 }
 
 /// CPU time and resident memory, as the operating system counts them.

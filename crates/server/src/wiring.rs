@@ -9,7 +9,7 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use gateway::{GatewaySettings, HttpConnection, Services};
+use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
@@ -26,7 +26,7 @@ use store::{NewComment, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::secret;
 
 /// Bans loaded at start; more than this are in force in the store only.
@@ -52,6 +52,8 @@ pub struct Server {
     pub ingest: Arc<Ingest>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
+    /// The certificate, if there is one.
+    pub tls: Option<Arc<ServerTls>>,
     /// What lasts.
     pub store: Arc<SqliteStore>,
     /// Counters.
@@ -104,6 +106,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
     let worker = Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids);
 
+    let tls = open_tls(&config.tls)?.map(Arc::new);
     let (draining, drained) = watch::channel(false);
     let listener =
         listen(&config.server.listen).with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -128,13 +131,22 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         tokens: tokens.clone(),
         clock,
         metrics: metrics.clone(),
+        tls: tls.clone(),
         origins: Arc::new(move |origin, host| origins.allows(origin, host)),
         settings: gateway_settings(config, dev),
     };
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
-    Ok(Server { address, gateway, router, http, draining, ingest, tokens, store: sqlite, metrics, worker })
+    Ok(Server { address, gateway, router, http, draining, ingest, tokens, tls, store: sqlite, metrics, worker })
+}
+
+/// The certificate, if one is configured.
+pub fn open_tls(tls: &Tls) -> Result<Option<ServerTls>, TlsError> {
+    if tls.certificate_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    ServerTls::load(&tls.certificate_file, &tls.key_file).map(Some)
 }
 
 /// A listener whose queue holds a storm of reconnecting viewers; the standard library's holds 128.

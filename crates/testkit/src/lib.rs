@@ -9,6 +9,7 @@ mod keys;
 mod recordings;
 mod server;
 mod stream;
+mod tls;
 mod viewer;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use keys::{Signer, now_s, token};
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
 pub use stream::{Events, StreamEvent};
+pub use tls::{Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};
 
 /// Longer than anything takes that works.

@@ -265,7 +265,7 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = timeout(STARTS_WITHIN, lines.next_line()).await;
     let first = first.expect("the server does not start").unwrap().unwrap_or_default();
-    let address = first.rsplit_once("http://").map(|(_, address)| address.trim().to_owned());
+    let address = first.rsplit_once("://").map(|(_, address)| address.trim().to_owned());
     let address = address.unwrap_or_else(|| panic!("no address in {first:?}; log:\n{}", log.lock().unwrap()));
     keep(lines, log.clone());
     (child, address)

@@ -57,6 +57,10 @@ pub fn dev() -> GatewaySettings {
 
 impl Server {
     pub fn start(settings: GatewaySettings) -> Self {
+        Self::start_with(settings, None)
+    }
+
+    pub fn start_with(settings: GatewaySettings, tls: Option<gateway::ServerTls>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let _inside = runtime.enter();
         let dir = tempfile::tempdir().unwrap();
@@ -99,6 +103,7 @@ impl Server {
             clock,
             metrics: metrics.clone(),
             origins: Arc::new(|origin: Option<&str>, _: &str| origin != Some("https://evil.example")),
+            tls: tls.map(Arc::new),
             settings,
         };
         let (http_sender, http) = tokio::sync::mpsc::channel(64);

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use crate::config;
+use anyhow::Context;
+
+use crate::{config, wiring};
 
 /// Reads the file as `serve` would, without the environment.
 pub fn run(file: &Path) -> anyhow::Result<()> {
-    config::load(Some(file), std::iter::empty())?;
+    let config = config::load(Some(file), std::iter::empty())?;
+    wiring::open_tls(&config.tls).with_context(|| format!("{}: [tls]", file.display()))?;
     println!("{}: ok", file.display());
     Ok(())
 }

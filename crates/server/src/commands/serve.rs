@@ -19,7 +19,7 @@ pub fn run(args: Serve) -> anyhow::Result<()> {
     runtime.block_on(async {
         let signals = lifecycle::Signals::catch()?;
         let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
-        announce(&server.address, args.dev);
+        announce(&server.address, server.tls.is_some(), args.dev);
         lifecycle::run(server, &config, signals).await
     })
 }
@@ -62,12 +62,13 @@ fn start_logging(log: &config::Log) -> anyhow::Result<()> {
 }
 
 /// Start-up tells where to go, on standard output, for people and scripts alike.
-fn announce(address: &SocketAddr, dev: bool) {
+fn announce(address: &SocketAddr, tls: bool, dev: bool) {
+    let scheme = if tls { "https" } else { "http" };
     let mode = if dev { "alone, development (identities from the query, open admin API)" } else { "alone" };
-    println!("barrage {} is listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("barrage {} is listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
     println!("  mode     {mode}");
-    println!("  rooms    http://{address}/");
-    println!("  viewer   http://{address}/rooms/lobby");
-    println!("  console  http://{address}/admin");
-    println!("  API      http://{address}/api/openapi.json");
+    println!("  rooms    {scheme}://{address}/");
+    println!("  viewer   {scheme}://{address}/rooms/lobby");
+    println!("  console  {scheme}://{address}/admin");
+    println!("  API      {scheme}://{address}/api/openapi.json");
 }

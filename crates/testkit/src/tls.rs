@@ -1,0 +1,71 @@
+//! Certificates that nobody has signed, and blocking clients that trust one of them.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// A self-signed certificate for `localhost`.
+pub struct Certificate {
+    /// The certificate in PEM.
+    pub certificate_pem: String,
+    /// Its private key in PEM.
+    pub key_pem: String,
+    der: CertificateDer<'static>,
+}
+
+/// A client's end of a connection.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Certificate {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate_pem, key_pem) = (made.cert.pem(), made.signing_key.serialize_pem());
+        Self { certificate_pem, key_pem, der: made.cert.der().clone() }
+    }
+
+    /// Writes `certificate.pem` and `key.pem` into a directory.
+    pub fn write(&self, dir: &Path) {
+        std::fs::write(dir.join("certificate.pem"), &self.certificate_pem).unwrap();
+        std::fs::write(dir.join("key.pem"), &self.key_pem).unwrap();
+    }
+
+    /// A client that trusts this certificate alone. Its connections resume each other's sessions.
+    #[must_use]
+    pub fn trusted(&self) -> TlsClient {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        TlsClient(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A client, see [`Certificate::trusted`].
+pub struct TlsClient(Arc<ClientConfig>);
+
+impl TlsClient {
+    /// Shakes hands over a connected socket.
+    ///
+    /// # Errors
+    /// When the server shows another certificate, or speaks no TLS.
+    pub fn connect(&self, mut socket: TcpStream) -> std::io::Result<TlsStream> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut session = ClientConnection::new(self.0.clone(), name).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(StreamOwned::new(session, socket))
+    }
+}
