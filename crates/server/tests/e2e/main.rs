@@ -19,6 +19,7 @@ mod replay;
 mod reviews;
 mod rooms;
 mod sockets;
+mod tls;
 mod words;
 
 use futures::future::join_all;
