@@ -18,8 +18,9 @@ use socket2::{Domain, Protocol as Transport, Socket, Type};
 use crate::adapter::{Adapter, Way};
 use crate::content::Mark;
 use crate::measure::Tally;
-use crate::options::Protocol;
+use crate::options::{Handshakes, Protocol};
 use crate::pace::Line;
+use crate::tls::ClientTls;
 use crate::wire::{self, Batch, Reader, Said};
 
 /// Longest message the server may send.
@@ -75,6 +76,8 @@ pub struct Spec {
     pub protocol: Protocol,
     /// The address it connects from; the system's choice when absent.
     pub from: Option<Ipv4Addr>,
+    /// Whether it goes through TLS.
+    pub tls: Option<Handshakes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,7 @@ pub struct Conn {
     pub spec: Spec,
     /// The socket, while there is one.
     pub stream: Option<TcpStream>,
+    tls: Option<Box<ClientTls>>,
     /// The moments at which the comments that wait for an answer were due.
     pub waiting: VecDeque<u64>,
     state: State,
@@ -111,6 +115,7 @@ impl Conn {
         Self {
             spec,
             stream: None,
+            tls: None,
             waiting: VecDeque::new(),
             state: State::Closed,
             began_us: 0,
@@ -164,6 +169,7 @@ impl Conn {
             Err(error) => return Err(error).context("cannot connect"),
         }
         self.stream = Some(TcpStream::from_std(socket.into()));
+        self.tls = self.spec.tls.map(ClientTls::new).transpose()?;
         self.decoder = Decoder::default();
         self.head.clear();
         self.rest.clear();
@@ -242,14 +248,21 @@ impl Conn {
             return Ok(());
         }
         while !self.out.is_empty() {
-            match stream.write(&self.out) {
+            let written = match &mut self.tls {
+                None => stream.write(&self.out),
+                Some(tls) => tls.write(stream, &self.out),
+            };
+            match written {
                 Ok(n) if n == self.out.len() => self.out.clear(),
                 Ok(n) => drop(self.out.drain(..n)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(told(error)),
             }
         }
-        Ok(())
+        match &mut self.tls {
+            Some(tls) => tls.flush(stream).map_err(told),
+            None => Ok(()),
+        }
     }
 
     /// Writes a frame, or queues it behind what waits.
@@ -287,7 +300,11 @@ impl Conn {
         now_us: u64,
     ) -> Result<usize, String> {
         let Some(stream) = &mut self.stream else { return Ok(0) };
-        let n = match stream.read(scratch) {
+        let read = match &mut self.tls {
+            None => stream.read(scratch),
+            Some(tls) => tls.read(stream, scratch),
+        };
+        let n = match read {
             Ok(0) => return Err("ended by the server".into()),
             Ok(n) => n,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(0),

@@ -7,6 +7,7 @@
 //! Linux only: CPU and memory are read from `/proc`.
 
 mod adapter;
+mod bandwidth;
 mod clock;
 mod conn;
 mod content;
@@ -25,6 +26,7 @@ mod search;
 mod specs;
 mod swarm;
 mod target;
+mod tls;
 mod wire;
 mod worker;
 
@@ -53,6 +55,10 @@ const SOCKETS_PER_PROCESS: usize = 19_000;
 pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(floor) = options.serve_floor {
         return floor::serve(floor);
+    }
+    if options.scenario == Scenario::Bandwidth {
+        let files: Vec<_> = options.file.iter().chain(&options.more).cloned().collect();
+        return bandwidth::run(&files, options.out.as_deref());
     }
     let recording = options.file.as_deref().map(read_recording).transpose()?;
     let plan = scenario::plan(options, recording.as_ref().map(|recording| &*recording.comments))?;

@@ -14,8 +14,10 @@ pub struct Options {
     /// What is done to the server.
     #[arg(value_enum, default_value_t = Scenario::Room)]
     pub scenario: Scenario,
-    /// For `replay`: recorded comments (XML with `<d p="time,mode,size,colour,…">text</d>`).
+    /// For `replay` and `bandwidth`: recorded comments (XML with `<d p="time,mode,size,colour,…">text</d>`).
     pub file: Option<PathBuf>,
+    /// For `bandwidth`: more of them.
+    pub more: Vec<PathBuf>,
     /// Named figures for the scenario, which the flags beside it change.
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
@@ -99,6 +101,9 @@ pub struct Options {
     /// A setting of the server that is started, such as rooms.window_ms_max=100; may be given again.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub settings: Vec<(String, String)>,
+    /// The server that is started speaks TLS 1.3, and each socket shakes hands in full or resumes where it can.
+    #[arg(long, value_enum, conflicts_with_all = ["no_store", "server", "start"])]
+    pub tls: Option<Handshakes>,
     /// Rooms that keep nothing: comments are delivered and never stored.
     #[arg(long)]
     pub no_store: bool,
@@ -149,6 +154,8 @@ impl Options {
 /// What is done to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
+    /// Bytes and CPU per comment in every form a socket can read: recorded comments through the server's encoders.
+    Bandwidth,
     /// All sockets connect at once: handshakes a second, CPU and memory for each.
     Connect,
     /// Sockets that do nothing but live: memory, and the CPU of their heartbeats.
@@ -191,6 +198,15 @@ pub enum Protocol {
     Json,
     /// `barrage.v1.bin`
     Bin,
+}
+
+/// How sockets with TLS begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+pub enum Handshakes {
+    /// With a key exchange and a signature each.
+    Full,
+    /// With the ticket of an earlier one, where there is one.
+    Resumed,
 }
 
 /// How the floor sends.

@@ -98,7 +98,8 @@ fn defaults(scenario: Scenario, preset: Option<Preset>) -> (usize, f64, usize, f
         (Scenario::Room | Scenario::Replay, None) => (10_000, 10.0, 1, 10.0),
         (Scenario::Slow, None) => (10_000, 50.0, 1, 20.0),
         (Scenario::Rooms, None) => (10_000, 1_000.0, 1_000, 10.0),
-        (Scenario::Publish, None) => (0, 0.0, 1, 10.0),
+        // Bandwidth opens no sockets.
+        (Scenario::Publish | Scenario::Bandwidth, None) => (0, 0.0, 1, 10.0),
         (Scenario::Mixed, None) => (10_000, 100.0, 500, 20.0),
         (Scenario::Reconnect, None) => (10_000, 10.0, 1, 20.0),
     }

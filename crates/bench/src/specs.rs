@@ -74,5 +74,6 @@ fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyho
         joins,
         protocol: Protocol::Json,
         from,
+        tls: target.tls,
     })
 }

@@ -16,8 +16,9 @@ use tempfile::TempDir;
 
 use crate::adapter::Adapter;
 use crate::conn::Role;
-use crate::options::{CpuList, Floor, Options};
+use crate::options::{CpuList, Floor, Handshakes, Options};
 use crate::scenario::{Plan, room_id};
+use crate::tls;
 
 /// Secret and admin key of a server that is started here; it listens on loopback and lives for a measurement.
 const SECRET: &str = "a secret for as long as it is measured";
@@ -60,6 +61,8 @@ pub struct Address {
     servers: Vec<Endpoint>,
     publish_to: Option<Endpoint>,
     secret: Option<String>,
+    /// It speaks TLS.
+    pub tls: Option<Handshakes>,
 }
 
 impl Address {
@@ -170,6 +173,7 @@ impl Target {
                 servers: options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?,
                 publish_to: None,
                 secret,
+                tls: None,
             },
             pids: options.pid.clone(),
             _child: None,
@@ -198,6 +202,7 @@ impl Target {
                 servers: vec![at(port).into()],
                 publish_to: publish_to.map(Endpoint::from),
                 secret: Some(SECRET.into()),
+                tls: None,
             },
             pids: vec![child.0.id()],
             _child: Some(child),
@@ -212,11 +217,15 @@ impl Target {
         command.env("BARRAGE__AUTH__HMAC_SECRET", SECRET);
         command.env("BARRAGE__SERVER__SHARDS", cpus.0.len().min(128).to_string());
         command.envs(LIFTED.iter().map(|(key, value)| (format!("BARRAGE__{key}"), *value)));
+        if options.tls.is_some() {
+            command.envs(tls::certificate(dir.path())?);
+        }
         command.envs(options.settings().iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let (child, address) = spawn(command, cpus)?;
         let name = format!("barrage {}", env!("CARGO_PKG_VERSION"));
         let mut target = Self::started(name, child, address);
         (target.address.secret, target._dir) = (Some(SECRET.into()), Some(dir));
+        target.address.tls = options.tls;
         Ok(target)
     }
 
@@ -228,6 +237,7 @@ impl Target {
                 servers: vec![address.into()],
                 publish_to: None,
                 secret: None,
+                tls: None,
             },
             pids: vec![child.0.id()],
             _child: Some(child),
