@@ -17,9 +17,10 @@ use serde::Serialize;
 const BATCHES: [usize; 3] = [1, 10, 100];
 /// Everything is encoded so many times, of which the fastest counts.
 const ROUNDS: usize = 5;
-/// An id as this year's are, so that as many digits are written.
-const FIRST_ID: u64 = 275_897_962_192_699_392;
-const SESSION: Snowflake = Snowflake(275_897_953_330_135_040);
+/// When the session of these comments begins: recordings know seconds at most, live rooms milliseconds.
+const BEGINNING_MS: i64 = 1_769_846_400_123;
+/// Bits of an id below its milliseconds (see `model::snowflake`).
+const ID_SHIFT: u32 = 22;
 
 /// One form at one size of batch.
 #[derive(Debug, Serialize)]
@@ -46,7 +47,7 @@ pub fn run(files: &[PathBuf], out: Option<&Path>) -> anyhow::Result<()> {
         comments.extend(recording.comments.into_iter().filter_map(live));
     }
     ensure!(!comments.is_empty(), "there is no comment in these files");
-    (0u64..).zip(&mut comments).for_each(|(n, comment)| comment.id = Snowflake(FIRST_ID + n * 4_096 * 977));
+    said_live(&mut comments);
     let comments: Vec<Arc<Comment>> = comments.into_iter().map(Arc::new).collect();
     let lines = measure(&comments)?;
     print(&comments, &lines);
@@ -64,9 +65,9 @@ fn live(recorded: Recorded) -> Option<Comment> {
     let user = recorded.sender.as_deref().and_then(|sender| UserId::new(sender).ok())?;
     let name: String = user.as_str().chars().take(6).collect();
     Some(Comment {
-        id: Snowflake(FIRST_ID),
+        id: id_at(BEGINNING_MS),
         room_id: RoomId::new("lobby").ok()?,
-        session_id: Some(SESSION),
+        session_id: Some(id_at(BEGINNING_MS)),
         user_id: user,
         username: format!("viewer-{name}").into(),
         level: Level::Normal,
@@ -74,10 +75,24 @@ fn live(recorded: Recorded) -> Option<Comment> {
         style: recorded.style,
         kind: Kind::Comment,
         mentions: [].into(),
-        created_at_ms: recorded.created_at_ms.unwrap_or(1_769_846_400_123),
+        created_at_ms: BEGINNING_MS,
         offset_ms: recorded.offset_ms,
         like_count: 0,
     })
+}
+
+/// The comments in their order, about a hundred a second, at uneven milliseconds and with the ids of those moments.
+fn said_live(comments: &mut [Comment]) {
+    let mut at_ms = BEGINNING_MS;
+    for (n, comment) in (1u64..).zip(comments) {
+        // Knuth's multiplicative hash: steps of 1 to 20 ms, the same ones each time.
+        at_ms += 1 + ((n.wrapping_mul(2_654_435_761) >> 16) % 20).cast_signed();
+        (comment.id, comment.created_at_ms, comment.offset_ms) = (id_at(at_ms), at_ms, at_ms - BEGINNING_MS);
+    }
+}
+
+fn id_at(at_ms: i64) -> Snowflake {
+    Snowflake((at_ms - model::snowflake::EPOCH_MS).cast_unsigned() << ID_SHIFT)
 }
 
 fn measure(comments: &[Arc<Comment>]) -> anyhow::Result<Vec<Line>> {
