@@ -67,7 +67,9 @@ impl ClientTls {
             }
             match self.0.read_tls(socket) {
                 Ok(0) => return Ok(n),
-                Ok(_) => drop(self.0.process_new_packets().map_err(io::Error::other)?),
+                Ok(_) => {
+                    self.0.process_new_packets().map_err(io::Error::other)?;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && n > 0 => return Ok(n),
                 Err(error) => return Err(error),
             }
