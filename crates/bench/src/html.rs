@@ -73,6 +73,7 @@ fn tiles(report: &Report) -> String {
             (p99, "ms, p99 until the last socket"),
             (round.server.map(|cost| cost.cpus), "CPUs of the server"),
         ];
+        out.push_str("<div class=\"tiles\">");
         for (value, name) in tiles {
             let Some(value) = value else { continue };
             let (value, target) = (short(value), escaped(&run.target));
@@ -81,8 +82,9 @@ fn tiles(report: &Report) -> String {
                 "<div class=\"tile\"><b style=\"color:{colour}\">{value}</b>{name}<br><small>{target}</small></div>"
             );
         }
+        out.push_str("</div>");
     }
-    out + "</div>"
+    out
 }
 
 fn table(report: &Report) -> String {
