@@ -17,6 +17,7 @@ mod html;
 mod measure;
 mod options;
 mod pace;
+mod prepare;
 mod procfs;
 mod report;
 mod round;
@@ -78,10 +79,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &means)?);
     }
     if !options.only_floor {
-        let target = Target::measured(options, &server_cpus)?;
+        let mut target = Target::measured(options, &server_cpus)?;
         if options.no_store {
-            target.store_nothing(&plan)?;
+            prepare::store_nothing(&target.address, &plan)?;
         }
+        target.address.groups = prepare::found_groups(&target.address, &plan)?;
         report.runs.push(measure(&target, &plan, options, &means)?);
     }
     println!("{}", report.table());
