@@ -13,7 +13,7 @@ const MARGIN: (f64, f64, f64, f64) = (70.0, 28.0, 16.0, 10.0);
 const COLOURS: [&str; 6] = ["#868e96", "#d6336c", "#1c7ed6", "#2f9e44", "#e8590c", "#7048e8"];
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#222}\
     h1{margin-bottom:.3rem}p{margin:.2rem 0}code{background:#f3f3f3;padding:.3rem .5rem;display:block;overflow-x:auto}\
-    .tiles{display:flex;flex-wrap:wrap;gap:.8rem;margin:1rem 0}.tile{border:1px solid #ddd;border-radius:8px;padding:.5rem .9rem}\
+    .tiles{display:flex;flex-wrap:wrap;gap:.8rem;margin:.7rem 0}.tile{border:1px solid #ddd;border-radius:8px;padding:.5rem .9rem;min-width:11.5rem}\
     .tile b{display:block;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}\
     table{border-collapse:collapse;margin:1rem 0}td,th{padding:.15rem .8rem;border-bottom:1px solid #ddd;text-align:right;\
     font-variant-numeric:tabular-nums}td:first-child{text-align:left}.warning{color:#b02a37}\
@@ -152,7 +152,8 @@ fn chart(title: &str, x_unit: &str, y_unit: &str, lines: &[Line<'_>], log: bool)
     }
     for x in if log { decades(first, last) } else { ticks(first, last) } {
         let (h, _) = at(x, 0.0);
-        let shown = short(if log { 10_f64.powf(x) } else { x });
+        // Powers of ten are not exact.
+        let shown = short(if log { (10_f64.powf(x) * 1e6).round() / 1e6 } else { x });
         let _ = write!(out, "<text x=\"{h:.1}\" y=\"{}\" text-anchor=\"middle\">{shown} {x_unit}</text>", HEIGHT - 8.0);
     }
     for Line { colour, points, .. } in lines {

@@ -247,4 +247,10 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_message_concerns_a_pair_or_a_whole_group() {
+        assert_eq!([party(0, 10).ok(), party(5, 10).ok(), party(500, 1_000).ok()], [Some(2), Some(5), Some(500)]);
+        assert!([(2, 10), (501, 1_002), (4, 10), (0, 2)].iter().all(|(group, users)| party(*group, *users).is_err()));
+    }
 }

@@ -95,3 +95,18 @@ fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyho
         from,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_to_himself() {
+        for members in 2..9 {
+            for seq in 0..40 {
+                let writer = member(seq as usize % members);
+                assert_ne!(other_member(&writer, seq, members), writer);
+            }
+        }
+    }
+}
