@@ -18,12 +18,15 @@ function fellBehind({ round }) {
   return !round.load.endsWith("in flight") && round.deliveries_per_s < offered * KEPT_UP;
 }
 
+/** A server that had its core and could not keep up is slow; one that waited for it proves nothing. */
+const excuse = ({ round }) => (round.server?.cpus > 0.9 ? "falls behind" : "*kept from its core*");
+
 /** One cell: microseconds of CPU, how many times the floor, and when the last socket had it. */
 function cell(run, floor) {
   if (run === undefined) return "–";
   if (run.failed !== undefined) return "failed";
   const { round } = run;
-  if (fellBehind(run)) return `falls behind at ${grouped(round.deliveries_per_s)}/s${marks(run)}`;
+  if (fellBehind(run)) return `${excuse(run)} at ${grouped(round.deliveries_per_s)}/s${marks(run)}`;
   const cost = round.server.us_per_delivery;
   const ratio = floor ? ` (${(cost / floor).toFixed(2)} ×)` : "";
   const paced = !round.load.endsWith("in flight");
@@ -88,7 +91,7 @@ export function page(result) {
       `one room · ${Math.ceil(result.minutes)} minutes with \`make bench\`${result.quick ? " (quick)" : ""}`,
     "",
     "Each cell: µs of the server's CPU for one delivery (times the floor with a send for each comment) · p99 from the planned moment of " +
-      "publishing until the *last* socket has it. `!` others used more than a tenth of a CPU meanwhile: and a server that is kept waiting sends more at once: believe the CPU " +
+      "publishing until the *last* socket has it. `!` others used more than a tenth of a CPU meanwhile, and a server that is kept waiting sends more at once: believe the CPU " +
       "figures within a third at best and the latencies not at all. `g` the generator was the limit, so the server can do better. Floor and Barrage send whole comments (64 bytes of text, " +
       "about 426 of JSON), with identity, rules, and each comment durable before it is acknowledged; rivals send 150 bytes and keep nothing.",
     "",
@@ -103,7 +106,7 @@ export function page(result) {
 /** Bars of µs a delivery, a panel for each load. A server that fell behind has no bar. */
 export function chart({ loads, targets, runs }) {
   const keys = Object.keys(targets);
-  const [left, bar, width, panel] = [230, 18, 460, keys.length * 22 + 44];
+  const [left, bar, width, panel] = [290, 18, 460, keys.length * 22 + 44];
   const plain = (text) => text.replaceAll(/[*`]/g, "");
   const out = [];
   loads.forEach((load, i) => {
@@ -119,7 +122,7 @@ export function chart({ loads, targets, runs }) {
       const [value, kind] = [values[row], key.startsWith("barrage") ? "ours" : targets[key].floor ? "floor" : "rival"];
       const long = value === undefined ? 0 : Math.max((value / top) * width, 1);
       const run = runs[load.key]?.[key];
-      const said = value !== undefined ? `${fixed(value)} µs` : run?.round ? "falls behind" : "–";
+      const said = value !== undefined ? `${fixed(value)} µs` : run?.round ? plain(excuse(run)) : "–";
       out.push(`<text x="${left - 8}" y="${at + 13}" text-anchor="end">${plain(targets[key].name)}</text>`);
       out.push(`<rect class="${kind}" x="${left}" y="${at}" width="${long.toFixed(1)}" height="${bar}"/>`);
       out.push(`<text x="${(left + long + 6).toFixed(1)}" y="${at + 13}">${said}</text>`);

@@ -59,5 +59,6 @@ export const targets = {
 };
 
 function centrifugo() {
-  return said(process.env.CENTRIFUGO ?? "centrifugo", "version").replace(/\s*\(.*/, "");
+  const told = version(process.env.CENTRIFUGO ?? "centrifugo", "version");
+  return told === "0.0.0" ? "built from source" : told;
 }

@@ -49,6 +49,16 @@ pub enum Role {
     Stalled,
     /// Writes.
     Sender,
+    /// Writes messages and is given others'.
+    Member,
+}
+
+impl Role {
+    /// Whether it writes.
+    #[must_use]
+    pub fn sends(self) -> bool {
+        matches!(self, Self::Sender | Self::Member)
+    }
 }
 
 /// How to open a connection.
@@ -151,7 +161,7 @@ impl Conn {
         // Closing resets, so that no port stays taken for a minute after a measurement.
         socket.set_linger(Some(Duration::ZERO))?;
         match self.spec.role {
-            Role::Sender => socket.set_tcp_nodelay(true)?,
+            Role::Sender | Role::Member => socket.set_tcp_nodelay(true)?,
             Role::Slow | Role::Stalled => {
                 socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
                 set(&socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, SLOW_SEGMENT_BYTES)?;
@@ -274,13 +284,15 @@ impl Conn {
         self.flush()
     }
 
-    /// Publishes a comment into a room; a recorded one with its place in the recording.
+    /// Publishes a comment into a room, a recorded one with its place in the recording; or a message, to the group of
+    /// this socket or else to the user of that name.
     ///
     /// # Errors
     /// Why the connection is over.
     pub fn publish(&mut self, room: &str, content: &str, line: Option<(&Line, u32)>) -> Result<(), String> {
         let Self { spec, out, .. } = self;
         match (spec.adapter, spec.protocol) {
+            (Adapter::Barrage, _) if spec.role == Role::Member => wire::message(&spec.room, room, content, out),
             (Adapter::Barrage, Protocol::Json) => wire::comment(room, content, line, out),
             (Adapter::Barrage, Protocol::Bin) => wire::binary_comment(numeric_user_id(&spec.user), content, out),
             (other, _) => other.publish(spec, room, content, out),
@@ -375,6 +387,10 @@ impl Conn {
                 Some(Event::Close { code, .. }) => return Err(format!("close {}", code.unwrap_or(1005))),
                 None => break,
             };
+            if matches!(said, Said::Comment(_)) {
+                tally.counts.batches += 1;
+                tally.counts.batch_bytes += bytes as u64 + frame_header_bytes(bytes);
+            }
             self.hear(said, bytes, tally, now_us);
         }
         drop(events);
@@ -465,7 +481,7 @@ impl Conn {
     fn given(&mut self, batch: &Batch, tally: &mut Tally, now_us: u64) {
         self.last_id = self.last_id.max(batch.last_id);
         match self.spec.role {
-            Role::Viewer => {
+            Role::Viewer | Role::Member => {
                 batch.marks.iter().for_each(|mark| tally.delivered(*mark, now_us));
                 tally.counts.omitted += batch.omitted;
                 tally.counts.merged += batch.merged;
@@ -480,7 +496,7 @@ impl Conn {
 
     fn given_one(&self, mark: Mark, tally: &mut Tally, now_us: u64) {
         match self.spec.role {
-            Role::Viewer => tally.delivered(mark, now_us),
+            Role::Viewer | Role::Member => tally.delivered(mark, now_us),
             Role::Slow | Role::Stalled => tally.counts.slow_deliveries += 1,
             Role::Sender => {}
         }

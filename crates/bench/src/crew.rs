@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 
-use crate::conn::{Conn, Role, Spec};
+use crate::conn::{Conn, Spec};
 use crate::measure::{Counts, Tally, histogram, packed};
 use crate::options::CpuList;
 use crate::pace::{Feed, Load};
@@ -116,7 +116,7 @@ impl Crew {
             "{} sockets need more than the {files} files that a process may open here: use more --generators",
             specs.len()
         );
-        let senders = specs.iter().filter(|spec| spec.role == Role::Sender).count();
+        let senders = specs.iter().filter(|spec| spec.role.sends()).count();
         let readers = if specs.len() > senders { threads.max(1) } else { 0 };
         let writers = match senders {
             0 => 0,
@@ -125,7 +125,7 @@ impl Crew {
         };
         let mut shares: Vec<Vec<Conn>> = (0..writers + readers).map(|_| Vec::new()).collect();
         for (i, spec) in specs.into_iter().enumerate() {
-            let share = if spec.role == Role::Sender { i % writers } else { writers + i % readers };
+            let share = if spec.role.sends() { i % writers } else { writers + i % readers };
             shares.get_mut(share).context("no thread for a socket")?.push(Conn::new(spec));
         }
         let (plan, on_the_way) = (Arc::new(plan.clone()), Arc::<OnTheWay>::default());

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::conn::{Role, Spec};
+use crate::conn::Spec;
 use crate::crew::{Answer, Crew, Order};
 use crate::options::CpuList;
 use crate::scenario::Plan;
@@ -40,7 +40,7 @@ impl Part {
     /// This part's sockets. All that write are in the first, so that one plan of moments is kept in one place.
     #[must_use]
     pub fn of(self, specs: Vec<Spec>) -> Vec<Spec> {
-        let (senders, readers): (Vec<Spec>, Vec<Spec>) = specs.into_iter().partition(|spec| spec.role == Role::Sender);
+        let (senders, readers): (Vec<Spec>, Vec<Spec>) = specs.into_iter().partition(|spec| spec.role.sends());
         let senders = senders.into_iter().filter(|_| self.index == 0);
         let readers = readers.into_iter().enumerate().filter(|(i, _)| i % self.of == self.index);
         senders.chain(readers.map(|(_, spec)| spec)).collect()

@@ -18,6 +18,7 @@ mod html;
 mod measure;
 mod options;
 mod pace;
+mod prepare;
 mod procfs;
 mod report;
 mod round;
@@ -33,6 +34,8 @@ mod worker;
 use anyhow::{Context, ensure};
 
 pub use options::Options;
+
+use adapter::Adapter;
 use options::{CpuList, Scenario};
 use pace::Load;
 use report::{Report, Run};
@@ -70,7 +73,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     target::pin(&generator_cpus).context("cannot use the CPUs of --generator-cpus")?;
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command(),
         host: procfs::host(),
         work: work(&plan, options),
         server_cpus: server_cpus.to_string(),
@@ -82,10 +85,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &means)?);
     }
     if !options.only_floor {
-        let target = Target::measured(options, &server_cpus)?;
+        let mut target = Target::measured(options, &server_cpus)?;
         if options.no_store {
-            target.store_nothing(&plan)?;
+            prepare::store_nothing(&target.address, &plan)?;
         }
+        target.address.groups = prepare::found_groups(&target.address, &plan)?;
         report.runs.push(measure(&target, &plan, options, &means)?);
     }
     println!("{}", report.table());
@@ -131,20 +135,53 @@ fn processes(options: &Options, plan: &Plan) -> anyhow::Result<usize> {
 
 /// One line that says what the sockets do.
 fn work(plan: &Plan, options: &Options) -> String {
-    let settings: Vec<String> = options.settings().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let settings = if settings.is_empty() { "settings by default, limits lifted".into() } else { settings.join(" ") };
     format!(
-        "{}: {} sockets ({} slow) in {} rooms, {} senders · {}, payload {} B of text · heartbeat {} s · {} · {settings}",
+        "{}: {} sockets ({} slow) in {} rooms, {} senders · {}, payload {} B of text · heartbeat {} s · {}",
         name(plan.scenario),
         plan.rooms.viewers + plan.slow,
         plan.slow,
         plan.rooms.count,
         plan.senders,
-        name(plan.protocol),
+        spoken(options),
         plan.payload,
         plan.heartbeat_s,
-        if options.no_store { "nothing stored" } else { "stored durably before it is acknowledged" },
+        settings(options),
     )
+}
+
+fn spoken(options: &Options) -> String {
+    match options.adapter {
+        Adapter::Barrage => name(options.protocol),
+        other => name(other),
+    }
+}
+
+/// What is known of the server's settings: those of one that is started here.
+fn settings(options: &Options) -> String {
+    if options.start.is_some() || !options.server.is_empty() {
+        return "the server's own settings".into();
+    }
+    let stored = if options.no_store { "nothing stored" } else { "stored durably before it is acknowledged" };
+    let changed: Vec<String> = options.settings().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let changed = if changed.is_empty() { "settings by default, limits lifted".into() } else { changed.join(" ") };
+    format!("{stored} · {changed}")
+}
+
+/// The command line, without what proves who we are.
+fn command() -> String {
+    let mut hidden = false;
+    let shown = std::env::args().map(|arg| {
+        let secret = std::mem::replace(&mut hidden, arg == "--secret");
+        let inline = arg.starts_with("--secret=");
+        if secret {
+            "…".into()
+        } else if inline {
+            "--secret=…".into()
+        } else {
+            arg
+        }
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// A choice as it is written on the command line.

@@ -58,6 +58,9 @@ pub struct Options {
     /// What a slow socket reads a second.
     #[arg(long, value_name = "BYTES", default_value_t = 2_048)]
     pub slow_bytes_per_s: usize,
+    /// For `chat`: members of each group; 0 is messages from one user to one other.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub group: usize,
     /// For `replay`: how many times faster than recorded.
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     pub speed: f64,
@@ -174,6 +177,8 @@ pub enum Scenario {
     Reconnect,
     /// Recorded comments into a hot room, at their own pace.
     Replay,
+    /// Private messages between users, or with --group among the members of groups.
+    Chat,
 }
 
 /// Named figures.

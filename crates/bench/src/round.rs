@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::measure::{Counts, Quantiles, Tally, bars};
 use crate::procfs::Usage;
-use crate::scenario::{Plan, Rooms};
+use crate::scenario::Plan;
 
 /// A busy share above which the generator counts as the limit.
 pub const BUSY: f64 = 0.9;
@@ -148,14 +148,13 @@ impl Round {
         let counts = to.counts.since(&from.counts);
         let seconds = to.at_us.saturating_sub(from.at_us) as f64 / 1e6;
         let per_s = |n: u64| ratio(n as f64, seconds);
-        let rooms = plan.rooms;
-        let (last, incomplete) = tally.last_socket(|seq| rooms.members(rooms.of_comment(seq)));
+        let (last, incomplete) = tally.last_socket(|seq| plan.copies(seq));
         let offered = tally.late.len() + tally.counts.unsent;
         // Numbers are given in the order of their moments, so those measured are the last ones.
         let numbered = tally.counts.sent + tally.counts.unsent;
-        let expected = deliveries(&rooms, numbered - offered..numbered);
+        let expected = deliveries(plan, numbered - offered..numbered);
         let accepted_share = ratio(tally.counts.accepted as f64, numbered as f64);
-        let due = (deliveries(&rooms, 0..numbered) as f64 * accepted_share).round() as u64;
+        let due = (deliveries(plan, 0..numbered) as f64 * accepted_share).round() as u64;
         let cpu = |ns: u64| ratio(ns as f64 / 1e9, seconds);
         let used_here = to.generator.since(&from.generator);
         let (busiest, generator) = (busiest(from, to, seconds), cpu(used_here.cpu_ns));
@@ -199,8 +198,8 @@ impl Round {
 }
 
 /// How many deliveries these comments make if every viewer of their rooms gets each.
-fn deliveries(rooms: &Rooms, numbers: std::ops::Range<u64>) -> u64 {
-    numbers.map(|seq| rooms.members(rooms.of_comment(u32::try_from(seq).unwrap_or(u32::MAX))) as u64).sum()
+fn deliveries(plan: &Plan, numbers: std::ops::Range<u64>) -> u64 {
+    numbers.map(|seq| plan.copies(u32::try_from(seq).unwrap_or(u32::MAX)) as u64).sum()
 }
 
 fn cost(used: &Usage, counts: &Counts, seconds: f64, resident_bytes: Option<u64>) -> Cost {

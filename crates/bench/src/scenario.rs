@@ -36,6 +36,23 @@ pub struct Plan {
     pub protocol: Protocol,
     /// Seconds between heartbeats; 0 is none.
     pub heartbeat_s: f64,
+    /// Of `chat`: members of a group, or two who write to each other. 0 elsewhere.
+    pub party: usize,
+}
+
+impl Plan {
+    /// How many sockets are to be given the `seq`-th comment or message.
+    #[must_use]
+    pub fn copies(&self, seq: u32) -> usize {
+        // Whoever writes a message is not given it.
+        if self.party > 0 { self.party - 1 } else { self.rooms.members(self.rooms.of_comment(seq)) }
+    }
+
+    /// Groups that have to be founded before the first message.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        if self.party > 2 { self.senders / self.party } else { 0 }
+    }
 }
 
 /// How rooms are filled, and which of them a comment goes to.
@@ -102,6 +119,7 @@ fn defaults(scenario: Scenario, preset: Option<Preset>) -> (usize, f64, usize, f
         (Scenario::Publish | Scenario::Bandwidth, None) => (0, 0.0, 1, 10.0),
         (Scenario::Mixed, None) => (10_000, 100.0, 500, 20.0),
         (Scenario::Reconnect, None) => (10_000, 10.0, 1, 20.0),
+        (Scenario::Chat, None) => (1_000, 1_000.0, 1, 10.0),
     }
 }
 
@@ -126,7 +144,10 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         _ => options.slow.unwrap_or(0),
     };
     ensure!(slow <= sockets, "--slow must be at most --sockets");
-    let rooms = Rooms { count: rooms, viewers: sockets - slow, hot: scenario == Scenario::Mixed };
+    let chat = scenario == Scenario::Chat;
+    let viewers = if chat { 0 } else { sockets - slow };
+    let rooms = Rooms { count: rooms, viewers, hot: scenario == Scenario::Mixed };
+    let party = if chat { party(options.group, sockets)? } else { 0 };
     let mut warm_up_s = options.warm_up;
     let load = match scenario {
         Scenario::Replay => {
@@ -146,6 +167,7 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
     );
     let senders = match load {
         Load::Silent => 0,
+        _ if chat => sockets,
         _ => options.senders.unwrap_or_else(|| senders(scenario, &load)),
     };
     ensure!(load == Load::Silent || senders > 0, "--senders must be at least 1");
@@ -161,7 +183,16 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         payload: options.payload,
         protocol: options.protocol,
         heartbeat_s: options.heartbeat,
+        party,
     })
+}
+
+/// How many a message concerns, its writer included.
+fn party(group: usize, users: usize) -> anyhow::Result<usize> {
+    ensure!(group == 0 || (3..=500).contains(&group), "--group must be from 3 to 500, or 0 for no groups");
+    ensure!(users >= 3, "chat needs at least 3 --sockets");
+    ensure!(group == 0 || users.is_multiple_of(group), "--sockets must be a multiple of --group");
+    Ok(group.max(2))
 }
 
 /// Others than Barrage have no cursors, no colours to mark recordings by, and most of them no answers.
@@ -216,5 +247,11 @@ mod tests {
                 prop_assert_eq!(rooms.members(room), there);
             }
         }
+    }
+
+    #[test]
+    fn a_message_concerns_a_pair_or_a_whole_group() {
+        assert_eq!([party(0, 10).ok(), party(5, 10).ok(), party(500, 1_000).ok()], [Some(2), Some(5), Some(500)]);
+        assert!([(2, 10), (501, 1_002), (4, 10), (0, 2)].iter().all(|(group, users)| party(*group, *users).is_err()));
     }
 }

@@ -22,7 +22,11 @@ pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
     ensure!(!binary_way_in || plan.rooms.count == 1, "binary comments go to the room of their socket: use --rooms 1");
     let mut specs = Vec::with_capacity(plan.rooms.viewers + plan.slow + plan.senders);
     for i in 0..plan.senders {
-        let spec = spec(target, Role::Sender, i, specs.len(), room_id(0))?;
+        let (role, room) = match plan.party {
+            0 => (Role::Sender, room_id(0)),
+            _ => (Role::Member, target.group(i / plan.party)),
+        };
+        let spec = spec(target, role, i, specs.len(), room)?;
         specs.push(match binary_way_in {
             true => {
                 let target = format!("/ws?room_id={}&max_per_s=0&token={}", spec.room, spec.credential);
@@ -44,11 +48,26 @@ pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
     Ok(specs)
 }
 
+/// The name of a user who chats.
+#[must_use]
+pub fn member(i: usize) -> String {
+    format!("member-{i}")
+}
+
+/// Whom the `seq`-th private message goes to: anybody but its writer.
+#[must_use]
+pub fn other_member(writer: &str, seq: u32, members: usize) -> String {
+    let i = (seq as usize + members / 2) % members.max(1);
+    let first = member(i);
+    if first == writer { member((i + 1) % members.max(1)) } else { first }
+}
+
 /// The `i`-th socket of its role, the `n`-th of all.
 fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyhow::Result<Spec> {
-    let (adapter, joins) = (target.adapter, role != Role::Sender);
+    let (adapter, joins) = (target.adapter, !role.sends());
     let user = match role {
         Role::Sender => format!("sender-{i}"),
+        Role::Member => member(i),
         Role::Viewer => format!("viewer-{i}"),
         Role::Slow | Role::Stalled => format!("slow-{i}"),
     };
@@ -76,4 +95,19 @@ fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyho
         from,
         tls: target.tls,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_to_himself() {
+        for members in 2..9 {
+            for seq in 0..40 {
+                let writer = member(seq as usize % members);
+                assert_ne!(other_member(&writer, seq, members), writer);
+            }
+        }
+    }
 }

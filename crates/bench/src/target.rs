@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::adapter::Adapter;
 use crate::conn::Role;
 use crate::options::{CpuList, Floor, Handshakes, Options};
-use crate::scenario::{Plan, room_id};
 use crate::tls;
 
 /// Secret and admin key of a server that is started here; it listens on loopback and lives for a measurement.
@@ -63,6 +62,8 @@ pub struct Address {
     secret: Option<String>,
     /// It speaks TLS.
     pub tls: Option<Handshakes>,
+    /// Ids of the groups that were founded.
+    pub groups: Vec<String>,
 }
 
 impl Address {
@@ -77,6 +78,12 @@ impl Address {
         }
     }
 
+    /// The id of the `i`-th group; empty where there is none.
+    #[must_use]
+    pub fn group(&self, i: usize) -> String {
+        self.groups.get(i).cloned().unwrap_or_default()
+    }
+
     /// The key of its HTTP API; empty where nobody asks for one.
     #[must_use]
     pub fn key(&self) -> String {
@@ -88,9 +95,17 @@ impl Address {
     /// # Errors
     /// When the secret cannot sign.
     pub fn token(&self, user: &str) -> anyhow::Result<String> {
+        self.token_of(user, "normal")
+    }
+
+    /// The same of somebody with a level.
+    ///
+    /// # Errors
+    /// When the secret cannot sign.
+    pub fn token_of(&self, user: &str, level: &str) -> anyhow::Result<String> {
         let Some(secret) = &self.secret else { return Ok(String::new()) };
         let now_s = model::Clock::now_ms(&model::SystemClock) / 1_000;
-        let claims = json!({ "sub": user, "level": "normal", "iat": now_s - 5, "exp": now_s + 86_400 });
+        let claims = json!({ "sub": user, "level": level, "iat": now_s - 5, "exp": now_s + 86_400 });
         jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
             .context("cannot sign a token")
     }
@@ -174,6 +189,7 @@ impl Target {
                 publish_to: None,
                 secret,
                 tls: None,
+                groups: Vec::new(),
             },
             pids: options.pid.clone(),
             _child: None,
@@ -203,6 +219,7 @@ impl Target {
                 publish_to: publish_to.map(Endpoint::from),
                 secret: Some(SECRET.into()),
                 tls: None,
+                groups: Vec::new(),
             },
             pids: vec![child.0.id()],
             _child: Some(child),
@@ -238,6 +255,7 @@ impl Target {
                 publish_to: None,
                 secret: None,
                 tls: None,
+                groups: Vec::new(),
             },
             pids: vec![child.0.id()],
             _child: Some(child),
@@ -258,31 +276,6 @@ impl Target {
             Floor::Tick(ms) => format!("floor, a send each {ms} ms"),
         };
         Ok(Self::started(name, child, address))
-    }
-
-    /// Makes the plan's rooms keep nothing.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub fn store_nothing(&self, plan: &Plan) -> anyhow::Result<()> {
-        let Some(secret) = &self.address.secret else { return Ok(()) };
-        let now_s = model::Clock::now_ms(&model::SystemClock) / 1_000;
-        let claims = json!({ "sub": "barrage-bench", "level": "admin", "iat": now_s - 5, "exp": now_s + 3_600 });
-        let key = EncodingKey::from_secret(secret.as_bytes());
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &key).context("cannot sign a token")?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = reqwest::Client::new();
-        runtime.block_on(async {
-            for room in 0..plan.rooms.count {
-                let host = &self.address.server(Role::Viewer, 0)?.host;
-                let url = format!("http://{host}/api/v1/admin/rooms/{}", room_id(room));
-                let answer = client.put(url).bearer_auth(&token).json(&json!({ "store": false })).send().await?;
-                let status = answer.status();
-                let body: Value = answer.json().await.unwrap_or_default();
-                ensure!(status.is_success(), "the server answered {status}: {}", body["error"]["message"]);
-            }
-            Ok(())
-        })
     }
 }
 

@@ -86,6 +86,8 @@ struct Message<'a> {
     status: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     event_id: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    content: Option<Cow<'a, str>>,
     #[serde(default)]
     critical: bool,
     #[serde(default, borrow)]
@@ -156,7 +158,8 @@ impl Reader {
             "room_joined" => Said::Joined(Rc::new(self.batch(&message.history, message.omitted))),
             "connected" => Said::Connected,
             "comment_ack" if message.status.as_deref() == Some("pending_review") => Said::Held,
-            "comment_ack" => Said::Accepted,
+            "comment_ack" | "message_ack" => Said::Accepted,
+            "new_message" => message.content.as_deref().and_then(content::read).map_or(Said::Other, Said::Comment),
             "error" => Said::Refused(message.code.unwrap_or_default().into_owned()),
             "event" if message.critical => Said::Critical(message.event_id.unwrap_or_default().into_owned()),
             _ => Said::Other,
@@ -236,7 +239,19 @@ pub fn comment(room: &str, content: &str, line: Option<(&Line, u32)>, out: &mut 
     encode_client_frame(Opcode::Text, text.as_bytes(), MASK, out);
 }
 
-/// The same behind the binary header.
+/// A private message, to a group or else to a user. Its mark is its `client_msg_id`: no other has it.
+pub fn message(group: &str, user: &str, content: &str, out: &mut Vec<u8>) {
+    let (kind, to, whom) = match group {
+        "" => ("send_message", "to_user", user),
+        group => ("send_group_message", "group_id", group),
+    };
+    let id = content.get(1..content::MARK_BYTES).unwrap_or_default();
+    let content = serde_json::Value::from(content);
+    let text = format!(r#"{{"type":"{kind}","client_msg_id":"{id}","{to}":"{whom}","content":{content}}}"#);
+    encode_client_frame(Opcode::Text, text.as_bytes(), MASK, out);
+}
+
+/// A comment behind the binary header.
 pub fn binary_comment(user_id: u64, content: &str, out: &mut Vec<u8>) {
     let frame = Frame { kind: Kind::Comment, timestamp_ms: clock::now_us() / 1_000, user_id, content };
     let mut payload = Vec::with_capacity(binary::HEADER_BYTES + content.len());
@@ -316,6 +331,9 @@ mod tests {
         assert!(
             matches!(said(r#"{"type":"room_joined","history":[],"omitted":4}"#), Some(Said::Joined(b)) if b.omitted == 4)
         );
+        let message = r##"{"type":"new_message","server_msg_id":"1","content":"#aqaqaqaraqaqaqaqaqar"}"##;
+        assert!(matches!(said(message), Some(Said::Comment(Mark { seq: 1, due_us: 1 }))));
+        assert!(matches!(said(r#"{"type":"message_ack","status":"delivered"}"#), Some(Said::Accepted)));
         assert!(said("nonsense").is_none());
     }
 }

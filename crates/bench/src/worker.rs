@@ -21,6 +21,7 @@ use crate::content::{self, Mark};
 use crate::measure::Tally;
 use crate::pace::{Feed, Next};
 use crate::scenario::{Plan, room_id};
+use crate::specs::other_member;
 use crate::wire::{self, Marks, Reader};
 
 /// Wakes the thread for a command.
@@ -148,7 +149,7 @@ impl Worker {
         let timer = timer()?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let roles = setup.conns.iter().enumerate();
-        let senders = roles.filter(|(_, conn)| conn.spec.role == Role::Sender).map(|(i, _)| i).collect();
+        let senders = roles.filter(|(_, conn)| conn.spec.role.sends()).map(|(i, _)| i).collect();
         Ok(Self {
             setup,
             poll,
@@ -431,8 +432,11 @@ impl Worker {
         } else {
             tally.counts.accepted += 1;
         }
-        let room = room_id(plan.rooms.of_comment(seq));
-        let sent = conn.publish(&room, content, line.map(|line| (line, seq)));
+        let to = match conn.spec.role {
+            Role::Member => other_member(&conn.spec.user, seq, plan.senders),
+            _ => room_id(plan.rooms.of_comment(seq)),
+        };
+        let sent = conn.publish(&to, content, line.map(|line| (line, seq)));
         self.setup.on_the_way.sent.fetch_add(1, Ordering::Relaxed);
         tally.counts.sent += 1;
         if tally.is_measured(due_us) {
