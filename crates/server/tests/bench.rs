@@ -146,3 +146,30 @@ fn a_server_that_speaks_goims_packets_is_driven_like_our_own() {
     assert_eq!((number(&round["offered"]), number(&round["arrived_share"])), (20.0, 1.0), "{round}");
     assert_eq!(number(&round["answer"]["count"]), 20.0);
 }
+
+#[test]
+fn sockets_with_tls_come_back_and_miss_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = bench(dir.path(), &["reconnect", "--seconds", "2", "--tls", "resumed"]);
+    let run = runs.first().unwrap();
+    assert_eq!(number(&run["back"]["sockets"]), 50.0);
+    assert_eq!((number(&run["round"]["arrived_share"]), number(&run["round"]["lost"])), (1.0, 0.0), "{run}");
+}
+
+#[test]
+fn bandwidth_is_told_for_every_form_and_every_compact_form_is_smaller() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts: Vec<String> = (0..300).map(|n| format!("comment number {n}")).collect();
+    let said: Vec<_> = texts.iter().map(|text| (1.0, "5fd1", text.as_str())).collect();
+    let file = dir.path().join("recorded.xml");
+    std::fs::write(&file, testkit::xml(&said)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_barrage"));
+    let output = command.args(["bench", "bandwidth"]).arg(&file).arg("--out").arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Value = serde_json::from_slice(&std::fs::read(dir.path().join("bandwidth.json")).unwrap()).unwrap();
+    let lines = lines.as_array().unwrap();
+    assert_eq!(lines.len(), 18);
+    for line in lines.iter().filter(|line| line["batch"] == 100 && line["protocol"] != "barrage.v1.json") {
+        assert!(number(&line["share_of_json"]) < 0.4, "{line}");
+    }
+}
