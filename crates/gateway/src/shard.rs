@@ -205,7 +205,10 @@ impl Shard {
             self.pump(seat.index);
         }
         if !self.submissions.is_empty() {
-            self.common.services.ingest.log.submit(std::mem::take(&mut self.submissions));
+            // The next turn's are likely to be as many.
+            let next = Vec::with_capacity(self.submissions.len());
+            let run = std::mem::replace(&mut self.submissions, next);
+            self.common.services.ingest.log.submit(run);
         }
         self.keep_time(fired);
         self.reap();
