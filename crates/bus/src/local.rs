@@ -66,6 +66,7 @@ impl Log for LocalLog {
         }
         self.metrics.log_depth.inc_by(records.cast_signed() as i64);
         if let Err(mpsc::error::SendError(run)) = self.queue.send(run) {
+            // The committer is gone for good, and with it whoever counts down.
             refuse(run, AppendError::Away);
         }
     }
