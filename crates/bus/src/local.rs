@@ -66,6 +66,7 @@ impl Log for LocalLog {
         }
         self.metrics.log_depth.inc_by(records.cast_signed() as i64);
         if let Err(mpsc::error::SendError(run)) = self.queue.send(run) {
+            // The committer is gone for good, and with it whoever counts down.
             refuse(run, AppendError::Away);
         }
     }
@@ -157,6 +158,7 @@ impl Drop for LocalDelivery {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
+    use std::task::{Wake, Waker};
 
     use model::RoomId;
     use prometheus_client::registry::Registry;
@@ -224,6 +226,54 @@ mod tests {
             delivery.commit();
         });
         assert_eq!(place, Ok(Position { epoch: 1, offset: 1 }));
+    }
+
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A run of marked records that notes the answers in their order, and wakes `woken`.
+    fn run(count: usize, answers: &mpsc::UnboundedSender<(usize, bool)>, woken: &Arc<Counter>) -> Vec<Submission> {
+        let submission = |n: usize| {
+            let (answers, waker) = (answers.clone(), Waker::from(woken.clone()));
+            let done: Done = Box::new(move |result| {
+                answers.send((n, result.is_ok())).expect("the test listens");
+                Some(waker)
+            });
+            Submission { room_id: hall(), record: marked(&n.to_string()), done }
+        };
+        (0..count).map(submission).collect()
+    }
+
+    #[tokio::test]
+    async fn a_run_is_answered_in_its_order_and_wakes_once() {
+        let (_, log, mut consumer) = start(0);
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        let woken = Arc::new(Counter(AtomicUsize::new(0)));
+        log.submit(run(100, &answers, &woken));
+        let delivery = consumer.next().await.expect("an open log goes on");
+        assert_eq!((delivery.entries().len(), answered.len(), woken.0.load(Ordering::SeqCst)), (100, 0, 0));
+        delivery.commit();
+        for n in 0..100 {
+            assert_eq!(answered.recv().await, Some((n, true)));
+        }
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_would_be_too_much_is_refused_at_once() {
+        let (_, log, _consumer) = start(0);
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        let woken = Arc::new(Counter(AtomicUsize::new(0)));
+        log.submit(run(WAITING_MAX + 1, &answers, &woken));
+        assert_eq!(answered.try_recv(), Ok((0, false)));
+        assert_eq!(answered.len(), WAITING_MAX);
+        log.submit(run(1, &answers, &woken));
+        assert_eq!(answered.len(), WAITING_MAX, "what fits is not refused");
     }
 
     #[tokio::test]

@@ -49,6 +49,7 @@ const EVENTS_PER_TURN: usize = 1_024;
 const TICK_MS: u64 = 1_000;
 /// Bytes the kernel takes of a socket beyond those on the network, so that what a slow reader is behind lies in its
 /// backlog, where it is bounded and can be skipped.
+#[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 pub(crate) struct Shard {
@@ -158,6 +159,7 @@ impl Shard {
             listener.set_nonblocking(true)?;
             // Accepted sockets inherit both, which saves system calls for each.
             SockRef::from(&listener).set_tcp_nodelay(true)?;
+            #[cfg(target_os = "linux")]
             SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
             let mut listener = mio::net::TcpListener::from_std(listener);
             shard.poll.registry().register(&mut listener, Token(LISTENER - i), Interest::READABLE)?;
@@ -205,7 +207,10 @@ impl Shard {
             self.pump(seat.index);
         }
         if !self.submissions.is_empty() {
-            self.common.services.ingest.log.submit(std::mem::take(&mut self.submissions));
+            // The next turn's are likely to be as many.
+            let next = Vec::with_capacity(self.submissions.len());
+            let run = std::mem::replace(&mut self.submissions, next);
+            self.common.services.ingest.log.submit(run);
         }
         self.keep_time(fired);
         self.reap();

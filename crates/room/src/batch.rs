@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use model::{Comment, Event, RoomId, RoomSettings, UserId};
+use model::{Audience, Comment, Event, RoomId, RoomSettings, UserId};
 use protocol::handshake::{Form, SubProtocol};
 use protocol::ws::{self, Opcode};
 use protocol::{binary, comment, proto, spoken};
@@ -279,7 +279,10 @@ struct Told {
 impl Told {
     fn new(protocol: SubProtocol, event: &Event) -> Self {
         let frame = |critical| spoken::event(protocol, event, critical);
-        Self { critical: frame(true), plain: frame(false) }
+        let plain = frame(false);
+        // Most events are critical to nobody, and the other form is never asked for.
+        let critical = if event.critical_for == Audience::Nobody { plain.clone() } else { frame(true) };
+        Self { critical, plain }
     }
 }
 

@@ -89,6 +89,44 @@ async fn a_retry_gets_the_first_answer_before_any_limit_counts() {
 }
 
 #[tokio::test]
+async fn two_tries_at_once_get_one_answer() {
+    let server = fast_server().await;
+    let mut here = server.viewer("alice", "lobby").await;
+    let mut there = server.viewer("alice", "lobby").await;
+    for n in 0..20 {
+        let comment = json!({ "type": "comment", "room_id": "lobby", "content": format!("try {n}"), "client_msg_id": format!("k{n}") });
+        let (one, other) = tokio::join!(here.ask(comment.clone()), there.ask(comment));
+        assert_eq!((&one["type"], &one["id"]), (&json!("comment_ack"), &other["id"]));
+    }
+    here.given_when("each once", |given| (given.len() >= 20).then_some(())).await;
+    assert_eq!(here.contents(), (0..20).map(|n| format!("try {n}")).collect::<Vec<_>>());
+}
+
+/// Some answers wait for the log, one for the store, and some for nobody.
+#[tokio::test]
+async fn answers_keep_the_order_of_what_was_asked() {
+    let server = fast_server().await;
+    let mut alice = server.viewer("alice", "lobby").await;
+    for n in 0..40 {
+        let mut message = match n % 4 {
+            0 => json!({ "type": "comment", "room_id": "lobby", "content": format!("said {n}") }),
+            1 => {
+                json!({ "type": "comment", "room_id": "lobby", "content": format!("said {n}"), "client_msg_id": format!("k{n}") })
+            }
+            2 => json!({ "type": "heartbeat" }),
+            _ => json!({ "type": "comment", "room_id": "lobby", "content": "" }),
+        };
+        message["ref"] = json!(n);
+        alice.send(message).await;
+    }
+    for n in 0..40 {
+        let answer = alice.expect("an answer", |message| !message["ref"].is_null()).await;
+        let expected = ["comment_ack", "comment_ack", "heartbeat_ack", "error"][n % 4];
+        assert_eq!((&answer["ref"], &answer["type"]), (&json!(n), &json!(expected)));
+    }
+}
+
+#[tokio::test]
 async fn polling_hands_over_everything_once() {
     let server = fast_server().await;
     let alice = server.user("alice");

@@ -68,6 +68,24 @@ impl Raw {
         Self { stream, bytes: Vec::new() }.upgraded(user).await
     }
 
+    /// Likewise, and with small segments as on a real network: loopback's are larger than such a window.
+    pub async fn sipping(server: &Server, user: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
+        let stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
+        Self { stream, bytes: Vec::new() }.upgraded(user).await
+    }
+
+    /// Takes at most so many bytes, to be looked at later; false at the end.
+    pub async fn sip(&mut self, bytes: usize) -> bool {
+        let mut buffer = vec![0; bytes];
+        let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("nothing to sip");
+        let read = read.unwrap_or(0);
+        self.bytes.extend_from_slice(&buffer[..read]);
+        read > 0
+    }
+
     async fn upgraded(mut self, user: &str) -> Self {
         let token = token(&serde_json::json!({ "sub": user, "iat": now_s() - 5, "exp": now_s() + 600 }));
         self.send(upgrade(&format!("room_id=r&token={token}"), "").as_bytes()).await;

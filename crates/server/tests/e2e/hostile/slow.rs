@@ -74,6 +74,34 @@ async fn a_socket_that_reads_again_is_told_what_it_missed() {
     counts(&server, "closes_total{code=\"4008\"", 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_takes_little_keeps_its_connection_and_is_told() {
+    let server = server_of_many_words(2, 65_536).await;
+    let mut sipper = Raw::sipping(&server, "sipper").await;
+    let sip = async {
+        // Two kilobytes a second, for four times the patience there is with one who takes nothing.
+        let mut beat = interval(Duration::from_millis(250));
+        for _ in 0..32 {
+            beat.tick().await;
+            assert!(sipper.sip(512).await, "closed though it reads");
+        }
+    };
+    tokio::join!(sip, speak(&server, "r", 180));
+    counts(&server, "closes_total{code=\"4008\"", 0).await;
+
+    let (mut given, mut omitted, mut told) = (0, 0, 0);
+    while given + omitted < COMMENTS as u64 {
+        let message = sipper.message().await;
+        if message["type"] == "comments" {
+            given += message["comments"].as_array().unwrap().len() as u64;
+            omitted += message["omitted"].as_u64().unwrap_or(0);
+            told += u64::from(message["omitted"].is_u64());
+        }
+    }
+    assert_eq!(given + omitted, COMMENTS as u64, "given {given}, told omitted {omitted}");
+    assert!(told > 1, "told while it was behind, not only at the end: {told}");
+}
+
 /// An owner, whose comments are never merged, says [`COMMENTS`] things at 200 a second; returns how long that took.
 async fn speak(server: &Server, room: &str, chars: usize) -> Duration {
     let mut owner = server.viewer_who_wishes("owner", "owner", &format!("room_id={room}&max_per_s=0")).await;
