@@ -58,6 +58,8 @@ pub struct Metrics {
     pub log_commit: Histogram,
     /// Failures of the store, by `operation`.
     pub store_errors: Labelled,
+    /// Calls to Redis without an answer, by `operation`.
+    pub redis_errors: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
     /// CPU seconds used by this process.
@@ -97,6 +99,7 @@ impl Metrics {
             log_depth: Gauge::default(),
             log_commit: seconds(),
             store_errors: Family::default(),
+            redis_errors: Family::default(),
             word_hits: Family::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
@@ -130,6 +133,7 @@ impl Metrics {
         r.register("log_depth", "Records waiting for the log's commit", self.log_depth.clone());
         r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
+        r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());

@@ -2,7 +2,7 @@
 //!
 //! [`gate`] decides whether a comment's rate admits it, [`reservations`] gives a retry its first
 //! answer, [`gcra`] is the rule behind every limit. Ports first; [`memory`] is the backend of one
-//! process, and [`conformance`] the suite every backend passes. [`connections`] counts sockets per
+//! process, [`redis`] that of many, and [`conformance`] the suite every backend passes. [`connections`] counts sockets per
 //! address and belongs to one process by nature.
 //!
 //! Used by `ingest` and the edges. Nothing here reads a clock: every call is told the time. What must
@@ -13,12 +13,14 @@ pub mod connections;
 pub mod gate;
 pub mod gcra;
 pub mod memory;
+pub mod redis;
 pub mod reservations;
 
 pub use connections::{Connections, Permit};
 pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
 pub use memory::{MemoryGate, MemoryReservations};
+pub use redis::{RedisGate, RedisReservations};
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 
 /// The shared state could not be reached. The backend has logged and counted why.

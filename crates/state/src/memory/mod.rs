@@ -10,6 +10,7 @@ mod shelf;
 
 pub use gate::{KEYS_MAX, MemoryGate};
 pub use reservations::{ANSWERS_MAX, MemoryReservations};
+pub(crate) use shelf::{Lasting, Shelf};
 
 /// Locks per table; a power of two well above the cores of one machine.
 const SHARDS: usize = 64;
