@@ -34,6 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::checkpoint::Checkpointer;
+pub(crate) use self::codes::Pinned;
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
