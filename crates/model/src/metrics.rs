@@ -60,6 +60,9 @@ pub struct Metrics {
     pub store_errors: Labelled,
     /// Calls to Redis without an answer, by `operation`.
     pub redis_errors: Labelled,
+    /// Entries and batches that did not reach another node, by `reason`: full, away (not sent); behind, unreadable, hole
+    /// (not heard).
+    pub fanout_lost: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
     /// CPU seconds used by this process.
@@ -100,6 +103,7 @@ impl Metrics {
             log_commit: seconds(),
             store_errors: Family::default(),
             redis_errors: Family::default(),
+            fanout_lost: Family::default(),
             word_hits: Family::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
@@ -134,6 +138,7 @@ impl Metrics {
         r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
         r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
+        r.register("fanout_lost", "What did not reach another node, by reason", self.fanout_lost.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());

@@ -1,6 +1,7 @@
 //! The real servers that `scripts/services` started.
 
 use std::path::Path;
+use std::process::Command;
 
 /// The address of one, by its name in the file that `scripts/services up` writes (or in the environment):
 /// `BARRAGE_TEST_REDIS` and so on. `None`, and a line that says so, when it does not run: the test has nothing
@@ -15,7 +16,47 @@ pub fn service(name: &str) -> Option<String> {
 }
 
 fn from_file(name: &str) -> Option<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/services/env");
+    let file = repository().join("target/services/env");
     let lines = std::fs::read_to_string(file).ok()?;
     lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// A node of the Redis Cluster that was killed.
+#[must_use]
+pub struct Killed(());
+
+/// Kills a master of the Redis Cluster, as a crash would.
+///
+/// # Panics
+/// When the Cluster does not run under `scripts/services`.
+pub fn kill_a_cluster_master() -> Killed {
+    let state = repository().join("target/services");
+    let role = |node: &u32| {
+        let port = std::fs::read_to_string(state.join(format!("cluster-{node}/port"))).expect("a port");
+        let port = port.lines().next().expect("a port").to_owned();
+        let asked = Command::new("redis-cli").args(["-p", &port, "role"]).output().expect("redis-cli is installed");
+        String::from_utf8_lossy(&asked.stdout).starts_with("master")
+    };
+    let master = (1..=6).find(role).expect("a cluster has masters");
+    let pid = std::fs::read_to_string(state.join(format!("cluster-{master}/pid"))).expect("a pid");
+    let pid: i32 = pid.trim().parse().expect("a pid");
+    // SAFETY: kill(2) touches no memory; the process is one that scripts/services started.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    Killed(())
+}
+
+impl Killed {
+    /// Starts it again, with what it had, and waits until the Cluster is whole.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    pub fn bring_back(self) {
+        let up = Command::new(repository().join("scripts/services")).args(["up", "cluster"]).output();
+        let up = up.expect("scripts/services");
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    }
+}
+
+fn repository() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -17,12 +17,12 @@ const SLOTS: u32 = 64;
 pub(super) async fn migrate(pool: &MySqlPool) -> std::result::Result<(), OpenError> {
     let mut db = pool.acquire().await?;
     let (locked,): (Option<i64>,) =
-        sqlx::query_as("SELECT GET_LOCK(CONCAT('barrage-', DATABASE()), 60)").fetch_one(&mut *db).await?;
+        sqlx::query_as("SELECT GET_LOCK(LEFT(CONCAT('barrage-', DATABASE()), 64), 60)").fetch_one(&mut *db).await?;
     if locked != Some(1) {
         return Err(OpenError::Database(sqlx::Error::PoolTimedOut));
     }
     let done = apply(&mut db).await;
-    db.execute("DO RELEASE_LOCK(CONCAT('barrage-', DATABASE()))").await?;
+    db.execute("DO RELEASE_LOCK(LEFT(CONCAT('barrage-', DATABASE()), 64))").await?;
     done
 }
 
