@@ -5,10 +5,13 @@
 //! this node holds. At most once: what is published while Redis is away, or faster than it takes, is lost to the
 //! other nodes. Batches are numbered by source and room, so an inbox notices a hole and says which room missed
 //! something; whoever owns the room reads it again from the store.
+//!
+//! [`registry`] says which nodes live, and leases each its number.
 
 mod counters;
 mod inbox;
 mod publish;
+pub mod registry;
 
 pub use inbox::{Missed, RedisInbox};
 pub use publish::RedisFanout;
