@@ -142,11 +142,6 @@ async fn nodes_share_rooms_over_a_single_server() {
     two_nodes_share_rooms("BARRAGE_TEST_REDIS").await;
 }
 
-#[tokio::test]
-async fn nodes_share_rooms_over_sentinels_master() {
-    two_nodes_share_rooms("BARRAGE_TEST_REDIS_SENTINEL").await;
-}
-
 /// A server of this test's own, which is killed.
 struct Server(Child);
 
@@ -195,18 +190,16 @@ async fn when_redis_was_away_nodes_hear_each_other_again_and_know_what_they_miss
     assert_eq!(bo.misses(), before + 3, "each room was told once to be read again");
 }
 
-/// In one test, since it kills a master of the Cluster that all tests use.
-#[tokio::test]
-async fn nodes_share_rooms_over_a_cluster_also_when_it_loses_a_master() {
-    two_nodes_share_rooms("BARRAGE_TEST_REDIS_CLUSTER").await;
-    let Some(address) = testkit::service("BARRAGE_TEST_REDIS_CLUSTER") else { return };
+/// Killed and brought back in the test that also shares rooms, since all tests use the same servers.
+async fn rooms_are_heard_again_after_a_master_is_killed(service: &str, servers: &'static str) {
+    let Some(address) = testkit::service(service) else { return };
     let namespace = namespace();
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let rooms = rooms(24);
     rooms.iter().for_each(|room| bo.inbox.hold(room));
     until_heard(&ann, &bo, &rooms).await;
 
-    let killed = testkit::kill_a_cluster_master();
+    let killed = testkit::kill_a_redis_master(servers);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     for (room, offset) in rooms.iter().zip(1_000..) {
         while !bo.gateway.heard(room).contains(&offset) {
@@ -216,4 +209,16 @@ async fn nodes_share_rooms_over_a_cluster_also_when_it_loses_a_master() {
         }
     }
     killed.bring_back();
+}
+
+#[tokio::test]
+async fn nodes_share_rooms_over_a_cluster_also_when_it_loses_a_master() {
+    two_nodes_share_rooms("BARRAGE_TEST_REDIS_CLUSTER").await;
+    rooms_are_heard_again_after_a_master_is_killed("BARRAGE_TEST_REDIS_CLUSTER", "cluster").await;
+}
+
+#[tokio::test]
+async fn nodes_share_rooms_over_sentinel_also_when_the_master_is_killed() {
+    two_nodes_share_rooms("BARRAGE_TEST_REDIS_SENTINEL").await;
+    rooms_are_heard_again_after_a_master_is_killed("BARRAGE_TEST_REDIS_SENTINEL", "sentinel").await;
 }

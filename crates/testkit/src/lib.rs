@@ -21,7 +21,7 @@ pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
-pub use services::{Killed, kill_a_cluster_master, service};
+pub use services::{Killed, kill_a_redis_master, service};
 pub use stream::{Events, StreamEvent};
 pub use tls::{Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};

@@ -21,37 +21,42 @@ fn from_file(name: &str) -> Option<String> {
     lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
 }
 
-/// A node of the Redis Cluster that was killed.
+/// A Redis server that was killed.
 #[must_use]
-pub struct Killed(());
+pub struct Killed {
+    service: &'static str,
+}
 
-/// Kills a master of the Redis Cluster, as a crash would.
+/// Kills a master of the Redis Cluster (`cluster`) or the one behind Sentinel (`sentinel`), as a crash would.
 ///
 /// # Panics
-/// When the Cluster does not run under `scripts/services`.
-pub fn kill_a_cluster_master() -> Killed {
+/// When it does not run under `scripts/services`.
+pub fn kill_a_redis_master(service: &'static str) -> Killed {
+    let nodes = if service == "sentinel" { "sentinel-redis" } else { service };
     let state = repository().join("target/services");
-    let role = |node: &u32| {
-        let port = std::fs::read_to_string(state.join(format!("cluster-{node}/port"))).expect("a port");
-        let port = port.lines().next().expect("a port").to_owned();
-        let asked = Command::new("redis-cli").args(["-p", &port, "role"]).output().expect("redis-cli is installed");
-        String::from_utf8_lossy(&asked.stdout).starts_with("master")
-    };
-    let master = (1..=6).find(role).expect("a cluster has masters");
-    let pid = std::fs::read_to_string(state.join(format!("cluster-{master}/pid"))).expect("a pid");
+    let folders = (1..=6).map(|node| state.join(format!("{nodes}-{node}"))).filter(|folder| folder.exists());
+    let master = folders.into_iter().find(|folder| is_master(folder)).expect("there is a master");
+    let pid = std::fs::read_to_string(master.join("pid")).expect("a pid");
     let pid: i32 = pid.trim().parse().expect("a pid");
     // SAFETY: kill(2) touches no memory; the process is one that scripts/services started.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
-    Killed(())
+    Killed { service }
+}
+
+fn is_master(folder: &Path) -> bool {
+    let ports = std::fs::read_to_string(folder.join("port")).expect("a port");
+    let port = ports.lines().next().expect("a port");
+    let asked = Command::new("redis-cli").args(["-p", port, "role"]).output().expect("redis-cli is installed");
+    String::from_utf8_lossy(&asked.stdout).starts_with("master")
 }
 
 impl Killed {
-    /// Starts it again, with what it had, and waits until the Cluster is whole.
+    /// Starts it again, with what it had, and waits until the service is whole.
     ///
     /// # Panics
     /// When it does not come back.
     pub fn bring_back(self) {
-        let up = Command::new(repository().join("scripts/services")).args(["up", "cluster"]).output();
+        let up = Command::new(repository().join("scripts/services")).args(["up", self.service]).output();
         let up = up.expect("scripts/services");
         assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
     }
