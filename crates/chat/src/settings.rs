@@ -21,8 +21,6 @@ pub struct Settings {
     pub offline_days: u32,
     /// How long messages are kept, in days; 0 is for ever. Not less than `offline_days` nor a week.
     pub history_days: u32,
-    /// How long a crashed node's sockets count as open, in milliseconds.
-    pub presence_lease_ms: u32,
     /// Whether direct messages are noted for the notification hook.
     pub hook_direct: bool,
     /// Whether messages to groups are noted for the notification hook.
@@ -41,7 +39,6 @@ impl Default for Settings {
             group_members_max: 500,
             offline_days: 7,
             history_days: 0,
-            presence_lease_ms: 120_000,
             hook_direct: false,
             hook_group: false,
         }

@@ -8,16 +8,17 @@ use model::UserId;
 
 use crate::Result;
 
-/// Who has an open socket. A socket holds its lease until it leaves or was not renewed for the
-/// backend's lease time, which is how the sockets of a crashed node end.
+/// Who has an open socket. A socket counts until it leaves, or until the process that it entered by has not
+/// renewed its sockets for the backend's lease time, which is how those of a crashed node end.
 #[async_trait]
 pub trait Presence: Send + Sync {
-    /// A socket of `user` is open, or still is. True when it is the user's first: the user came.
+    /// A socket of `user` is open. True when it is the user's first: the user came.
     async fn enter(&self, user: &UserId, socket: u64, now_ms: i64) -> Result<bool>;
     /// A socket closed. True when it was the user's last: the user went.
     async fn leave(&self, user: &UserId, socket: u64, now_ms: i64) -> Result<bool>;
+    /// Renews what entered by this process; returns users of other processes who went because theirs renews
+    /// no more, each told to one caller once.
+    async fn renew(&self, now_ms: i64) -> Result<Vec<UserId>>;
     /// Which of `users` are here, in their order.
     async fn online(&self, users: &[UserId], now_ms: i64) -> Result<Vec<bool>>;
-    /// Ends the leases that ran out; returns the users who went by it, each told to one caller once.
-    async fn sweep(&self, now_ms: i64) -> Result<Vec<UserId>>;
 }

@@ -130,23 +130,16 @@ pub struct SyncQuery {
 pub struct SyncPage {
     /// Messages by position.
     pub messages: Vec<Seen>,
+    /// The `since` to ask with next; `None` is the beginning.
+    pub latest_id: Option<Snowflake>,
     /// Changes by their number.
     pub changes: Vec<Change>,
     /// The `since_change` to ask with next: nothing up to here is left untold.
     pub latest_change: u64,
     /// More messages or changes follow.
     pub more: bool,
-    /// `since` is older than what is given, or unknown: there may be messages between it and this page.
+    /// Between `since` and this page are messages too old to be given, or `since` is not known (any more).
     pub expired: bool,
-}
-
-/// How far a device said it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeviceCursor {
-    /// The `since_id` of its last sync; `None` is the beginning.
-    pub since: Option<Snowflake>,
-    /// The `since_change` of its last sync.
-    pub change: u64,
 }
 
 /// A page of a conversation's history, oldest first.
@@ -262,11 +255,10 @@ pub trait ChatStore: Send + Sync + 'static {
     /// A page of everything that was stored and changed in all conversations of a user, own messages
     /// included, as one picture of the store.
     async fn sync(&self, query: SyncQuery) -> Result<SyncPage>;
-    /// Where a device's cursor stands; `None` when it never had one.
-    async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<DeviceCursor>>;
-    /// Moves a device's cursor. Of a user's devices at most 64 are remembered, those seen last.
-    async fn set_device_cursor(&self, user: &UserId, device: &DeviceId, cursor: DeviceCursor, at_ms: i64)
-    -> Result<()>;
+    /// The `since` that a device's last sync named; `None` when it never did.
+    async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>>;
+    /// Moves a device's cursor. Of a user's devices 64 are remembered, those seen last.
+    async fn set_device_cursor(&self, user: &UserId, device: &DeviceId, since: Snowflake, at_ms: i64) -> Result<()>;
     /// A user's conversations, newest activity first, from after `before` on.
     async fn conversations(
         &self,

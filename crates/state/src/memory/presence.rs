@@ -4,63 +4,44 @@ use ahash::HashMap;
 use async_trait::async_trait;
 use model::UserId;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::{Presence, Result};
 
-/// Leases in memory; as many as the process has sockets, so nothing needs a bound of its own.
-pub struct MemoryPresence {
-    lease_ms: i64,
-    sockets: Mutex<HashMap<UserId, HashMap<u64, i64>>>,
-}
-
-impl MemoryPresence {
-    /// Nobody is here; leases last `lease_ms` after they were last renewed.
-    #[must_use]
-    pub fn new(lease_ms: i64) -> Self {
-        Self { lease_ms, sockets: Mutex::default() }
-    }
-
-    /// Whether a lease renewed at `at_ms` still holds. One from the future does: clocks step back.
-    fn holds(&self, at_ms: i64, now_ms: i64) -> bool {
-        now_ms.saturating_sub(at_ms) < self.lease_ms
-    }
-}
+/// The open sockets of each user; as many as the process has, so nothing needs a bound of its own. They
+/// end with the process that knows of them, so they need no lease either.
+#[derive(Default)]
+pub struct MemoryPresence(Mutex<HashMap<UserId, SmallVec<[u64; 2]>>>);
 
 #[async_trait]
 impl Presence for MemoryPresence {
-    async fn enter(&self, user: &UserId, socket: u64, now_ms: i64) -> Result<bool> {
-        let mut sockets = self.sockets.lock();
-        let own = sockets.entry(user.clone()).or_default();
-        let came = own.is_empty();
-        own.insert(socket, now_ms);
+    async fn enter(&self, user: &UserId, socket: u64, _now_ms: i64) -> Result<bool> {
+        let mut users = self.0.lock();
+        let sockets = users.entry(user.clone()).or_default();
+        let came = sockets.is_empty();
+        if !sockets.contains(&socket) {
+            sockets.push(socket);
+        }
         Ok(came)
     }
 
     async fn leave(&self, user: &UserId, socket: u64, _now_ms: i64) -> Result<bool> {
-        let mut sockets = self.sockets.lock();
-        let Some(own) = sockets.get_mut(user) else { return Ok(false) };
-        let went = own.remove(&socket).is_some() && own.is_empty();
-        if own.is_empty() {
-            sockets.remove(user);
+        let mut users = self.0.lock();
+        let Some(sockets) = users.get_mut(user) else { return Ok(false) };
+        sockets.retain(|open| *open != socket);
+        let went = sockets.is_empty();
+        if went {
+            users.remove(user);
         }
         Ok(went)
     }
 
-    async fn online(&self, users: &[UserId], now_ms: i64) -> Result<Vec<bool>> {
-        let sockets = self.sockets.lock();
-        let here = |user| sockets.get(user).is_some_and(|own| own.values().any(|at| self.holds(*at, now_ms)));
-        Ok(users.iter().map(here).collect())
+    async fn renew(&self, _now_ms: i64) -> Result<Vec<UserId>> {
+        Ok(Vec::new())
     }
 
-    async fn sweep(&self, now_ms: i64) -> Result<Vec<UserId>> {
-        let mut gone = Vec::new();
-        self.sockets.lock().retain(|user, own| {
-            own.retain(|_, at| self.holds(*at, now_ms));
-            if own.is_empty() {
-                gone.push(user.clone());
-            }
-            !own.is_empty()
-        });
-        Ok(gone)
+    async fn online(&self, users: &[UserId], _now_ms: i64) -> Result<Vec<bool>> {
+        let here = self.0.lock();
+        Ok(users.iter().map(|user| here.contains_key(user)).collect())
     }
 }
