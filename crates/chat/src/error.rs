@@ -55,6 +55,11 @@ pub enum ChatError {
     Unavailable,
 }
 
+impl ChatError {
+    /// The recipient has blocked the sender.
+    pub(crate) const BLOCKED: Self = Self::Forbidden("this person does not take messages from you");
+}
+
 impl From<ChatError> for WireError {
     fn from(error: ChatError) -> Self {
         let said = |code, message: Cow<'static, str>| Self::new(code, message);

@@ -1,11 +1,13 @@
 //! The rules of private and group chat: messages, receipts, recalls, groups, presence.
 //!
 //! [`Chat`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP). What is
-//! sent is stored first, by the [`mailroom`], then answered and told to everybody's sockets in one
+//! sent is stored first, by the `mailroom`, then answered and told to everybody's sockets in one
 //! order by [`Post`]; whoever was away asks [`Chat::sync`] for what it missed. Knows no socket, no
 //! HTTP and no SQL: it speaks to the ports of `state`, `store` and `bus`.
 
+mod content;
 mod error;
+mod frames;
 mod groups;
 mod mailroom;
 mod post;
@@ -23,7 +25,12 @@ use model::{Clock, DeviceId, Identity, Metrics, Snowflake, SnowflakeGenerator, U
 use state::{Gate, Presence};
 use store::chat::ChatStore;
 
+use groups::Groups;
+use mailroom::Mailroom;
+use presence::Here;
+
 pub use error::ChatError;
+pub use frames::encode;
 pub use groups::MemberPage;
 pub use post::{Devices, Post, Told};
 pub use presence::PresenceOf;
@@ -125,25 +132,60 @@ pub struct Synced {
     pub latest_id: Snowflake,
 }
 
-/// The rules with their state. Must be started within a Tokio runtime.
+/// The rules with their state.
 pub struct Chat {
     parts: Parts,
-    mailroom: mailroom::Mailroom,
-    groups: groups::Groups,
-    here: presence::Here,
+    mailroom: Mailroom,
+    groups: Arc<Groups>,
+    here: Here,
 }
 
 impl Chat {
-    /// Starts the mailroom and the upkeep of presence; both end when the last handle is gone.
+    /// Starts the mailroom and the upkeep of presence, which end when the last handle is gone; must
+    /// be called within a Tokio runtime.
     #[must_use]
     pub fn start(parts: Parts) -> Arc<Self> {
-        let _ = parts;
-        unimplemented!()
+        let groups = Arc::new(Groups::new(parts.store.clone()));
+        let mailroom = Mailroom::start(parts.store.clone(), groups.clone(), parts.fanout.clone());
+        let chat = Arc::new(Self { parts, mailroom, groups, here: Here::default() });
+        tokio::spawn(presence::upkeep(Arc::downgrade(&chat)));
+        chat
     }
 
     /// Limits and windows.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.parts.settings
+    }
+
+    /// Removes what is past its time, at most `limit` messages. Returns how many went: call again
+    /// until it is less.
+    ///
+    /// # Errors
+    /// [`ChatError::Unavailable`].
+    pub async fn expire(&self, limit: usize) -> Result<u64> {
+        let days = self.parts.settings.history_days;
+        let not_before_ms = if days == 0 { i64::MIN } else { self.days_ago_ms(days) };
+        Ok(self.parts.store.expire_chat(not_before_ms, self.days_ago_ms(DEVICE_DAYS), limit).await?)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.parts.clock.now_ms()
+    }
+
+    fn days_ago_ms(&self, days: u32) -> i64 {
+        self.now_ms().saturating_sub(i64::from(days) * DAY_MS)
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+/// How long the cursor of a device that does not come back is remembered.
+const DEVICE_DAYS: u32 = 90;
+
+/// How many entries of a list to give.
+fn page_limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize> {
+    match asked.unwrap_or(default) {
+        limit if (1..=max).contains(&limit) => Ok(limit),
+        _ => Err(ChatError::Invalid(format!("limit must be 1-{max}").into())),
     }
 }
