@@ -15,6 +15,7 @@ mod presence;
 mod reading;
 mod sending;
 mod settings;
+mod view;
 
 use std::sync::Arc;
 

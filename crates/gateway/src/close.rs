@@ -13,6 +13,7 @@ use protocol::{spoken, ws};
 use serde_json::value::RawValue;
 
 use crate::GatewaySettings;
+use crate::attendance::Attendance;
 use crate::conn::{Conn, Sent, Stage};
 use crate::shard::Shard;
 
@@ -230,6 +231,7 @@ impl Shard {
                 self.users.remove(user);
             }
         }
+        self.common.note(Attendance::Went(session));
     }
 
     /// Closes the device's sockets with an older session.

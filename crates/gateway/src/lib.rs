@@ -4,12 +4,13 @@
 //! over the shards by its members. A shard accepts, shakes hands, reads commands, and writes the
 //! frames the hub encoded once straight to its sockets. What must wait (the store, the log) runs on
 //! Tokio and comes back through the shard's [`inbox`]. Connections that are not for `/ws` are handed,
-//! untouched, to the HTTP side. No rule about comments is decided here: that is `ingest`'s.
+//! untouched, to the HTTP side. No rule about comments or messages is decided here: those are `ingest`'s and `chat`'s.
 
 #![deny(unsafe_code)]
 
 mod accept;
 mod addresses;
+mod attendance;
 mod backlog;
 mod close;
 mod commands;
@@ -19,6 +20,7 @@ mod deliver;
 mod handshake;
 mod inbox;
 mod input;
+mod mail;
 mod members;
 mod shard;
 mod tally;
@@ -33,13 +35,16 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use chat::{Chat, Devices, Post};
 use ingest::{Ingest, Tokens};
 use ipnet::IpNet;
 use model::{Clock, Metrics};
 use room::Hub;
 use room::batch::Shard as _;
+use tokio::sync::mpsc;
 
 use crate::addresses::Addresses;
+use crate::attendance::{Attendance, Attendants};
 use crate::inbox::{Inbound, Inbox};
 use crate::shard::Shard;
 
@@ -69,6 +74,10 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
+    /// Where chat's notices come from.
+    pub post: Arc<Post>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// Time on the wire and of tokens.
@@ -156,12 +165,22 @@ struct Common {
     next_shard: AtomicU64,
     /// Numbers logins, see [`conn::Session::number`].
     next_session: AtomicU64,
+    attendants: Attendants,
+}
+
+impl Common {
+    /// Notes that somebody came or went.
+    fn note(&self, attendance: Attendance) {
+        // Refused only when the runtime ends, and the process with it.
+        let _ = self.attendants.send(attendance);
+    }
 }
 
 /// The running shards.
 pub struct Gateway {
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
+    attendance: tokio::task::JoinHandle<()>,
 }
 
 impl Gateway {
@@ -181,6 +200,9 @@ impl Gateway {
         let inboxes = inboxes.collect::<io::Result<Vec<_>>>()?;
         let hub_side = inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn room::batch::Shard>);
         services.hub.register_shards(hub_side.collect());
+        services.post.set_devices(inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Devices>).collect());
+        let (attendants, noted) = mpsc::unbounded_channel();
+        let attendance = runtime.spawn(attendance::attend(services.chat.clone(), noted));
         let common = Arc::new(Common {
             addresses: Addresses::new(&services.settings),
             services,
@@ -188,7 +210,9 @@ impl Gateway {
             http,
             inboxes: inboxes.clone(),
             next_shard: AtomicU64::new(0),
-            next_session: AtomicU64::new(1),
+            // Numbers of sockets are not to meet those of another node, or of this one before it started again.
+            next_session: AtomicU64::new(rand::random::<u64>() >> 1),
+            attendants,
         });
         let mut threads = Vec::with_capacity(count);
         for (id, poll) in (0u16..).zip(polls) {
@@ -196,7 +220,7 @@ impl Gateway {
             let shard = Shard::new(id, poll, listeners, common.clone())?;
             threads.push(std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard.run())?);
         }
-        Ok(Self { inboxes, threads })
+        Ok(Self { inboxes, threads, attendance })
     }
 
     /// The busiest shard's load, 0 to 1.
@@ -221,6 +245,10 @@ impl Gateway {
         });
         if let Err(error) = joined.await {
             tracing::error!(%error, "waiting for the shards failed");
+        }
+        // The shards are gone, and with them what could still be noted.
+        if let Err(error) = self.attendance.await {
+            tracing::error!(%error, "telling who has gone failed");
         }
     }
 }

@@ -11,6 +11,7 @@ use protocol::handshake::{self as wire, Handshake};
 use protocol::message::{ServerMessage, error_body};
 use room::batch::EventFrame;
 
+use crate::attendance::Attendance;
 use crate::conn::{Conn, Session, Stage, Who};
 use crate::handshake::judge;
 use crate::inbox::Inbound;
@@ -181,8 +182,9 @@ impl Shard {
         let left_s = left_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX));
         let number = common.next_session.fetch_add(1, Ordering::SeqCst);
         let expires = left_s.map_or(u32::MAX, |s| self.now.saturating_add(s));
-        let session = Arc::new(Session { identity, device, number, expires });
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let socket = conn.session.as_ref().map_or(number, |before| before.socket);
+        let session = Arc::new(Session { identity, device, number, socket, expires });
         conn.session = Some(session.clone());
         conn.authorize_by = u32::MAX;
         let user = &session.identity.user_id;
@@ -190,7 +192,9 @@ impl Shard {
         if !seats.contains(&index) {
             seats.push(index);
         }
-        self.greet(index, &session, reference);
+        let shown_device = session.device.clone().unwrap_or_else(random_device);
+        self.greet(index, &session, &shown_device, reference);
+        common.note(Attendance::Came(session.clone(), shown_device));
         if let Some(device) = &session.device {
             for inbox in &common.inboxes {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
@@ -211,15 +215,19 @@ impl Shard {
         }
     }
 
-    fn greet(&mut self, index: u32, session: &Session, reference: Option<&serde_json::value::RawValue>) {
+    fn greet(
+        &mut self,
+        index: u32,
+        session: &Session,
+        device: &DeviceId,
+        reference: Option<&serde_json::value::RawValue>,
+    ) {
         let conn = self.reference(index);
         let common = self.common.clone();
         let settings = &common.services.settings;
-        let random = || format!("{:016x}", rand::random::<u64>());
-        let device = session.device.as_ref().map_or_else(random, |device| device.as_str().to_owned());
         let message = ServerMessage::Connected {
             user_id: Some(&session.identity.user_id),
-            device_id: &device,
+            device_id: device.as_str(),
             connection_id: &format!("{}-{}-{}-{}", settings.node_id, conn.shard, conn.index, conn.generation),
             node_id: &settings.node_id,
             heartbeat_s: u64::from(settings.heartbeat_s),
@@ -269,6 +277,12 @@ impl Shard {
     fn count_handshake(&self, outcome: &'static str) {
         self.count(&self.common.services.metrics.handshakes, "outcome", outcome);
     }
+}
+
+/// For whoever names no device: a fresh one, which replaces nobody.
+fn random_device() -> DeviceId {
+    let name = format!("{:016x}", rand::random::<u64>());
+    DeviceId::new(&name).unwrap_or_else(|error| unreachable!("sixteen digits are an id: {error}"))
 }
 
 /// Something was asked that needs an identity.

@@ -365,6 +365,28 @@ pub struct Page<'a> {
     pub expired: bool,
 }
 
+/// What a message takes in a page beside its content, in bytes, at most.
+const MESSAGE_OVERHEAD_BYTES: usize = 512;
+
+impl Page<'_> {
+    /// The page with as many of its messages as fit, but at least one; the others are `more`.
+    #[must_use]
+    pub fn within(mut self, bytes_max: usize) -> Self {
+        let mut bytes = 0;
+        let fits = self.messages.iter().take_while(|MessageJson(seen)| {
+            bytes += seen.message.content.len() + MESSAGE_OVERHEAD_BYTES;
+            bytes <= bytes_max
+        });
+        let fits = fits.count().max(1);
+        if fits < self.messages.len() {
+            self.messages.truncate(fits);
+            self.more = true;
+            self.latest_id = self.messages.last().map_or(self.latest_id, |MessageJson(seen)| seen.message.id);
+        }
+        self
+    }
+}
+
 /// A recall or a reader's mark on the change cursor.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]

@@ -59,7 +59,7 @@ sections! {
     /// `[chat]`
     Chat {
         message_chars_max: u32, messages_per_s: u32, burst: u32, recall_s: u32, recall_keeps_content: bool,
-        group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: usize,
+        group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: u32,
     }
     /// `[log]`
     Log { level: String, format: LogFormat }

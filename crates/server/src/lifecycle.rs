@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use ingest::{Ingest, Tokens};
 use model::Metrics;
 use store::Store;
+use store::chat::ChatStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -31,8 +32,10 @@ const UPKEEP: Duration = Duration::from_secs(2);
 const EXPIRY: Duration = Duration::from_secs(60);
 /// What of the time to drain is kept for flushing the log.
 const FLUSH: Duration = Duration::from_millis(500);
-/// Comments removed at once, so that a commit never waits long for it.
+/// Comments and messages removed at once, so that a commit never waits long for it.
 const EXPIRED_MAX: usize = 2_000;
+/// Where a device stood is forgotten when it was not seen for so many days.
+const DEVICE_DAYS: u32 = 90;
 
 /// SIGTERM and SIGINT, caught from here on.
 pub struct Signals {
@@ -59,6 +62,7 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
     let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
+    let chat_expiry = tokio::spawn(expire_chat(store.clone(), config.chat.history_days));
 
     signals.next().await;
     tracing::info!("draining");
@@ -73,6 +77,7 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     }
     upkeep.abort();
     expiry.abort();
+    chat_expiry.abort();
     flush(ingest, worker).await;
     drop(store);
     tracing::info!("stopped");
@@ -195,6 +200,22 @@ async fn expire(store: Arc<impl Store>, retention_days: u32, client_msg_id_days:
         while let Ok(removed) = store.expire(now_ms, retention_days, client_msg_id_days, EXPIRED_MAX).await
             && removed >= EXPIRED_MAX as u64
         {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Removes old messages, and where devices stood that nobody uses any more, a little at a time.
+async fn expire_chat(store: Arc<impl ChatStore>, history_days: u32) {
+    let mut tick = tokio::time::interval(EXPIRY);
+    loop {
+        tick.tick().await;
+        let now_ms = model::Clock::now_ms(&model::SystemClock);
+        let before = |days: u32| now_ms - i64::from(days) * 86_400_000;
+        // 0 keeps messages.
+        let not_before_ms = if history_days == 0 { i64::MIN } else { before(history_days) };
+        // A failure is logged by the store; the next beat tries again.
+        while let Ok(1..) = store.expire_chat(not_before_ms, before(DEVICE_DAYS), EXPIRED_MAX).await {
             tokio::task::yield_now().await;
         }
     }
