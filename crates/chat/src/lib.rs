@@ -31,7 +31,6 @@ use mailroom::Mailroom;
 use presence::Here;
 
 pub use error::ChatError;
-pub use frames::encode;
 pub use groups::MemberPage;
 pub use post::{Devices, Post, Told};
 pub use presence::PresenceOf;

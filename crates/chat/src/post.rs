@@ -12,10 +12,11 @@ use bytes::Bytes;
 use model::UserId;
 use parking_lot::{Mutex, RwLock};
 use protocol::handshake::SubProtocol;
+use protocol::message::ServerMessage;
 use protocol::ws::{Opcode, encode_frame};
 use tokio::sync::Notify;
 
-use crate::frames::encode;
+use crate::frames;
 
 /// People with a waiting long poll on this node; one more does not wait.
 const LISTENERS_MAX: usize = 100_000;
@@ -35,7 +36,10 @@ pub struct Told {
 impl Told {
     /// The finished WebSocket frame, without a mask. Every sub-protocol is told in JSON text.
     pub fn frame(&self, _protocol: SubProtocol) -> &Bytes {
-        self.json.get_or_init(|| encode_frame(Opcode::Text, &encode(&self.notice)))
+        self.json.get_or_init(|| {
+            let message = ServerMessage::Chat(frames::message(&self.notice));
+            encode_frame(Opcode::Text, &protocol::message::encode(&message, None))
+        })
     }
 }
 

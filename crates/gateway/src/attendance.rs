@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use chat::Chat;
-use model::DeviceId;
 use tokio::sync::mpsc;
 
 use crate::conn::Session;
@@ -15,7 +14,7 @@ use crate::conn::Session;
 /// What happened to a socket.
 pub(crate) enum Attendance {
     /// Somebody is on it.
-    Came(Arc<Session>, DeviceId),
+    Came(Arc<Session>),
     /// They are on it no more.
     Went(Arc<Session>),
 }
@@ -27,8 +26,9 @@ pub(crate) type Attendants = mpsc::UnboundedSender<Attendance>;
 pub(crate) async fn attend(chat: Arc<Chat>, mut noted: mpsc::UnboundedReceiver<Attendance>) {
     while let Some(noted) = noted.recv().await {
         match noted {
-            Attendance::Came(session, device) => chat.connected(&session.identity, &device, session.socket).await,
-            Attendance::Went(session) => chat.disconnected(&session.identity.user_id, session.socket).await,
+            Attendance::Came(session) => chat.connected(&session.identity, session.socket).await,
+            Attendance::Went(session) => chat.disconnected(&session.identity, session.socket).await,
         }
     }
+    chat.store_sightings().await;
 }

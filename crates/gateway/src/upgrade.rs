@@ -192,9 +192,8 @@ impl Shard {
         if !seats.contains(&index) {
             seats.push(index);
         }
-        let shown_device = session.device.clone().unwrap_or_else(random_device);
-        self.greet(index, &session, &shown_device, reference);
-        common.note(Attendance::Came(session.clone(), shown_device));
+        self.greet(index, &session, reference);
+        common.note(Attendance::Came(session.clone()));
         if let Some(device) = &session.device {
             for inbox in &common.inboxes {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
@@ -215,19 +214,15 @@ impl Shard {
         }
     }
 
-    fn greet(
-        &mut self,
-        index: u32,
-        session: &Session,
-        device: &DeviceId,
-        reference: Option<&serde_json::value::RawValue>,
-    ) {
+    fn greet(&mut self, index: u32, session: &Session, reference: Option<&serde_json::value::RawValue>) {
         let conn = self.reference(index);
         let common = self.common.clone();
         let settings = &common.services.settings;
+        let random = || format!("{:016x}", rand::random::<u64>());
+        let device = session.device.as_ref().map_or_else(random, |device| device.as_str().to_owned());
         let message = ServerMessage::Connected {
             user_id: Some(&session.identity.user_id),
-            device_id: device.as_str(),
+            device_id: &device,
             connection_id: &format!("{}-{}-{}-{}", settings.node_id, conn.shard, conn.index, conn.generation),
             node_id: &settings.node_id,
             heartbeat_s: u64::from(settings.heartbeat_s),
@@ -277,12 +272,6 @@ impl Shard {
     fn count_handshake(&self, outcome: &'static str) {
         self.count(&self.common.services.metrics.handshakes, "outcome", outcome);
     }
-}
-
-/// For whoever names no device: a fresh one, which replaces nobody.
-fn random_device() -> DeviceId {
-    let name = format!("{:016x}", rand::random::<u64>());
-    DeviceId::new(&name).unwrap_or_else(|error| unreachable!("sixteen digits are an id: {error}"))
 }
 
 /// Something was asked that needs an identity.

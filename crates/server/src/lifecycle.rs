@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use chat::Chat;
 use gateway::HttpConnection;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +19,6 @@ use hyper_util::service::TowerToHyperService;
 use ingest::{Ingest, Tokens};
 use model::Metrics;
 use store::Store;
-use store::chat::ChatStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -34,8 +34,6 @@ const EXPIRY: Duration = Duration::from_secs(60);
 const FLUSH: Duration = Duration::from_millis(500);
 /// Comments and messages removed at once, so that a commit never waits long for it.
 const EXPIRED_MAX: usize = 2_000;
-/// Where a device stood is forgotten when it was not seen for so many days.
-const DEVICE_DAYS: u32 = 90;
 
 /// SIGTERM and SIGINT, caught from here on.
 pub struct Signals {
@@ -57,12 +55,12 @@ impl Signals {
 
 /// Serves until a signal, then drains.
 pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyhow::Result<()> {
-    let Server { address: _, gateway, router, http, draining, ingest, tokens, store, metrics, worker } = server;
+    let Server { address: _, gateway, router, http, draining, ingest, chat, tokens, store, metrics, worker } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
     let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
-    let chat_expiry = tokio::spawn(expire_chat(store.clone(), config.chat.history_days));
+    let chat_expiry = tokio::spawn(expire_chat(chat));
 
     signals.next().await;
     tracing::info!("draining");
@@ -205,17 +203,14 @@ async fn expire(store: Arc<impl Store>, retention_days: u32, client_msg_id_days:
     }
 }
 
-/// Removes old messages, and where devices stood that nobody uses any more, a little at a time.
-async fn expire_chat(store: Arc<impl ChatStore>, history_days: u32) {
+/// The same for messages.
+async fn expire_chat(chat: Arc<Chat>) {
     let mut tick = tokio::time::interval(EXPIRY);
     loop {
         tick.tick().await;
-        let now_ms = model::Clock::now_ms(&model::SystemClock);
-        let before = |days: u32| now_ms - i64::from(days) * 86_400_000;
-        // 0 keeps messages.
-        let not_before_ms = if history_days == 0 { i64::MIN } else { before(history_days) };
-        // A failure is logged by the store; the next beat tries again.
-        while let Ok(1..) = store.expire_chat(not_before_ms, before(DEVICE_DAYS), EXPIRED_MAX).await {
+        while let Ok(removed) = chat.expire(EXPIRED_MAX).await
+            && removed >= EXPIRED_MAX as u64
+        {
             tokio::task::yield_now().await;
         }
     }

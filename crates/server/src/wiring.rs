@@ -51,6 +51,8 @@ pub struct Server {
     pub draining: watch::Sender<bool>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// What lasts.
@@ -142,7 +144,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let services = Services {
         hub,
         ingest: ingest.clone(),
-        chat,
+        chat: chat.clone(),
         post,
         tokens: tokens.clone(),
         clock,
@@ -153,7 +155,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
-    Ok(Server { address, gateway, router, http, draining, ingest, tokens, store: sqlite, metrics, worker })
+    Ok(Server { address, gateway, router, http, draining, ingest, chat, tokens, store: sqlite, metrics, worker })
 }
 
 /// A listener whose queue holds a storm of reconnecting viewers; the standard library's holds 128.
