@@ -99,11 +99,10 @@ async fn a_conversation_is_one_whoever_begins_it_and_is_listed_for_both() {
 }
 
 #[tokio::test]
-async fn a_note_to_oneself_is_a_conversation_or_a_clear_refusal() {
+async fn nobody_writes_to_themselves() {
     let server = server().await;
     let mut alice = server.device("alice", "phone").await;
-    let answer = alice.ask(to("alice", "a-1", "remember the milk")).await;
-    assert!(answer["type"] == "message_ack" || answer["code"] == "invalid_request", "{answer}");
+    alice.refused(to("alice", "a-1", "remember the milk"), "invalid_request").await;
 }
 
 #[tokio::test]
