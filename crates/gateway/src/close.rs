@@ -13,7 +13,6 @@ use protocol::{spoken, ws};
 use serde_json::value::RawValue;
 
 use crate::GatewaySettings;
-use crate::attendance::Attendance;
 use crate::conn::{Conn, Sent, Stage};
 use crate::shard::Shard;
 
@@ -231,7 +230,7 @@ impl Shard {
                 self.users.remove(user);
             }
         }
-        self.common.note(Attendance::Went(session));
+        self.common.attendance.went(session);
     }
 
     /// Closes the device's sockets with an older session.

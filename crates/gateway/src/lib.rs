@@ -41,10 +41,9 @@ use ipnet::IpNet;
 use model::{Clock, Metrics};
 use room::Hub;
 use room::batch::Shard as _;
-use tokio::sync::mpsc;
 
 use crate::addresses::Addresses;
-use crate::attendance::{Attendance, Attendants};
+use crate::attendance::Attendance;
 use crate::inbox::{Inbound, Inbox};
 use crate::shard::Shard;
 
@@ -165,22 +164,15 @@ struct Common {
     next_shard: AtomicU64,
     /// Numbers logins, see [`conn::Session::number`].
     next_session: AtomicU64,
-    attendants: Attendants,
-}
-
-impl Common {
-    /// Notes that somebody came or went.
-    fn note(&self, attendance: Attendance) {
-        // Refused only when the runtime ends, and the process with it.
-        let _ = self.attendants.send(attendance);
-    }
+    attendance: Arc<Attendance>,
 }
 
 /// The running shards.
 pub struct Gateway {
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
-    attendance: tokio::task::JoinHandle<()>,
+    attendance: Arc<Attendance>,
+    telling: tokio::task::JoinHandle<()>,
 }
 
 impl Gateway {
@@ -201,8 +193,8 @@ impl Gateway {
         let hub_side = inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn room::batch::Shard>);
         services.hub.register_shards(hub_side.collect());
         services.post.set_devices(inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Devices>).collect());
-        let (attendants, noted) = mpsc::unbounded_channel();
-        let attendance = runtime.spawn(attendance::attend(services.chat.clone(), noted));
+        let attendance = Arc::new(Attendance::default());
+        let telling = runtime.spawn(attendance.clone().tell(services.chat.clone()));
         let common = Arc::new(Common {
             addresses: Addresses::new(&services.settings),
             services,
@@ -212,7 +204,7 @@ impl Gateway {
             next_shard: AtomicU64::new(0),
             // Numbers of sockets are not to meet those of another node, or of this one before it started again.
             next_session: AtomicU64::new(rand::random::<u64>() >> 1),
-            attendants,
+            attendance: attendance.clone(),
         });
         let mut threads = Vec::with_capacity(count);
         for (id, poll) in (0u16..).zip(polls) {
@@ -220,7 +212,7 @@ impl Gateway {
             let shard = Shard::new(id, poll, listeners, common.clone())?;
             threads.push(std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard.run())?);
         }
-        Ok(Self { inboxes, threads, attendance })
+        Ok(Self { inboxes, threads, attendance, telling })
     }
 
     /// The busiest shard's load, 0 to 1.
@@ -246,8 +238,8 @@ impl Gateway {
         if let Err(error) = joined.await {
             tracing::error!(%error, "waiting for the shards failed");
         }
-        // The shards are gone, and with them what could still be noted.
-        if let Err(error) = self.attendance.await {
+        self.attendance.close();
+        if let Err(error) = self.telling.await {
             tracing::error!(%error, "telling who has gone failed");
         }
     }

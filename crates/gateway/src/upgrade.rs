@@ -11,7 +11,6 @@ use protocol::handshake::{self as wire, Handshake};
 use protocol::message::{ServerMessage, error_body};
 use room::batch::EventFrame;
 
-use crate::attendance::Attendance;
 use crate::conn::{Conn, Session, Stage, Who};
 use crate::handshake::judge;
 use crate::inbox::Inbound;
@@ -183,6 +182,7 @@ impl Shard {
         let number = common.next_session.fetch_add(1, Ordering::SeqCst);
         let expires = left_s.map_or(u32::MAX, |s| self.now.saturating_add(s));
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let renewed = conn.session.is_some();
         let socket = conn.session.as_ref().map_or(number, |before| before.socket);
         let session = Arc::new(Session { identity, device, number, socket, expires });
         conn.session = Some(session.clone());
@@ -193,7 +193,9 @@ impl Shard {
             seats.push(index);
         }
         self.greet(index, &session, reference);
-        common.note(Attendance::Came(session.clone()));
+        if !renewed {
+            common.attendance.came(session.clone());
+        }
         if let Some(device) = &session.device {
             for inbox in &common.inboxes {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
