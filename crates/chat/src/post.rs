@@ -2,7 +2,7 @@
 //!
 //! [`Post`] is the local [`UserFanout`]: it wakes the long polls of those it concerns, then hands
 //! the notice to every shard, which writes it to the sockets it holds of these people. A notice is
-//! encoded once, when the first socket needs it. Never waits, never stores.
+//! encoded once per sub-protocol, when the first socket needs it. Never waits, never stores.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use model::UserId;
 use parking_lot::{Mutex, RwLock};
 use protocol::handshake::SubProtocol;
 use protocol::message::ServerMessage;
-use protocol::ws::{Opcode, encode_frame};
+use protocol::spoken;
 use tokio::sync::Notify;
 
 use crate::frames;
@@ -31,14 +31,17 @@ pub struct Told {
     /// What happened.
     pub notice: Notice,
     json: OnceLock<Bytes>,
+    proto: OnceLock<Bytes>,
 }
 
 impl Told {
-    /// The finished WebSocket frame, without a mask. Every sub-protocol is told in JSON text.
-    pub fn frame(&self, _protocol: SubProtocol) -> &Bytes {
-        self.json.get_or_init(|| {
-            let message = ServerMessage::Chat(frames::message(&self.notice));
-            encode_frame(Opcode::Text, &protocol::message::encode(&message, None))
+    /// The finished WebSocket frame, without a mask.
+    pub fn frame(&self, protocol: SubProtocol) -> &Bytes {
+        let frame = if protocol == SubProtocol::Proto { &self.proto } else { &self.json };
+        frame.get_or_init(|| {
+            let mut out = Vec::new();
+            spoken::message(protocol, &ServerMessage::Chat(frames::message(&self.notice)), None, &mut out);
+            out.into()
         })
     }
 }
@@ -118,7 +121,7 @@ impl UserFanout for Post {
             return;
         }
         self.wake(&users, &notice);
-        let told = Arc::new(Told { users, sockets, notice, json: OnceLock::new() });
+        let told = Arc::new(Told { users, sockets, notice, json: OnceLock::new(), proto: OnceLock::new() });
         for shard in self.shards.read().iter() {
             shard.tell(told.clone());
         }

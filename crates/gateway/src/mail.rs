@@ -36,8 +36,8 @@ impl Shard {
             return;
         }
         // A notice is kept like an event: no comments that could be skipped.
-        let none = Comments { room: 0, missed: 0 };
-        let parcel = Parcel::new(told.frame(conn.protocol), 1, &Bytes::new(), none);
+        let none = Comments { room: 0, missed: 0, at: now };
+        let parcel = Parcel::new(told.frame(conn.form.protocol), 1, &Bytes::new(), none);
         let sent = conn.send(&parcel, budget, now, &mut self.tally);
         self.after_send(index, sent);
     }

@@ -71,11 +71,7 @@ impl Bans {
     /// # Errors
     /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
     pub fn may_speak_at_all(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
-        self.may_connect(user, now_ms)?;
-        match self.longest(user, None, BanKind::Mute, now_ms) {
-            Some(mute) => Err(refusal(&mute, now_ms)),
-            None => Ok(()),
-        }
+        self.refuse(user, None, &[BanKind::Ban, BanKind::Mute], now_ms)
     }
 
     /// Refuses a user who may not speak in a room.

@@ -393,16 +393,20 @@ impl Page<'_> {
 pub struct ChangeJson<'a> {
     pub message_id: Snowflake,
     pub conversation_id: ConversationId,
-    pub status: &'static str,
+    pub status: MsgStatus,
     pub by_user: &'a UserId,
-    pub at: String,
+    #[serde(rename = "at", serialize_with = "rfc3339")]
+    pub at_ms: i64,
 }
 
 impl<'a> From<&'a Change> for ChangeJson<'a> {
     fn from(change: &'a Change) -> Self {
         let Change { message_id, conversation_id, kind, by_user, at_ms, change: _ } = change;
-        let status = ChangeKind::as_str(*kind);
-        Self { message_id: *message_id, conversation_id: *conversation_id, status, by_user, at: rfc3339_ms(*at_ms) }
+        let status = match kind {
+            ChangeKind::Recalled => MsgStatus::Recalled,
+            ChangeKind::Read => MsgStatus::Read,
+        };
+        Self { message_id: *message_id, conversation_id: *conversation_id, status, by_user, at_ms: *at_ms }
     }
 }
 
@@ -411,16 +415,17 @@ impl<'a> From<&'a Change> for ChangeJson<'a> {
 #[allow(missing_docs)]
 pub struct PresenceJson<'a> {
     pub user_id: &'a UserId,
-    pub status: &'static str,
-    pub last_seen: Option<String>,
+    #[serde(rename = "status", serialize_with = "presence")]
+    pub online: bool,
+    #[serde(rename = "last_seen", serialize_with = "rfc3339_or_null")]
+    pub last_seen_ms: Option<i64>,
 }
 
 impl<'a> PresenceJson<'a> {
     /// `last_seen_ms` is in Unix milliseconds; `None` when it is nobody's business.
     #[must_use]
     pub fn new(user_id: &'a UserId, online: bool, last_seen_ms: Option<i64>) -> Self {
-        let status = if online { "online" } else { "offline" };
-        Self { user_id, status, last_seen: last_seen_ms.map(rfc3339_ms) }
+        Self { user_id, online, last_seen_ms }
     }
 }
 
@@ -513,6 +518,16 @@ impl Serialize for ConversationJson<'_> {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn rfc3339<S: Serializer>(at_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339_ms(*at_ms))
+}
+
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn rfc3339_or_null<S: Serializer>(at_ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    at_ms.map(rfc3339_ms).serialize(serializer)
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn presence<S: Serializer>(online: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *online { "online" } else { "offline" })
 }
 
 /// A number as the wire writes ids: a decimal string.

@@ -9,6 +9,7 @@ use model::chat::{
     Seen,
 };
 use model::{Code, Snowflake, UserId, WireError};
+use proptest::prelude::*;
 use protocol::chat::{
     Acknowledged, ChangeJson, ChatCommand, ChatMessage, GroupChanged, MessageDraft, MessageJson, NewMessage, Page,
     PresenceJson, SyncWish,
@@ -220,4 +221,25 @@ fn an_error_of_a_send_names_the_message_beside_the_reference() {
         "type": "error", "code": "rate_limited", "message": "too fast", "retry_after_ms": 50, "client_msg_id": "a-1", "ref": [1],
     });
     assert_eq!(answer, expected);
+}
+
+proptest! {
+    /// A page is cut behind a message, tells so, and loses nothing to whoever goes on from its `latest_id`.
+    #[test]
+    fn a_page_is_cut_but_never_to_nothing(lengths in prop::collection::vec(0usize..3_000, 0..20), bytes_max in 0usize..20_000) {
+        let seen: Vec<Seen> = (1u64..).zip(&lengths).map(|(n, length)| {
+            let message = Message { id: Snowflake(n), content: "x".repeat(*length).into(), ..message(Recipient::User(user("bob"))) };
+            Seen { message: Arc::new(message), status: MsgStatus::Delivered, read_count: None }
+        }).collect();
+        let latest_id = Snowflake(seen.len() as u64);
+        let page = Page {
+            messages: seen.iter().map(MessageJson).collect(), latest_id, changes: Vec::new(), latest_change: 0, more: false, expired: false,
+        };
+        let page = page.within(bytes_max);
+        prop_assert_eq!(page.latest_id.0, page.messages.len() as u64);
+        prop_assert_eq!(page.more, page.messages.len() < seen.len());
+        prop_assert!(seen.is_empty() || !page.messages.is_empty());
+        let bytes: usize = page.messages.iter().map(|MessageJson(seen)| seen.message.content.len()).sum();
+        prop_assert!(page.messages.len() <= 1 || bytes <= bytes_max);
+    }
 }

@@ -6,6 +6,7 @@ use chat::{Draft, Sent, SyncRequest};
 use model::chat::Recipient;
 use model::{Snowflake, UserId, WireError};
 use protocol::chat::{Acknowledged, ChatCommand, ChatMessage, MessageDraft, NewMessage, Page, PresenceJson, SyncWish};
+use protocol::handshake::SubProtocol;
 use protocol::message::ServerMessage;
 use serde_json::value::RawValue;
 
@@ -42,17 +43,20 @@ impl Shard {
         draft: MessageDraft,
         reference: Option<Box<RawValue>>,
     ) {
-        let (promise, common) = (self.promise(index), self.common.clone());
+        let (promise, protocol, common) = (self.promise(index), self.protocol(index), self.common.clone());
         let MessageDraft { client_msg_id, to, content, msg_type } = draft;
         let draft = Draft { client_msg_id: client_msg_id.clone(), to, content, msg_type };
-        let done = move |outcome| promise.keep(Reply::Frames(sent(outcome, &client_msg_id, reference.as_deref())));
+        let done = move |outcome| {
+            let frames = sent(protocol, outcome, &client_msg_id, reference.as_deref());
+            promise.keep(Reply::Frames(frames)).wake();
+        };
         self.common.runtime.spawn(async move {
             common.services.chat.send_with(&session.identity, draft, Some(session.socket), done).await;
         });
     }
 
     fn mark_as_read(&mut self, index: u32, who: Arc<Session>, message: Snowflake, reference: Option<Box<RawValue>>) {
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let marked = common.services.chat.read(&who.identity, message, Some(who.socket)).await;
             let answer = marked.map(|ack| ChatMessage::ReadAck {
@@ -60,21 +64,21 @@ impl Shard {
                 conversation_id: ack.conversation_id,
                 unread_count: ack.unread_count,
             });
-            Reply::Frames(answered(answer, reference.as_deref()))
+            Reply::Frames(answered(protocol, answer, reference.as_deref()))
         });
     }
 
     fn recall_message(&mut self, index: u32, who: Arc<Session>, message: Snowflake, reference: Option<Box<RawValue>>) {
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let recalled = common.services.chat.recall(&who.identity, message).await;
             let answer = recalled.map(|()| ChatMessage::RecallAck { message_id: message });
-            Reply::Frames(answered(answer, reference.as_deref()))
+            Reply::Frames(answered(protocol, answer, reference.as_deref()))
         });
     }
 
     fn sync_messages(&mut self, index: u32, who: Arc<Session>, wish: SyncWish, reference: Option<Box<RawValue>>) {
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         let SyncWish { since_id, since_change, limit } = wish;
         let limit = limit.map(|limit| limit.clamp(1, PAGE_MAX) as usize);
         let request = SyncRequest { since_id, since_change, limit, device: who.device.clone() };
@@ -84,53 +88,64 @@ impl Shard {
                 Ok(synced) => Ok(ChatMessage::SyncResponse(Page::from(synced).within(PAGE_BYTES_MAX))),
                 Err(error) => Err(error.clone()),
             };
-            Reply::Frames(answered(answer, reference.as_deref()))
+            Reply::Frames(answered(protocol, answer, reference.as_deref()))
         });
     }
 
     /// It has no answer, unless it is refused.
     fn typing(&mut self, index: u32, who: Arc<Session>, to: Recipient, typing: bool, reference: Option<Box<RawValue>>) {
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let told = common.services.chat.typing(&who.identity, to, typing, who.socket).await;
-            Reply::Frames(told.map_or_else(|error| error_frame(&error.into(), reference.as_deref()), |()| Vec::new()))
+            Reply::Frames(
+                told.map_or_else(|error| error_frame(protocol, &error.into(), reference.as_deref()), |()| Vec::new()),
+            )
         });
     }
 
     fn watch_presence(&mut self, index: u32, who: Arc<Session>, users: Vec<UserId>, reference: Option<Box<RawValue>>) {
-        let common = self.common.clone();
+        let (common, protocol) = (self.common.clone(), self.protocol(index));
         self.run_async(index, async move {
             let watched = common.services.chat.watch(&who.identity, who.socket, users).await;
             let answer = match &watched {
                 Ok(users) => Ok(ChatMessage::PresenceList { users: users.iter().map(PresenceJson::from).collect() }),
                 Err(error) => Err(error.clone()),
             };
-            Reply::Frames(answered(answer, reference.as_deref()))
+            Reply::Frames(answered(protocol, answer, reference.as_deref()))
         });
     }
 }
 
 /// The acknowledgement and, the first time, the message itself; or why it was not sent.
-fn sent(outcome: chat::Result<Sent>, client_msg_id: &str, reference: Option<&RawValue>) -> Vec<u8> {
+fn sent(
+    protocol: SubProtocol,
+    outcome: chat::Result<Sent>,
+    client_msg_id: &str,
+    reference: Option<&RawValue>,
+) -> Vec<u8> {
     let Sent { message, repeated } = match outcome {
         Ok(sent) => sent,
         Err(error) => {
             let error = WireError::from(error);
-            return message_frame(&ServerMessage::Chat(ChatMessage::not_sent(&error, client_msg_id)), reference);
+            return message_frame(
+                protocol,
+                &ServerMessage::Chat(ChatMessage::not_sent(&error, client_msg_id)),
+                reference,
+            );
         }
     };
     let ack = ChatMessage::MessageAck(Acknowledged::from(&*message));
-    let mut frames = message_frame(&ServerMessage::Chat(ack), reference);
+    let mut frames = message_frame(protocol, &ServerMessage::Chat(ack), reference);
     if !repeated {
         let new = ChatMessage::NewMessage(NewMessage::from(&*message));
-        frames.extend(message_frame(&ServerMessage::Chat(new), None));
+        frames.extend(message_frame(protocol, &ServerMessage::Chat(new), None));
     }
     frames
 }
 
-fn answered(answer: chat::Result<ChatMessage<'_>>, reference: Option<&RawValue>) -> Vec<u8> {
+fn answered(protocol: SubProtocol, answer: chat::Result<ChatMessage<'_>>, reference: Option<&RawValue>) -> Vec<u8> {
     match answer {
-        Ok(message) => message_frame(&ServerMessage::Chat(message), reference),
-        Err(error) => error_frame(&error.into(), reference),
+        Ok(message) => message_frame(protocol, &ServerMessage::Chat(message), reference),
+        Err(error) => error_frame(protocol, &error.into(), reference),
     }
 }
