@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod fanout;
 pub mod local;
 pub mod log;
+pub mod notice;
 
 pub use fanout::Fanout;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
+pub use notice::{Notice, Sockets, UserFanout};

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub comments: Labelled,
     /// Of these, the accepted ones: found once, because there are so many.
     pub accepted: Counter,
+    /// Private and group messages that asked to be sent, by `outcome`: accepted, repeated, or an error code.
+    pub messages: Labelled,
     /// Comments delivered: one for each comment and viewer.
     pub delivered: Counter,
     /// Comments not given to a viewer, by `reason`: budget, merged, slow.
@@ -81,6 +83,7 @@ impl Metrics {
             handshakes: Family::default(),
             accepted,
             comments,
+            messages: Family::default(),
             delivered: Counter::default(),
             omitted: Family::default(),
             frames_out: Counter::default(),
@@ -111,6 +114,7 @@ impl Metrics {
         r.register("rooms_held", "Rooms held in memory", self.rooms_held.clone());
         r.register("handshakes", "Handshakes by outcome", self.handshakes.clone());
         r.register("comments", "Comments that asked to enter, by outcome", self.comments.clone());
+        r.register("messages", "Private and group messages that asked to be sent, by outcome", self.messages.clone());
         r.register("delivered_comments", "Comments delivered, one for each viewer", self.delivered.clone());
         r.register("omitted_comments", "Comments not given to a viewer, by reason", self.omitted.clone());
         r.register("frames_out", "WebSocket frames written", self.frames_out.clone());

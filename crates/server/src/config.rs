@@ -29,7 +29,9 @@ macro_rules! sections {
 // What each key means, its unit and its default stand in config/default.toml.
 sections! {
     /// The whole configuration.
-    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, log: Log }
+    Config {
+        server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, chat: Chat, log: Log,
+    }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
     /// `[auth]`
@@ -58,6 +60,11 @@ sections! {
     }
     /// `[tls]`
     Tls { certificate_file: PathBuf, key_file: PathBuf }
+    /// `[chat]`
+    Chat {
+        message_chars_max: u32, messages_per_s: u32, burst: u32, recall_s: u32, recall_keeps_content: bool,
+        group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: u32,
+    }
     /// `[log]`
     Log { level: String, format: LogFormat }
 }
@@ -248,7 +255,7 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, tls, log } = config;
+    let Config { server, auth, limits, rooms, sockets, tls, chat, log } = config;
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -323,6 +330,21 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
             tls.certificate_file.as_os_str().is_empty() == tls.key_file.as_os_str().is_empty(),
             "tls.key_file",
             "set when tls.certificate_file is, and empty when that is",
+        ),
+        ((1..=20_000).contains(&chat.message_chars_max), "chat.message_chars_max", "a number from 1 to 20000"),
+        (chat.messages_per_s > 0, "chat.messages_per_s", "at least 1"),
+        (chat.burst > 0, "chat.burst", "at least 1"),
+        ((1..=10_000).contains(&chat.group_members_max), "chat.group_members_max", "a number from 1 to 10000"),
+        ((1..=3_650).contains(&chat.offline_days), "chat.offline_days", "a number of days from 1 to 3650"),
+        (
+            chat.history_days == 0 || (chat.offline_days.max(7)..=36_500).contains(&chat.history_days),
+            "chat.history_days",
+            "a number of days of at least 7 and chat.offline_days, or 0 to keep messages",
+        ),
+        (
+            (1_024..=1 << 20).contains(&chat.encrypted_bytes_max),
+            "chat.encrypted_bytes_max",
+            "a number of bytes from 1024 to 1048576",
         ),
         (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),

@@ -9,18 +9,19 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
+use chat::{Chat, Post};
 use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
 use ipnet::IpNet;
-use model::{Clock, Metrics, SnowflakeGenerator, SystemClock};
+use model::{Clock, Metrics, MsgType, SnowflakeGenerator, SystemClock, UserId};
 use prometheus_client::registry::Registry;
 use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
 use socket2::{Domain, Socket, Type};
-use state::{CoolDown, MemoryGate, MemoryReservations};
+use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,8 @@ pub struct Server {
     pub draining: watch::Sender<bool>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// The certificate, if there is one.
@@ -101,6 +104,21 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
+    let post = Arc::new(Post::new());
+    let chat = Chat::start(chat::Parts {
+        settings: chat_settings(config),
+        store: sqlite.clone(),
+        gate: ingest.gate.clone(),
+        presence: Arc::new(MemoryPresence::default()),
+        fanout: post.clone(),
+        post: post.clone(),
+        screen: screen(&ingest, config.chat.word_filter),
+        attachments: Arc::new(NoUploads),
+        ids: ids.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+
     let boards = Arc::new(Boards::new(store.clone()));
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
@@ -114,6 +132,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let origins = Origins::new(config.auth.origins.clone(), dev && !open);
     let router = api::router(api::Services {
         ingest: ingest.clone(),
+        chat: chat.clone(),
         hub: hub.clone(),
         boards,
         store,
@@ -128,6 +147,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let services = Services {
         hub,
         ingest: ingest.clone(),
+        chat: chat.clone(),
+        post,
         tokens: tokens.clone(),
         clock,
         metrics: metrics.clone(),
@@ -138,7 +159,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
-    Ok(Server { address, gateway, router, http, draining, ingest, tokens, tls, store: sqlite, metrics, worker })
+    Ok(Server { address, gateway, router, http, draining, ingest, chat, tokens, tls, store: sqlite, metrics, worker })
 }
 
 /// The certificate, if one is configured.
@@ -157,6 +178,16 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(ACCEPT_WAITING_MAX)?;
     Ok(socket.into())
+}
+
+/// Until uploads are kept here, no message can refer to one.
+struct NoUploads;
+
+#[async_trait]
+impl chat::Attachments for NoUploads {
+    async fn usable(&self, _: &UserId, _: &str, _: MsgType) -> chat::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Makes the log durable: the comments to be kept go to the store, in one commit a run.
@@ -227,6 +258,32 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+fn chat_settings(config: &Config) -> chat::Settings {
+    let chat = &config.chat;
+    chat::Settings {
+        content_chars_max: chat.message_chars_max,
+        encrypted_bytes_max: chat.encrypted_bytes_max,
+        messages_per_s: chat.messages_per_s,
+        burst: chat.burst,
+        recall_s: chat.recall_s,
+        recall_keeps_content: chat.recall_keeps_content,
+        group_members_max: chat.group_members_max,
+        offline_days: chat.offline_days,
+        history_days: chat.history_days,
+        ..chat::Settings::default()
+    }
+}
+
+/// What comments and messages have in common: bans and mutes that hold everywhere and, if it is wished, the word
+/// lists. Only what people read is held against those.
+fn screen(ingest: &Arc<Ingest>, word_filter: bool) -> chat::Screen {
+    let ingest = ingest.clone();
+    Arc::new(move |who, text, msg_type| {
+        let read = word_filter && msg_type == MsgType::Text;
+        ingest.screen(who, text, read).map_err(Into::into)
+    })
+}
+
 fn hub_settings(config: &Config) -> HubSettings {
     let rooms = &config.rooms;
     HubSettings {
@@ -254,6 +311,8 @@ fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiSettings {
         admin_key: (!config.auth.admin_key.is_empty()).then(|| config.auth.admin_key.clone()),
         origins,
         body_bytes_max: config.limits.body_bytes_max,
+        // An envelope is JSON in a JSON string: each of its quotes takes a backslash more.
+        message_body_bytes_max: config.limits.body_bytes_max.max(config.chat.encrypted_bytes_max as usize * 2),
     }
 }
 

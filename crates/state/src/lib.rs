@@ -5,7 +5,7 @@
 //! process, and [`conformance`] the suite every backend passes. [`connections`] counts sockets per
 //! address and belongs to one process by nature.
 //!
-//! Used by `ingest` and the edges. Nothing here reads a clock: every call is told the time. What must
+//! Used by `ingest`, `chat` and the edges. Nothing here reads a clock: every call is told the time. What must
 //! survive a restart is in the store, never only here.
 
 pub mod conformance;
@@ -13,12 +13,14 @@ pub mod connections;
 pub mod gate;
 pub mod gcra;
 pub mod memory;
+pub mod presence;
 pub mod reservations;
 
 pub use connections::{Connections, Permit};
 pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
-pub use memory::{MemoryGate, MemoryReservations};
+pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};
+pub use presence::Presence;
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 
 /// The shared state could not be reached. The backend has logged and counted why.

@@ -1,11 +1,13 @@
 //! What outlives the process: comments, sessions, rooms, reviews, words, bans, likes, critical
-//! events and the audit trail. The port is [`Store`]; [`sqlite`] is the embedded backend and
+//! events, the audit trail, and private and group chat. The ports are [`Store`] and [`ChatStore`]; [`sqlite`] is the embedded backend and
 //! [`conformance`] the suite that every backend passes.
 //!
-//! Nothing here decides: rules live above, in `ingest` and `room`.
+//! Nothing here decides: rules live above, in `ingest`, `room` and `chat`.
 
+pub mod chat;
 pub mod conformance;
 mod port;
 pub mod sqlite;
 
+pub use chat::ChatStore;
 pub use port::*;

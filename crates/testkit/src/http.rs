@@ -57,6 +57,11 @@ impl Http {
         Reply::of(with(self.request(Method::PUT, path), &body)).await
     }
 
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        Reply::of(with(self.request(Method::PATCH, path), &body)).await
+    }
+
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Reply {
         Reply::of(self.request(Method::DELETE, path)).await

@@ -7,18 +7,19 @@ use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
+use chat::{Chat, Post};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
-use model::{Clock, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock};
+use model::{Clock, Level, Metrics, MsgType, RoomId, SnowflakeGenerator, SystemClock, UserId};
 use prometheus_client::registry::Registry;
 use reqwest::Method;
 use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
 use serde_json::Value;
-use state::{CoolDown, MemoryGate, MemoryReservations};
+use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ pub fn settings() -> ApiSettings {
         admin_key: Some(KEY.into()),
         origins: Origins::new(vec!["https://tv.example".into()], false),
         body_bytes_max: 64 * 1024,
+        message_body_bytes_max: 128 * 1024,
     }
 }
 
@@ -116,7 +118,8 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let sqlite = SqliteStore::open(&data.path().join("test.sqlite"), metrics.clone()).expect("a store");
-    let store: Arc<dyn Store> = Arc::new(sqlite);
+    let sqlite = Arc::new(sqlite);
+    let store: Arc<dyn Store> = sqlite.clone();
     let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
     let last = Position { epoch: 1, offset: 0 };
     let (log, consumer) = bus::local::open(Arc::new(StoreJournal(store.clone())), last, metrics.clone());
@@ -139,8 +142,23 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let boards = Arc::new(Boards::new(store.clone()));
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
     tokio::spawn(Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids).run());
+    let post = Arc::new(Post::new());
+    let chat = Chat::start(chat::Parts {
+        settings: chat::Settings::default(),
+        store: sqlite,
+        gate: ingest.gate.clone(),
+        presence: Arc::new(MemoryPresence::default()),
+        fanout: post.clone(),
+        post,
+        screen: Arc::new(|_, text, _| Ok(text.to_owned())),
+        attachments: Arc::new(NoUploads),
+        ids: ingest.ids.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
     Services {
         ingest,
+        chat,
         hub,
         boards,
         store,
@@ -178,6 +196,15 @@ fn hub_settings() -> HubSettings {
         only_users_max: 20,
         deflate_bytes_min: 256,
         rooms_max: 1_000,
+    }
+}
+
+struct NoUploads;
+
+#[async_trait]
+impl chat::Attachments for NoUploads {
+    async fn usable(&self, _: &UserId, _: &str, _: MsgType) -> chat::Result<bool> {
+        Ok(false)
     }
 }
 

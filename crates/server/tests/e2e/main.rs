@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // A test that cannot go on has failed.
 
 mod bans;
+mod chat;
 mod command_line;
 mod comments;
 mod delivery;

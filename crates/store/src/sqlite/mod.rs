@@ -5,6 +5,7 @@
 //! connections ([`readers`]). One file per noun holds the SQL. The server's
 //! wiring opens the store; everyone else sees only the port.
 
+mod chat;
 mod checkpoint;
 mod codes;
 mod comments;
