@@ -9,12 +9,15 @@ mod content;
 mod error;
 mod frames;
 mod groups;
+mod keys;
 mod mailroom;
 mod post;
 mod presence;
 mod reading;
 mod sending;
 mod settings;
+mod signed;
+mod uploads;
 mod view;
 
 use std::sync::Arc;
@@ -32,10 +35,13 @@ use presence::Here;
 
 pub use error::ChatError;
 pub use groups::MemberPage;
+pub use keys::Keys;
 pub use post::{Devices, Post, Told};
 pub use presence::PresenceOf;
 pub use reading::ConversationPage;
 pub use settings::Settings;
+pub use signed::{Deed, Signer, Ticket};
+pub use uploads::{Served, UploadDraft, UploadParts, UploadSettings, Uploads};
 
 /// Result of an operation of chat.
 pub type Result<T> = std::result::Result<T, ChatError>;

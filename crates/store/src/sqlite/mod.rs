@@ -11,6 +11,7 @@ mod codes;
 mod comments;
 mod events;
 mod expire;
+mod keys;
 mod likes;
 mod moderation;
 mod probe;
@@ -19,6 +20,7 @@ mod rooms;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
