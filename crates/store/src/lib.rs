@@ -6,8 +6,10 @@
 
 pub mod chat;
 pub mod conformance;
+pub mod keys;
 mod port;
 pub mod sqlite;
 
 pub use chat::ChatStore;
+pub use keys::KeyStore;
 pub use port::*;

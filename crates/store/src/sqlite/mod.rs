@@ -11,6 +11,7 @@ mod codes;
 mod comments;
 mod events;
 mod expire;
+mod keys;
 mod likes;
 mod moderation;
 mod probe;

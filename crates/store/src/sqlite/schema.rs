@@ -12,8 +12,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::OpenError;
 
 /// Every migration, oldest first; one that was released is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/sqlite/0001_initial.sql"), include_str!("../../migrations/sqlite/0002_chat.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../migrations/sqlite/0002_chat.sql"),
+    include_str!("../../migrations/sqlite/0003_keys.sql"),
+];
 
 /// How long a connection waits for another's lock. Only a tool that looks into the file from
 /// outside can make it wait: the program has one writer.
