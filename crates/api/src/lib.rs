@@ -15,6 +15,7 @@ mod error;
 mod extract;
 mod groups;
 mod guard;
+mod keys;
 mod messages;
 mod ops;
 mod origins;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Router, middleware};
-use chat::Chat;
+use chat::{Chat, Keys};
 use ingest::{Ingest, Tokens};
 use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
@@ -51,6 +52,8 @@ pub struct Services {
     pub ingest: Arc<Ingest>,
     /// The rules of private and group chat.
     pub chat: Arc<Chat>,
+    /// The key directory of end-to-end encryption.
+    pub keys: Arc<Keys>,
     /// The rooms held here.
     pub hub: Arc<Hub>,
     /// Rankings and hot comments.
@@ -174,6 +177,9 @@ fn private_chat() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/users/{user_id}/presence", get(people::presence).put(people::show_presence)),
         ("/api/v1/users/{user_id}/block", put(people::block).delete(people::unblock)),
         ("/api/v1/blocks", get(people::blocks)),
+        ("/api/v1/keys/{device_id}", put(keys::publish).delete(keys::remove)),
+        ("/api/v1/users/{user_id}/keys", get(keys::devices)),
+        ("/api/v1/users/{user_id}/keys/claim", post(keys::claim)),
     ]
 }
 

@@ -9,6 +9,7 @@ mod content;
 mod error;
 mod frames;
 mod groups;
+mod keys;
 mod mailroom;
 mod post;
 mod presence;
@@ -32,6 +33,7 @@ use presence::Here;
 
 pub use error::ChatError;
 pub use groups::MemberPage;
+pub use keys::Keys;
 pub use post::{Devices, Post, Told};
 pub use presence::PresenceOf;
 pub use reading::ConversationPage;

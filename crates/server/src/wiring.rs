@@ -9,7 +9,7 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use chat::{Chat, Post};
+use chat::{Chat, Keys, Post};
 use gateway::{GatewaySettings, HttpConnection, Services};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
@@ -117,6 +117,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
+    let keys = Arc::new(Keys::new(sqlite.clone(), ingest.gate.clone(), clock.clone()));
+
     let boards = Arc::new(Boards::new(store.clone()));
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
@@ -130,6 +132,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let router = api::router(api::Services {
         ingest: ingest.clone(),
         chat: chat.clone(),
+        keys,
         hub: hub.clone(),
         boards,
         store,

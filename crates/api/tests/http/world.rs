@@ -7,7 +7,7 @@ use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use chat::{Chat, Post};
+use chat::{Chat, Keys, Post};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
@@ -145,7 +145,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let post = Arc::new(Post::new());
     let chat = Chat::start(chat::Parts {
         settings: chat::Settings::default(),
-        store: sqlite,
+        store: sqlite.clone(),
         gate: ingest.gate.clone(),
         presence: Arc::new(MemoryPresence::default()),
         fanout: post.clone(),
@@ -156,9 +156,11 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
+    let keys = Arc::new(Keys::new(sqlite, ingest.gate.clone(), clock.clone()));
     Services {
         ingest,
         chat,
+        keys,
         hub,
         boards,
         store,
