@@ -24,13 +24,14 @@ mod people;
 mod replay;
 mod rooms;
 mod sse;
+mod uploads;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Router, middleware};
-use chat::{Chat, Keys};
+use chat::{Chat, Keys, Uploads};
 use ingest::{Ingest, Tokens};
 use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
@@ -54,6 +55,8 @@ pub struct Services {
     pub chat: Arc<Chat>,
     /// The key directory of end-to-end encryption.
     pub keys: Arc<Keys>,
+    /// Pictures, videos and files.
+    pub uploads: Arc<Uploads>,
     /// The rooms held here.
     pub hub: Arc<Hub>,
     /// Rankings and hot comments.
@@ -177,6 +180,9 @@ fn private_chat() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/users/{user_id}/presence", get(people::presence).put(people::show_presence)),
         ("/api/v1/users/{user_id}/block", put(people::block).delete(people::unblock)),
         ("/api/v1/blocks", get(people::blocks)),
+        ("/api/v1/uploads", post(uploads::announce)),
+        ("/api/v1/uploads/{upload_id}", get(uploads::show)),
+        ("/api/v1/uploads/{upload_id}/content", get(uploads::read).put(uploads::take)),
         ("/api/v1/keys/{device_id}", put(keys::publish).delete(keys::remove)),
         ("/api/v1/users/{user_id}/keys", get(keys::devices)),
         ("/api/v1/users/{user_id}/keys/claim", post(keys::claim)),

@@ -17,9 +17,9 @@ struct Bundle;
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Pages name the assets of one version: ask each time whether there is a newer one.
 const ASK: HeaderValue = HeaderValue::from_static("no-cache");
-/// Scripts are ours alone; pictures and videos may come from anywhere a room's owner says.
+/// Scripts are ours alone, and so is the WebAssembly of end-to-end encryption; pictures and videos may come from anywhere a room's owner says.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
      media-src * blob: data:; img-src 'self' data: blob: https:; connect-src 'self' ws: wss:; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );

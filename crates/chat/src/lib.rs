@@ -16,6 +16,8 @@ mod presence;
 mod reading;
 mod sending;
 mod settings;
+mod signed;
+mod uploads;
 mod view;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub use post::{Devices, Post, Told};
 pub use presence::PresenceOf;
 pub use reading::ConversationPage;
 pub use settings::Settings;
+pub use signed::{Deed, Signer, Ticket};
+pub use uploads::{Served, UploadDraft, UploadParts, UploadSettings, Uploads};
 
 /// Result of an operation of chat.
 pub type Result<T> = std::result::Result<T, ChatError>;

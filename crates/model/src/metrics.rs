@@ -62,6 +62,8 @@ pub struct Metrics {
     pub store_errors: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
+    /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
+    pub hook_calls: Labelled,
     /// CPU seconds used by this process.
     pub cpu_seconds: Counter<f64, AtomicU64>,
     /// Resident memory of this process in bytes.
@@ -101,6 +103,7 @@ impl Metrics {
             log_commit: seconds(),
             store_errors: Family::default(),
             word_hits: Family::default(),
+            hook_calls: Family::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
         };
@@ -135,6 +138,7 @@ impl Metrics {
         r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
+        r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
     }

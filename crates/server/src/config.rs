@@ -29,7 +29,7 @@ macro_rules! sections {
 // What each key means, its unit and its default stand in config/default.toml.
 sections! {
     /// The whole configuration.
-    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, chat: Chat, log: Log }
+    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, chat: Chat, uploads: Uploads, hook: Hook, log: Log }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
     /// `[auth]`
@@ -60,6 +60,15 @@ sections! {
     Chat {
         message_chars_max: u32, messages_per_s: u32, burst: u32, recall_s: u32, recall_keeps_content: bool,
         group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: u32,
+    }
+    /// `[uploads]`
+    Uploads {
+        directory: PathBuf, image_bytes_max: u64, video_bytes_max: u64, file_bytes_max: u64, types: Vec<String>,
+        url_ttl_s: u32,
+    }
+    /// `[hook]`
+    Hook {
+        url: String, secret: String, kinds: Vec<String>, include_content: bool, timeout_s: u32, attempts_max: u32,
     }
     /// `[log]`
     Log { level: String, format: LogFormat }
@@ -251,7 +260,7 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, chat, log } = config;
+    let Config { server, auth, limits, rooms, sockets, chat, uploads, hook, log } = config;
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -336,6 +345,25 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
             "chat.encrypted_bytes_max",
             "a number of bytes from 1024 to 1048576",
         ),
+        ((60..=604_800).contains(&uploads.url_ttl_s), "uploads.url_ttl_s", "a number of seconds from 60 to 604800"),
+        (
+            uploads.types.iter().all(|kind| is_safe_type(kind)),
+            "uploads.types",
+            "media types such as image/png; none that browsers run (HTML, SVG, XML, scripts)",
+        ),
+        (
+            hook.url.is_empty() || hook.url.starts_with("https://") || hook.url.starts_with("http://"),
+            "hook.url",
+            "an address with https:// or http://, or empty",
+        ),
+        (hook.url.is_empty() || hook.secret.len() >= 16, "hook.secret", "at least 16 bytes when hook.url is set"),
+        (
+            hook.kinds.iter().all(|kind| ["direct", "group"].contains(&kind.as_str())),
+            "hook.kinds",
+            "a list of \"direct\" and \"group\"",
+        ),
+        ((1..=60).contains(&hook.timeout_s), "hook.timeout_s", "a number of seconds from 1 to 60"),
+        ((1..=30).contains(&hook.attempts_max), "hook.attempts_max", "a number from 1 to 30"),
         (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),
             "log.level",
@@ -343,6 +371,15 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ),
     ];
     checks.into_iter().find(|(ok, ..)| !ok).map(|(_, key, expected)| (key, expected))
+}
+
+/// Whether a media type is a plain `type/subtype` in lower case that no browser runs.
+fn is_safe_type(kind: &str) -> bool {
+    let plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-".contains(&b))
+    };
+    let runs = ["html", "svg", "xml", "script"].iter().any(|part| kind.contains(part));
+    kind.split_once('/').is_some_and(|(class, name)| plain(class) && plain(name)) && !runs
 }
 
 #[cfg(test)]

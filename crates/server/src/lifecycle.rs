@@ -11,7 +11,9 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use chat::Chat;
+use futures::future::OptionFuture;
 use gateway::HttpConnection;
+use hook::Hook;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -55,15 +57,33 @@ impl Signals {
 
 /// Serves until a signal, then drains.
 pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyhow::Result<()> {
-    let Server { address: _, gateway, router, http, draining, ingest, chat, tokens, store, metrics, worker } = server;
+    let Server {
+        address: _,
+        gateway,
+        router,
+        http,
+        draining,
+        ingest,
+        chat,
+        uploads,
+        hook,
+        tokens,
+        store,
+        metrics,
+        worker,
+    } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
     let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
     let chat_expiry = tokio::spawn(expire_chat(chat));
+    let upload_expiry = tokio::spawn(expire_uploads(uploads));
+    let hook = tokio::spawn(async { OptionFuture::from(hook.map(Hook::run)).await });
 
     signals.next().await;
     tracing::info!("draining");
+    // Everybody is about to look offline. What is not told yet is told by the next run.
+    hook.abort();
     tokio::spawn(async move {
         signals.next().await;
         tracing::warn!("told twice to stop: ending at once");
@@ -76,6 +96,7 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     upkeep.abort();
     expiry.abort();
     chat_expiry.abort();
+    upload_expiry.abort();
     flush(ingest, worker).await;
     drop(store);
     tracing::info!("stopped");
@@ -213,5 +234,14 @@ async fn expire_chat(chat: Arc<Chat>) {
         {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Removes uploads that nobody refers to, a little at a time.
+async fn expire_uploads(uploads: Arc<chat::Uploads>) {
+    let mut tick = tokio::time::interval(EXPIRY);
+    loop {
+        tick.tick().await;
+        uploads.sweep().await;
     }
 }

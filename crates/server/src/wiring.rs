@@ -9,13 +9,15 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use chat::{Chat, Keys, Post};
+use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use gateway::{GatewaySettings, HttpConnection, Services};
+use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
 use ipnet::IpNet;
-use model::{Clock, Metrics, MsgType, SnowflakeGenerator, SystemClock, UserId};
+use model::{Clock, Metrics, MsgType, SnowflakeGenerator, SystemClock};
+use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
 use room::boards::Boards;
 use room::worker::Worker;
@@ -53,6 +55,10 @@ pub struct Server {
     pub ingest: Arc<Ingest>,
     /// The rules of private and group chat.
     pub chat: Arc<Chat>,
+    /// Pictures, videos and files.
+    pub uploads: Arc<Uploads>,
+    /// Tells of messages to people who are offline, if that is wished.
+    pub hook: Option<Hook>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// What lasts.
@@ -79,6 +85,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let (log, consumer) = bus::local::open(journal, last, metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
 
+    let link_signer = Signer::new(secret.as_bytes());
     let tokens = Arc::new(Tokens::new(Some(secret), key_files(config))?);
     for (user, before_ms) in store.revocations().await? {
         tokens.revoke(user, before_ms);
@@ -102,6 +109,15 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
+    let uploads = Arc::new(Uploads::new(UploadParts {
+        settings: upload_settings(config),
+        store: sqlite.clone(),
+        archive: Arc::new(open_archive(config)?),
+        signer: link_signer,
+        gate: ingest.gate.clone(),
+        ids: ids.clone(),
+        clock: clock.clone(),
+    }));
     let post = Arc::new(Post::new());
     let chat = Chat::start(chat::Parts {
         settings: chat_settings(config),
@@ -111,13 +127,14 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         fanout: post.clone(),
         post: post.clone(),
         screen: screen(&ingest, config.chat.word_filter),
-        attachments: Arc::new(NoUploads),
+        attachments: uploads.clone(),
         ids: ids.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
 
     let keys = Arc::new(Keys::new(sqlite.clone(), ingest.gate.clone(), clock.clone()));
+    let hook = open_hook(config, &sqlite, &chat, &clock, &metrics)?;
 
     let boards = Arc::new(Boards::new(store.clone()));
     boards.warm(clock.now_ms()).await?;
@@ -133,6 +150,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         ingest: ingest.clone(),
         chat: chat.clone(),
         keys,
+        uploads: uploads.clone(),
         hub: hub.clone(),
         boards,
         store,
@@ -158,7 +176,21 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
-    Ok(Server { address, gateway, router, http, draining, ingest, chat, tokens, store: sqlite, metrics, worker })
+    Ok(Server {
+        address,
+        gateway,
+        router,
+        http,
+        draining,
+        ingest,
+        chat,
+        uploads,
+        hook,
+        tokens,
+        store: sqlite,
+        metrics,
+        worker,
+    })
 }
 
 /// A listener whose queue holds a storm of reconnecting viewers; the standard library's holds 128.
@@ -169,16 +201,6 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(ACCEPT_WAITING_MAX)?;
     Ok(socket.into())
-}
-
-/// Until uploads are kept here, no message can refer to one.
-struct NoUploads;
-
-#[async_trait]
-impl chat::Attachments for NoUploads {
-    async fn usable(&self, _: &UserId, _: &str, _: MsgType) -> chat::Result<bool> {
-        Ok(false)
-    }
 }
 
 /// Makes the log durable: the comments to be kept go to the store, in one commit a run.
@@ -261,8 +283,55 @@ fn chat_settings(config: &Config) -> chat::Settings {
         group_members_max: chat.group_members_max,
         offline_days: chat.offline_days,
         history_days: chat.history_days,
-        ..chat::Settings::default()
+        hook_direct: hooked(config, "direct"),
+        hook_group: hooked(config, "group"),
     }
+}
+
+/// Whether messages of this kind of conversation are noted for the notification hook.
+fn hooked(config: &Config, kind: &str) -> bool {
+    !config.hook.url.is_empty() && config.hook.kinds.iter().any(|known| known == kind)
+}
+
+fn open_hook(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    chat: &Arc<Chat>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Hook>> {
+    if config.hook.url.is_empty() {
+        return Ok(None);
+    }
+    let settings = HookSettings {
+        url: config.hook.url.clone(),
+        secret: config.hook.secret.clone(),
+        include_content: config.hook.include_content,
+        timeout_s: config.hook.timeout_s,
+        attempts_max: config.hook.attempts_max,
+    };
+    let hook = Hook::new(settings, store.clone(), chat.clone(), clock.clone(), metrics.clone());
+    hook.map(Some).context("cannot prepare the notification hook")
+}
+
+fn upload_settings(config: &Config) -> UploadSettings {
+    let uploads = &config.uploads;
+    UploadSettings {
+        image_bytes_max: uploads.image_bytes_max,
+        video_bytes_max: uploads.video_bytes_max,
+        file_bytes_max: uploads.file_bytes_max,
+        types: uploads.types.clone(),
+        url_ttl_s: uploads.url_ttl_s,
+    }
+}
+
+/// The directory of uploads. What it acknowledges is on the disk.
+fn open_archive(config: &Config) -> anyhow::Result<LocalFileSystem> {
+    let named = &config.uploads.directory;
+    let path = if named.as_os_str().is_empty() { config.server.data.join("uploads") } else { named.clone() };
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let archive = LocalFileSystem::new_with_prefix(&path).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(archive.with_fsync(true))
 }
 
 /// What comments and messages have in common: bans and mutes that hold everywhere and, if it is wished, the word

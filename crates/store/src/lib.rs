@@ -9,7 +9,9 @@ pub mod conformance;
 pub mod keys;
 mod port;
 pub mod sqlite;
+pub mod uploads;
 
 pub use chat::ChatStore;
 pub use keys::KeyStore;
 pub use port::*;
+pub use uploads::UploadStore;

@@ -7,12 +7,12 @@ use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
-use chat::{Chat, Keys, Post};
+use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
-use model::{Clock, Level, Metrics, MsgType, RoomId, SnowflakeGenerator, SystemClock, UserId};
+use model::{Clock, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock};
 use prometheus_client::registry::Registry;
 use reqwest::Method;
 use room::boards::Boards;
@@ -143,6 +143,21 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
     tokio::spawn(Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids).run());
     let post = Arc::new(Post::new());
+    let uploads = Arc::new(Uploads::new(UploadParts {
+        settings: UploadSettings {
+            image_bytes_max: 1_000,
+            video_bytes_max: 1_000,
+            file_bytes_max: 1_000,
+            types: vec!["image/png".into()],
+            url_ttl_s: 60,
+        },
+        store: sqlite.clone(),
+        archive: Arc::new(object_store::memory::InMemory::new()),
+        signer: Signer::new(SECRET.as_bytes()),
+        gate: ingest.gate.clone(),
+        ids: ingest.ids.clone(),
+        clock: clock.clone(),
+    }));
     let chat = Chat::start(chat::Parts {
         settings: chat::Settings::default(),
         store: sqlite.clone(),
@@ -151,7 +166,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         fanout: post.clone(),
         post,
         screen: Arc::new(|_, text, _| Ok(text.to_owned())),
-        attachments: Arc::new(NoUploads),
+        attachments: uploads.clone(),
         ids: ingest.ids.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
@@ -161,6 +176,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         ingest,
         chat,
         keys,
+        uploads,
         hub,
         boards,
         store,
@@ -198,15 +214,6 @@ fn hub_settings() -> HubSettings {
         only_users_max: 20,
         deflate_bytes_min: 256,
         rooms_max: 1_000,
-    }
-}
-
-struct NoUploads;
-
-#[async_trait]
-impl chat::Attachments for NoUploads {
-    async fn usable(&self, _: &UserId, _: &str, _: MsgType) -> chat::Result<bool> {
-        Ok(false)
     }
 }
 

@@ -20,6 +20,7 @@ mod rooms;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_initial.sql"),
     include_str!("../../migrations/sqlite/0002_chat.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
+    include_str!("../../migrations/sqlite/0004_uploads.sql"),
 ];
 
 /// How long a connection waits for another's lock. Only a tool that looks into the file from
