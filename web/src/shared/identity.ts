@@ -13,12 +13,13 @@ export interface PageIdentity {
   identity?: DevIdentity;
 }
 
-/** The identity to use; `guestName` makes the name of a guest where the server is in `--dev` mode. */
-export function pageIdentity(dev: boolean, guestName: (number: string) => string): PageIdentity {
+/** The identity to use; `guestName` makes the name of a guest where the server is in `--dev` mode, and without it nobody is made up. */
+export function pageIdentity(dev: boolean, guestName?: (number: string) => string): PageIdentity {
   const token = takeTokenFromAddress() ?? sessionStorage.getItem(TOKEN_KEY);
   if (token) return { token };
   if (!dev) return {};
-  return { identity: fromAddress(new URLSearchParams(location.search)) ?? guest(guestName) };
+  const identity = fromAddress(new URLSearchParams(location.search)) ?? (guestName && guest(guestName));
+  return identity ? { identity } : {};
 }
 
 /** Remembers a pasted token for this tab; undefined forgets it. */

@@ -1,0 +1,84 @@
+/** Where one writes: Enter sends, Shift+Enter breaks the line; files come by button, by pasting and by dropping. */
+import type { Conversation } from "@barrage/client";
+import { useEffect, useRef } from "preact/hooks";
+import { draftOf, keepDraft } from "./drafts";
+import { Icon, IconButton } from "./icons";
+import { complain, type Session } from "./session";
+import { explain, t } from "./strings";
+import { sendFiles } from "./uploads";
+
+/** Unicode characters, as the server counts. */
+const MAX = 4_000;
+const WARN_FROM = 3_600;
+
+export function Composer({ session, conversation, onSent }: { session: Session; conversation: Conversation; onSent: () => void }) {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const picker = useRef<HTMLInputElement>(null);
+  const text = draftOf(conversation.key);
+  const length = text.length > WARN_FROM ? [...text].length : text.length;
+  const ready = text.trim() !== "" && length <= MAX;
+
+  useEffect(() => {
+    if (!matchMedia("(pointer: coarse)").matches) field.current?.focus();
+    return () => conversation.tellTyping(false);
+  }, [conversation]);
+
+  const type = (value: string): void => {
+    keepDraft(conversation.key, value);
+    conversation.tellTyping(value.trim() !== "");
+  };
+  const send = (): void => {
+    if (!ready) return;
+    try {
+      conversation.send(text);
+      keepDraft(conversation.key, "");
+      onSent();
+    } catch (error) {
+      complain(explain(error));
+    }
+    field.current?.focus();
+  };
+  const attach = (files: FileList | null | undefined): void => {
+    if (files && files.length > 0) void sendFiles(conversation, [...files]).then(onSent);
+  };
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  };
+  const onPaste = (event: ClipboardEvent): void => {
+    if (!event.clipboardData?.files.length) return;
+    event.preventDefault();
+    attach(event.clipboardData.files);
+  };
+  const onDrop = (event: DragEvent): void => {
+    if (!event.dataTransfer?.files.length) return;
+    event.preventDefault();
+    attach(event.dataTransfer.files);
+  };
+
+  return (
+    <form class="composer" onSubmit={(e) => (e.preventDefault(), send())} onDrop={onDrop} onDragOver={(e) => e.preventDefault()}>
+      {!session.client.connected && text !== "" && <p class="offline-note">{t("offlineNote")}</p>}
+      {length > WARN_FROM && <p class={`offline-note ${length > MAX ? "over" : ""}`}>{t("tooLong", { n: length, max: MAX })}</p>}
+      <div class="composer-row">
+        <IconButton icon="clip" label={t("attach")} onClick={() => picker.current?.click()} />
+        <input ref={picker} type="file" multiple hidden onChange={(e) => (attach(e.currentTarget.files), (e.currentTarget.value = ""))} />
+        <textarea
+          ref={field}
+          rows={1}
+          placeholder={t("write")}
+          aria-label={t("write")}
+          enterkeyhint="send"
+          value={text}
+          onInput={(e) => type(e.currentTarget.value)}
+          onKeyDown={onKey}
+          onPaste={onPaste}
+        />
+        <button type="submit" class="primary send" aria-label={t("send")} title={t("send")} disabled={!ready}>
+          <Icon name="send" />
+        </button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,144 @@
+/**
+ * Who is chatting: the client, its chat and what this tab remembers for them. Made once per visit by `app.tsx`; the
+ * components get it as a prop. Never draws.
+ */
+import { Api, Chat, ChatApi, Client, type Conversation, webStorage } from "@barrage/client";
+import { signal } from "@preact/signals";
+import { useEffect, useReducer } from "preact/hooks";
+import type { PageIdentity } from "../shared/identity";
+import { explain } from "./strings";
+
+const DEVICE_KEY = "barrage.chat.device";
+const VISIBLE_KEY = "barrage.chat.visible";
+
+export interface Session {
+  client: Client;
+  chat: Chat;
+  device: string;
+  hasToken: boolean;
+}
+
+export function startSession(who: PageIdentity): Session {
+  const { device, storage } = thisDevice();
+  const client = new Client({ url: location.origin, deviceId: device, ...who });
+  const chat = new Chat(client, new ChatApi(new Api(who)), { storage: webStorage(`barrage.chat.${who.identity?.user_id ?? "token"}.${device}`, storage) });
+  const session = { client, chat, device, hasToken: who.token !== undefined };
+  chat.on("conversations", () => watch(session));
+  client.connect();
+  return session;
+}
+
+/** A device named in the address is remembered over visits; otherwise each tab is a device of its own. */
+function thisDevice(): { device: string; storage: Storage } {
+  const named = new URLSearchParams(location.search).get("device_id");
+  if (named) return { device: named, storage: localStorage };
+  const device = sessionStorage.getItem(DEVICE_KEY) ?? `web-${crypto.randomUUID().slice(0, 8)}`;
+  sessionStorage.setItem(DEVICE_KEY, device);
+  return { device, storage: sessionStorage };
+}
+
+let watched = "";
+
+/** The dots beside the people in the list. */
+function watch({ chat }: Session): void {
+  const people = chat.conversations.filter(({ kind }) => kind === "direct").map(({ peer }) => peer).slice(0, 200);
+  if (people.join(" ") === watched) return;
+  watched = people.join(" ");
+  chat.watchPresence(people);
+}
+
+/** Draws again when the list, presence or any conversation changes. */
+export function useChat({ chat, client }: Session): void {
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    const offs = [
+      chat.on("conversations", () => redraw(0)), chat.on("conversation", () => redraw(0)), chat.on("presence", () => redraw(0)),
+      chat.on("live", () => redraw(0)), client.on("state", () => redraw(0)), client.on("identified", () => redraw(0)),
+    ];
+    redraw(0);
+    return () => offs.forEach((off) => off());
+  }, [chat, client]);
+}
+
+/** Draws again when this conversation changes. */
+export function useConversation(conversation: Conversation): void {
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => {
+    redraw(0);
+    return conversation.on("changed", () => redraw(0));
+  }, [conversation]);
+}
+
+// ---- which conversation is open ------------------------------------------------------------------
+
+/** Its key, from the address's fragment; "" for none. */
+export const open = signal(keyFromAddress());
+
+addEventListener("hashchange", () => (open.value = keyFromAddress()));
+
+export function show(key: string): void {
+  location.hash = encodeURIComponent(key);
+}
+
+/** The object of a key such as `direct:bob`; undefined for anything else. */
+export function conversationOf(chat: Chat, key: string): Conversation | undefined {
+  const [kind, ...rest] = key.split(":");
+  const peer = rest.join(":");
+  if (peer === "") return undefined;
+  return kind === "direct" ? chat.direct(peer) : kind === "group" ? chat.find(key) : undefined;
+}
+
+function keyFromAddress(): string {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
+// ---- blocks, and whether others see us -------------------------------------------------------------
+
+export const blocked = signal<ReadonlySet<string>>(new Set());
+
+export async function loadBlocked({ chat }: Session): Promise<void> {
+  blocked.value = new Set(await chat.api.blocks());
+}
+
+export async function setBlocked({ chat }: Session, userId: string, on: boolean): Promise<void> {
+  await (on ? chat.api.block(userId) : chat.api.unblock(userId));
+  const next = new Set(blocked.value);
+  if (on) next.add(userId);
+  else next.delete(userId);
+  blocked.value = next;
+}
+
+export const visible = signal(localStorage.getItem(VISIBLE_KEY) !== "no");
+
+export async function setVisible({ chat }: Session, on: boolean): Promise<void> {
+  await chat.api.setVisible(on);
+  localStorage.setItem(VISIBLE_KEY, on ? "yes" : "no");
+  visible.value = on;
+}
+
+// ---- what went wrong -------------------------------------------------------------------------------
+
+export const problem = signal("");
+let clearing = 0;
+
+/** Says it for a while at the edge of the page. */
+export function complain(text: string): void {
+  problem.value = text;
+  window.clearTimeout(clearing);
+  clearing = window.setTimeout(() => (problem.value = ""), 7_000);
+}
+
+/** Runs an action; tells whether it worked, and says why not. */
+export async function attempt(action: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await action();
+    return true;
+  } catch (error) {
+    complain(explain(error));
+    return false;
+  }
+}
