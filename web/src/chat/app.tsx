@@ -8,7 +8,7 @@ import { ConnectionLine } from "./connection";
 import { IconButton } from "./icons";
 import { List } from "./list";
 import { Me } from "./me";
-import { attempt, conversationOf, loadBlocked, open, problem, type Session, startSession, useChat } from "./session";
+import { attempt, conversationOf, follow, loadBlocked, open, problem, type Session, startSession } from "./session";
 import { t } from "./strings";
 import { Thread } from "./thread";
 
@@ -34,7 +34,7 @@ export function App() {
 }
 
 function Shell({ session }: { session: Session }) {
-  useChat(session);
+  follow();
   const { chat, client } = session;
   const conversation = conversationOf(chat, open.value);
   const [me, setMe] = useState(false);

@@ -3,7 +3,7 @@ import type { Conversation } from "@barrage/client";
 import { useEffect, useRef } from "preact/hooks";
 import { draftOf, keepDraft } from "./drafts";
 import { Icon, IconButton } from "./icons";
-import { complain, type Session } from "./session";
+import { complain, follow, type Session } from "./session";
 import { explain, t } from "./strings";
 import { sendFiles } from "./uploads";
 
@@ -12,6 +12,7 @@ const MAX = 4_000;
 const WARN_FROM = 3_600;
 
 export function Composer({ session, conversation, onSent }: { session: Session; conversation: Conversation; onSent: () => void }) {
+  follow();
   const field = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
   const text = draftOf(conversation.key);

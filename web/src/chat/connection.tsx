@@ -2,10 +2,11 @@
 import { CloseCode } from "@barrage/client";
 import { useEffect, useState } from "preact/hooks";
 import { keepToken } from "../shared/identity";
-import type { Session } from "./session";
+import { follow, type Session } from "./session";
 import { t } from "./strings";
 
 export function ConnectionLine({ session: { client, chat } }: { session: Session }) {
+  follow();
   const { state } = client;
   const seconds = useCountdown(state.name === "waiting" ? state.retryInMs : undefined, state);
   const name = state.name === "connected" && !chat.live ? "syncing" : state.name;

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Field, Modal } from "../shared/pieces";
 import { Avatar } from "./avatar";
 import { isId, parseIds } from "./format";
-import { attempt, type Session, useConversation } from "./session";
+import { attempt, follow, type Session } from "./session";
 import { t } from "./strings";
 
 interface Props {
@@ -18,7 +18,7 @@ interface Props {
 const ROLES: readonly GroupRole[] = ["owner", "admin", "member"];
 
 export function GroupDialog({ session, conversation, onClose, onGone }: Props) {
-  useConversation(conversation);
+  follow();
   const { api, me } = session.chat;
   const { peer: group, members } = conversation;
   useEffect(() => void attempt(() => conversation.loadMembers()), [group]);

@@ -6,10 +6,11 @@ import { Avatar } from "./avatar";
 import { clock, listTime } from "./format";
 import { GroupDialog } from "./group";
 import { IconButton } from "./icons";
-import { attempt, blocked, open, type Session, setBlocked } from "./session";
+import { attempt, blocked, follow, open, type Session, setBlocked } from "./session";
 import { t } from "./strings";
 
 export function Head({ session, conversation }: { session: Session; conversation: Conversation }) {
+  follow();
   const [group, setGroup] = useState(false);
   const { kind, name, peer } = conversation;
   return (

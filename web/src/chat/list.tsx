@@ -7,11 +7,12 @@ import { Avatar } from "./avatar";
 import { listTime } from "./format";
 import { Icon, IconButton } from "./icons";
 import { NewDirect, NewGroup } from "./new";
-import { attempt, type Session, show } from "./session";
+import { attempt, follow, type Session, show } from "./session";
 import { t } from "./strings";
 import { summary } from "./summary";
 
 export function List({ session, open }: { session: Session; open: string | undefined }) {
+  follow();
   const { chat } = session;
   const [dialog, setDialog] = useState<"direct" | "group" | undefined>();
   const [search, setSearch] = useState("");
@@ -49,6 +50,7 @@ function isListed(conversation: Conversation, open: string | undefined): boolean
 }
 
 function Row({ chat, conversation, open }: { chat: Chat; conversation: Conversation; open: boolean }) {
+  follow();
   const { name, unread, lastMessage, key } = conversation;
   return (
     <li>
@@ -74,6 +76,7 @@ function Row({ chat, conversation, open }: { chat: Chat; conversation: Conversat
 }
 
 function LastLine({ conversation }: { conversation: Conversation }) {
+  follow();
   const draft = draftOf(conversation.key);
   const last = conversation.lastMessage;
   if (conversation.typing.length > 0) return <span class="last active">{t("typing")}</span>;

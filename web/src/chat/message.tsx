@@ -25,7 +25,7 @@ export function MessageRow({ session, conversation, message, follows }: Props) {
   }
   const showName = conversation.kind === "group" && !message.own && !follows;
   return (
-    <li class={`message ${message.own ? "own" : "other"} ${follows ? "follows" : ""} ${message.msg_type}`} data-state={message.state}>
+    <li class={`message ${message.own ? "own" : "other"}${follows ? " follows" : ""}`} data-type={message.msg_type} data-state={message.state}>
       <div class="bubble">
         {showName && (
           <span class="name" style={{ "--hue": hueOf(message.from_user) }}>

@@ -4,7 +4,6 @@
  */
 import { Api, Chat, ChatApi, Client, type Conversation, webStorage } from "@barrage/client";
 import { signal } from "@preact/signals";
-import { useEffect, useReducer } from "preact/hooks";
 import type { PageIdentity } from "../shared/identity";
 import { explain } from "./strings";
 
@@ -24,6 +23,8 @@ export function startSession(who: PageIdentity): Session {
   const chat = new Chat(client, new ChatApi(new Api(who)), { storage: webStorage(`barrage.chat.${who.identity?.user_id ?? "token"}.${device}`, storage) });
   const session = { client, chat, device, hasToken: who.token !== undefined };
   chat.on("conversations", () => watch(session));
+  for (const event of ["conversations", "conversation", "presence", "live"] as const) chat.on(event, happened);
+  for (const event of ["state", "identified"] as const) client.on(event, happened);
   client.connect();
   return session;
 }
@@ -47,26 +48,16 @@ function watch({ chat }: Session): void {
   chat.watchPresence(people);
 }
 
-/** Draws again when the list, presence or any conversation changes. */
-export function useChat({ chat, client }: Session): void {
-  const [, redraw] = useReducer((n: number) => n + 1, 0);
-  useEffect(() => {
-    const offs = [
-      chat.on("conversations", () => redraw(0)), chat.on("conversation", () => redraw(0)), chat.on("presence", () => redraw(0)),
-      chat.on("live", () => redraw(0)), client.on("state", () => redraw(0)), client.on("identified", () => redraw(0)),
-    ];
-    redraw(0);
-    return () => offs.forEach((off) => off());
-  }, [chat, client]);
+/** Counts what happened, so that whoever draws the chat's state draws it again. */
+const changes = signal(0);
+
+/** To be called while drawing anything that the chat, a conversation or the client may change by itself. */
+export function follow(): void {
+  void changes.value;
 }
 
-/** Draws again when this conversation changes. */
-export function useConversation(conversation: Conversation): void {
-  const [, redraw] = useReducer((n: number) => n + 1, 0);
-  useEffect(() => {
-    redraw(0);
-    return conversation.on("changed", () => redraw(0));
-  }, [conversation]);
+function happened(): void {
+  changes.value = changes.peek() + 1;
 }
 
 // ---- which conversation is open ------------------------------------------------------------------

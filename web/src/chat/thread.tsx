@@ -10,7 +10,7 @@ import { dayName, sameDay } from "./format";
 import { Head } from "./head";
 import { Icon } from "./icons";
 import { MessageRow } from "./message";
-import { type Session, useConversation } from "./session";
+import { follow, type Session } from "./session";
 import { t } from "./strings";
 import { Uploads } from "./uploads";
 
@@ -20,12 +20,12 @@ const NEAR_PX = 60;
 const AHEAD_PX = 400;
 
 export function Thread({ session, conversation }: { session: Session; conversation: Conversation }) {
-  useConversation(conversation);
+  follow();
   const { messages } = conversation;
   const box = useRef<HTMLDivElement>(null);
   const scroll = useScroll(box, conversation, messages);
   const newAfter = useReading(conversation, scroll.atEnd);
-  const fresh = messages.filter((message) => !message.own && isAfter(message.id, newAfter)).length;
+  const fresh = messages.filter((message) => !message.own && isAfter(message.id, newAfter));
 
   useEffect(() => {
     if (conversation.kind === "group") void conversation.loadMembers().catch(() => undefined); // read counts stay the server's own
@@ -39,14 +39,14 @@ export function Thread({ session, conversation }: { session: Session; conversati
         <Older conversation={conversation} failed={scroll.failed} again={scroll.load} />
         <ol>
           {messages.map((message, index) => (
-            <Item key={keyOf(message)} session={session} conversation={conversation} message={message} before={messages[index - 1]} newAfter={newAfter} />
+            <Item key={keyOf(message)} session={session} conversation={conversation} message={message} before={messages[index - 1]} firstNew={message === fresh[0]} />
           ))}
         </ol>
         <Uploads conversation={conversation} />
       </div>
       {!scroll.atEnd && (
         <button type="button" class="to-end" onClick={scroll.toEnd}>
-          <Icon name="down" /> {fresh > 0 ? t("newest.n", { n: fresh }) : t("newest")}
+          <Icon name="down" /> {fresh.length > 0 ? t("newest.n", { n: fresh.length }) : t("newest")}
         </button>
       )}
       <TypingLine conversation={conversation} messages={messages} />
@@ -69,13 +69,12 @@ interface ItemProps {
   conversation: Conversation;
   message: ChatMessage;
   before: ChatMessage | undefined;
-  newAfter: Id | undefined;
+  firstNew: boolean;
 }
 
 /** A message with what stands above it: the day, and the line above the first new one. */
-function Item({ session, conversation, message, before, newAfter }: ItemProps) {
+function Item({ session, conversation, message, before, firstNew }: ItemProps) {
   const newDay = !before || !sameDay(before.created_at, message.created_at);
-  const firstNew = !message.own && isAfter(message.id, newAfter) && !(before && !before.own && isAfter(before.id, newAfter));
   const follows = !newDay && !firstNew && before.from_user === message.from_user && before.state !== "recalled";
   return (
     <>
@@ -95,6 +94,7 @@ function Item({ session, conversation, message, before, newAfter }: ItemProps) {
 }
 
 function Older({ conversation, failed, again }: { conversation: Conversation; failed: boolean; again: () => void }) {
+  follow();
   if (failed) {
     return (
       <p class="edge">
@@ -107,6 +107,7 @@ function Older({ conversation, failed, again }: { conversation: Conversation; fa
 }
 
 function TypingLine({ conversation, messages }: { conversation: Conversation; messages: ChatMessage[] }) {
+  follow();
   const [first, ...others] = conversation.typing;
   const name = conversation.kind === "direct" ? conversation.name : (messages.findLast(({ from_user }) => from_user === first)?.from_name ?? first);
   return (
