@@ -146,18 +146,19 @@ describe("two people", () => {
     await live(ann.page);
     await row(ann, bob.user).click();
     assert.equal(await ann.page.inputValue(".thread textarea"), "not yet");
-    await bubble(ann, "line 79.").waitFor();
-    assert.equal(await bubble(ann, "line 3.").count(), 0);
-    await ann.page.locator(".messages").evaluate((box) => (box.scrollTop = 0));
-    await bubble(ann, "line 3.").waitFor();
-    await ann.page.locator(".to-end").click();
-    await ann.page.waitForFunction(() => {
+    const later = await enter(ann.user);
+    await row(later, bob.user).click();
+    await bubble(later, "line 79.").waitFor();
+    assert.equal(await bubble(later, "line 3.").count(), 0);
+    await later.page.locator(".messages").evaluate((box) => (box.scrollTop = 0));
+    await bubble(later, "line 3.").waitFor();
+    await later.page.locator(".to-end").click();
+    await later.page.waitForFunction(() => {
       const box = document.querySelector(".messages");
       return box.scrollHeight - box.scrollTop - box.clientHeight < 5;
     });
-    const all = await texts(ann);
-    assert.deepEqual(all, ["one\ntwo", ...Array.from({ length: 80 }, (_, n) => `line ${n}.`)]);
-    await leave(ann, bob);
+    assert.deepEqual(await texts(later), ["one\ntwo", ...Array.from({ length: 80 }, (_, n) => `line ${n}.`)]);
+    await leave(ann, bob, later);
   });
 
   test("what is blocked is refused in words, and can be discarded", async () => {

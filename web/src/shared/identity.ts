@@ -22,6 +22,16 @@ export function pageIdentity(dev: boolean, guestName?: (number: string) => strin
   return identity ? { identity } : {};
 }
 
+/** The messenger's address; a name given to a `--dev` server in this page's own address goes along. */
+export function chatLink(): string {
+  const here = new URLSearchParams(location.search);
+  const named = ["user_id", "username", "level"].flatMap((key): [string, string][] => {
+    const value = here.get(key);
+    return value === null ? [] : [[key, value]];
+  });
+  return named.length > 0 ? `/chat?${new URLSearchParams(named).toString()}` : "/chat";
+}
+
 /** Remembers a pasted token for this tab; undefined forgets it. */
 export function keepToken(token: string | undefined): void {
   if (token) sessionStorage.setItem(TOKEN_KEY, token);

@@ -65,6 +65,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   hasOlder = true;
 
   readonly #thread = new Thread();
+  #peerName: string | undefined;
   #startedAt = new Date().toISOString();
   #last: Message | undefined;
   #readId: Id | undefined;
@@ -184,6 +185,7 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.#startedAt = above;
     this.conversationId = info.conversation_id;
     this.name = info.name || this.peer;
+    if (info.last_message) this.#learnName(info.last_message);
     this.role = info.role;
     this.memberCount = info.member_count;
     this.#peerReadId = laterId(this.#peerReadId, info.peer_read_id);
@@ -198,7 +200,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   /** A message, live or caught up with. False when it was known. */
   receive(message: Message): boolean {
     this.conversationId = message.conversation_id;
-    if (this.kind === "direct" && message.from_user === this.peer && message.from_name) this.name = message.from_name;
+    this.#learnName(message);
     if (isUpTo(message.id, this.#letGoTo)) return false;
     const fresh = this.#thread.put(message);
     this.#showLast(this.#thread.get(message.id) ?? message);
@@ -264,11 +266,20 @@ export class Conversation extends Emitter<ConversationEvents> {
     if (!this.hasOlder || this.conversationId === undefined) return;
     const before = this.#thread.oldest?.id;
     const page = await this.link.api.history(this.conversationId, { limit, ...(before ? { before_id: before } : {}) });
-    for (const message of page.messages) this.#thread.put(message);
+    for (const message of page.messages) {
+      this.#thread.put(message);
+      this.#learnName(message);
+    }
     this.hasOlder = page.more;
     this.#kept = Math.max(this.#kept, this.#thread.messages.length + KEPT);
     if (this.#thread.newest) this.#showLast(this.#thread.newest);
     this.emit("changed", undefined);
+  }
+
+  /** A server that keeps no names lists a person by id; what they say carries the name. */
+  #learnName({ from_user, from_name }: Message): void {
+    if (this.kind === "direct" && from_user === this.peer && from_name) this.#peerName = from_name;
+    if (this.name === this.peer && this.#peerName !== undefined) this.name = this.#peerName;
   }
 
   #trim(): void {
