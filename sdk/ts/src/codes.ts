@@ -67,7 +67,7 @@ export class BarrageError extends Error {
   }
 }
 
-const PASSING: ReadonlySet<string> = new Set(["overloaded", "unavailable", "timeout", "rate_limited"]);
+const PASSING: ReadonlySet<string> = new Set(["overloaded", "unavailable", "timeout", "rate_limited", "network"]);
 
 /** True when the same request may well succeed a little later. */
 export function isPassing({ code }: BarrageError): boolean {

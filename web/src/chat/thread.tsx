@@ -49,7 +49,7 @@ export function Thread({ session, conversation }: { session: Session; conversati
           <Icon name="down" /> {fresh.length > 0 ? t("newest.n", { n: fresh.length }) : t("newest")}
         </button>
       )}
-      <TypingLine conversation={conversation} messages={messages} />
+      <TypingLine session={session} conversation={conversation} />
       <Composer session={session} conversation={conversation} onSent={scroll.toEnd} />
     </section>
   );
@@ -106,10 +106,10 @@ function Older({ conversation, failed, again }: { conversation: Conversation; fa
   return <p class="edge">{t("older")}</p>;
 }
 
-function TypingLine({ conversation, messages }: { conversation: Conversation; messages: ChatMessage[] }) {
+function TypingLine({ session: { chat }, conversation }: { session: Session; conversation: Conversation }) {
   follow();
   const [first, ...others] = conversation.typing;
-  const name = conversation.kind === "direct" ? conversation.name : (messages.findLast(({ from_user }) => from_user === first)?.from_name ?? first);
+  const name = conversation.kind === "direct" ? conversation.name : (chat.names.get(first ?? "") ?? first);
   return (
     <p class="typing" role="status">
       {first === undefined ? "" : others.length > 0 ? t("typing.many", { n: others.length + 1 }) : t("typing.one", { name: name ?? "" })}

@@ -1,7 +1,7 @@
 /** The chat's HTTP endpoints, one typed function each, over an `Api` and its identity. Keeps no state, never retries. */
 import type { Api } from "../http.js";
 import type { Id } from "../types.js";
-import type { ConversationInfo, Group, GroupMember, GroupRole, Message, Presence, UploadType } from "./types.js";
+import type { Address, ConversationInfo, Group, GroupMember, GroupRole, Message, MessageAck, MessageType, Presence, UploadType } from "./types.js";
 import { put } from "./upload.js";
 
 export interface ConversationPage {
@@ -40,6 +40,11 @@ export interface Upload {
 
 export class ChatApi {
   constructor(private readonly api: Pick<Api, "call" | "absolute">) {}
+
+  /** Says something; the same `client_msg_id` gets the first answer again. */
+  send(draft: Address & { client_msg_id: string; content: string; msg_type: MessageType }): Promise<MessageAck> {
+    return this.api.call("POST", "/messages", { body: draft });
+  }
 
   conversations(query: { limit?: number; before?: string } = {}): Promise<ConversationPage> {
     return this.api.call("GET", "/conversations", { query });

@@ -14,6 +14,7 @@ import type { AnyMessage, Connected, Id } from "../types.js";
 import type { ChatApi, ConversationPage } from "./api.js";
 import { Conversation, type ConversationLink } from "./conversation.js";
 import { isUpTo, laterId } from "./ids.js";
+import { Names } from "./names.js";
 import { addressKey, Outbox, type OutboxEntry, type OutboxLink } from "./outbox.js";
 import { type ChatStorage, memoryStorage } from "./storage.js";
 import type {
@@ -62,6 +63,8 @@ const RETRY_MS = 3_000;
 const REFRESH_MS = 500;
 /** Pushes held back while catching up; beyond it they are dropped, and another sync brings them. */
 const HELD_MAX = 1_000;
+/** A server takes 16 KiB in one message; some room is left for the rest of the frame. */
+const SOCKET_BYTES_MAX = 15_000;
 /** The server watches as many. */
 const WATCHED_MAX = 200;
 
@@ -73,6 +76,7 @@ interface Kept {
 
 export class Chat extends Emitter<ChatEvents> implements ConversationLink, OutboxLink {
   readonly outbox: Outbox;
+  readonly names = new Names();
   /** What is known of those watched. */
   readonly presence = new Map<string, Presence>();
 
@@ -163,7 +167,7 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   async createGroup(name: string, members: string[]): Promise<Conversation> {
     const { group_id } = await this.api.createGroup(name, members);
     const conversation = this.group(group_id);
-    conversation.name = name;
+    conversation.rename(name);
     await this.#list();
     return conversation;
   }
@@ -187,8 +191,13 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
 
   // ---- what conversations and the outbox ask for ------------------------------------------------
 
-  request(...args: Parameters<Client["request"]>): Promise<AnyMessage> {
-    return this.client.request(...args);
+  /** Over the socket, or over HTTP what is too long for one of its messages. */
+  async deliver(entry: OutboxEntry): Promise<MessageAck> {
+    const { address, client_msg_id, content, msg_type } = entry;
+    const draft = { client_msg_id, content, msg_type, ...address };
+    if (new TextEncoder().encode(JSON.stringify(draft)).length > SOCKET_BYTES_MAX) return this.api.send(draft);
+    const type = "to_user" in address ? "send_message" : "send_group_message";
+    return (await this.client.request({ type, ...draft } as ChatClientMessage, false)) as unknown as MessageAck;
   }
 
   tell(message: ChatClientMessage): void {
@@ -259,7 +268,7 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   #retryLater(error: BarrageError, connection: number): void {
     if (error.code === "disconnected" || error.code === "closed") return;
     this.emit("error", error);
-    if (isPassing(error) || error.code === "network") {
+    if (isPassing(error)) {
       this.#timers.retry = setTimeout(() => void this.#goLive(connection), error.retryAfterMs ?? RETRY_MS);
     }
   }
@@ -425,7 +434,7 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
       this.#drop(change.group_id);
     } else {
       const conversation = this.group(change.group_id);
-      if (change.name) conversation.name = change.name;
+      if (change.name) conversation.rename(change.name);
       if (conversation.members) conversation.loadMembers().catch((error: unknown) => this.emit("error", error as BarrageError));
       this.refresh();
     }

@@ -6,6 +6,7 @@ import { Emitter } from "../emitter.js";
 import type { Id } from "../types.js";
 import type { ChatApi } from "./api.js";
 import { compareIds, isUpTo, laterId } from "./ids.js";
+import type { Names } from "./names.js";
 import { addressKey, type Outbox } from "./outbox.js";
 import { Thread } from "./thread.js";
 import type { Address, ChatClientMessage, ConversationInfo, GroupMember, GroupRole, Message, MessageType, UploadType } from "./types.js";
@@ -33,6 +34,7 @@ export interface ConversationLink {
   readonly me: string;
   readonly api: ChatApi;
   readonly outbox: Outbox;
+  readonly names: Names;
   /** Sends what has no answer. */
   tell(message: ChatClientMessage): void;
   /** Reports a read mark; again on the next connection if this one is lost. */
@@ -54,7 +56,6 @@ export class Conversation extends Emitter<ConversationEvents> {
   readonly kind: "direct" | "group";
   /** The other person, or the group. */
   readonly peer: string;
-  name: string;
   /** Absent until something has been said. */
   conversationId: string | undefined;
   role: GroupRole | undefined;
@@ -65,7 +66,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   hasOlder = true;
 
   readonly #thread = new Thread();
-  #peerName: string | undefined;
+  #name: string | undefined;
   #startedAt = new Date().toISOString();
   #last: Message | undefined;
   #readId: Id | undefined;
@@ -87,7 +88,11 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.key = addressKey(address);
     this.kind = "to_user" in address ? "direct" : "group";
     this.peer = "to_user" in address ? address.to_user : address.group_id;
-    this.name = this.peer;
+  }
+
+  /** What it is called: by the server, or as the person called themselves in a message, or else by its id. */
+  get name(): string {
+    return this.#name ?? (this.kind === "direct" ? this.link.names.get(this.peer) : undefined) ?? this.peer;
   }
 
   /** What is to be shown, oldest first; what is not yet stored comes last. */
@@ -184,8 +189,8 @@ export class Conversation extends Emitter<ConversationEvents> {
   update(info: ConversationInfo, above: string): void {
     this.#startedAt = above;
     this.conversationId = info.conversation_id;
-    this.name = info.name || this.peer;
-    if (info.last_message) this.#learnName(info.last_message);
+    this.rename(info.name);
+    if (info.last_message) this.link.names.learn(info.last_message);
     this.role = info.role;
     this.memberCount = info.member_count;
     this.#peerReadId = laterId(this.#peerReadId, info.peer_read_id);
@@ -197,10 +202,14 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.emit("changed", undefined);
   }
 
+  rename(name: string): void {
+    this.#name = name === "" || name === this.peer ? undefined : name;
+  }
+
   /** A message, live or caught up with. False when it was known. */
   receive(message: Message): boolean {
     this.conversationId = message.conversation_id;
-    this.#learnName(message);
+    this.link.names.learn(message);
     if (isUpTo(message.id, this.#letGoTo)) return false;
     const fresh = this.#thread.put(message);
     this.#showLast(this.#thread.get(message.id) ?? message);
@@ -268,18 +277,12 @@ export class Conversation extends Emitter<ConversationEvents> {
     const page = await this.link.api.history(this.conversationId, { limit, ...(before ? { before_id: before } : {}) });
     for (const message of page.messages) {
       this.#thread.put(message);
-      this.#learnName(message);
+      this.link.names.learn(message);
     }
     this.hasOlder = page.more;
     this.#kept = Math.max(this.#kept, this.#thread.messages.length + KEPT);
     if (this.#thread.newest) this.#showLast(this.#thread.newest);
     this.emit("changed", undefined);
-  }
-
-  /** A server that keeps no names lists a person by id; what they say carries the name. */
-  #learnName({ from_user, from_name }: Message): void {
-    if (this.kind === "direct" && from_user === this.peer && from_name) this.#peerName = from_name;
-    if (this.name === this.peer && this.#peerName !== undefined) this.name = this.#peerName;
   }
 
   #trim(): void {

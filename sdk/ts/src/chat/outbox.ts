@@ -4,7 +4,6 @@
  * conversation keeps their order. A refusal that time does not heal fails the message; the ones after it go on.
  */
 import { BarrageError, isPassing } from "../codes.js";
-import type { AnyMessage, ClientMessage } from "../types.js";
 import type { Address, MessageAck, MessageType } from "./types.js";
 
 export interface OutboxEntry {
@@ -20,7 +19,8 @@ export interface OutboxEntry {
 /** What the outbox needs of its client and its chat. */
 export interface OutboxLink {
   readonly connected: boolean;
-  request(message: ClientMessage, repeatable: boolean): Promise<AnyMessage>;
+  /** One attempt to send it. */
+  deliver(entry: OutboxEntry): Promise<MessageAck>;
   acknowledged(entry: OutboxEntry, ack: MessageAck): void;
   /** What is waiting has changed, in this conversation. */
   changed(address: Address): void;
@@ -97,8 +97,8 @@ export class Outbox {
     if (!entry) return;
     this.#inFlight.add(key);
     this.link
-      .request(frame(entry), false)
-      .then((ack) => this.#acknowledged(entry, ack as unknown as MessageAck))
+      .deliver(entry)
+      .then((ack) => this.#acknowledged(entry, ack))
       .catch((error: unknown) => this.#refused(entry, error as BarrageError));
   }
 
@@ -126,11 +126,4 @@ export class Outbox {
     };
     this.#timers.set(key, setTimeout(again, delayMs));
   }
-}
-
-function frame({ client_msg_id, address, content, msg_type }: OutboxEntry): ClientMessage {
-  const said = { client_msg_id, content, msg_type };
-  return "to_user" in address
-    ? { type: "send_message", to_user: address.to_user, ...said }
-    : { type: "send_group_message", group_id: address.group_id, ...said };
 }

@@ -146,6 +146,14 @@ describe("sending", () => {
     expect(await peer.hears("send_message")).toMatchObject({ client_msg_id: a });
   });
 
+  it("goes over HTTP when it is too long for the socket", async () => {
+    http["POST /messages"] = { server_msg_id: "9", status: "delivered", conversation_id: "u|bob", created_at: "2026-01-01T00:00:00.000Z" };
+    await start();
+    const id = chat.direct("bob").send("🙂".repeat(4_000));
+    await until(() => chat.direct("bob").messages[0]?.state === "delivered");
+    expect(asked.at(-1)).toContain(`POST /messages {"client_msg_id":"${id}"`);
+  });
+
   it("is bounded", () => {
     make();
     for (let i = 0; i < OUTBOX_MAX; i++) chat.direct("bob").send("x");
