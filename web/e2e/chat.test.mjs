@@ -286,6 +286,45 @@ describe("on a phone", () => {
   });
 });
 
+describe("end-to-end encryption", () => {
+  test("is read on the devices there are, and by nobody else", async () => {
+    const [a, b] = [person("ann"), person("bob")];
+    const [ann, bob] = [await enter(a), await enter(b)];
+    const frames = [];
+    bob.page.on("websocket", (socket) => {
+      socket.on("framereceived", ({ payload }) => frames.push(payload));
+      socket.on("framesent", ({ payload }) => frames.push(payload));
+    });
+    await bob.page.reload();
+    await live(bob.page);
+    for (const one of [ann, bob]) await face(one, one === ann ? b : a);
+    for (const { page } of [ann, bob]) await page.getByRole("button", { name: "Not end-to-end encrypted" }).click();
+    const codes = await Promise.all([ann, bob].map(({ page }) => page.locator(".code").innerText()));
+    assert.equal(codes[0], codes[1]);
+    assert.match(codes[0], /^(\d{5}\s*){12}$/);
+    for (const { page } of [ann, bob]) {
+      await page.getByLabel("Encrypt what I write here end to end").check();
+      await page.getByRole("button", { name: "Close", exact: true }).click();
+    }
+    await say(ann, "the key is under the mat");
+    await bubble(bob, "under the mat").waitFor();
+    await say(bob, "found it");
+    await bubble(ann, "found it").waitFor();
+    await row(ann, b).locator(".last", { hasText: "found it" }).waitFor();
+    assert.ok(frames.some((frame) => frame.includes("encrypted")));
+    assert.ok(!frames.some((frame) => frame.includes("under the mat")));
+
+    await bob.page.reload();
+    await live(bob.page);
+    await bubble(bob, "under the mat").waitFor();
+    const later = await enter(b);
+    await face(later, a);
+    await later.page.locator(".unreadable").first().waitFor();
+    assert.equal(await bubble(later, "under the mat").count(), 0);
+    await leave(ann, bob, later);
+  });
+});
+
 describe("files", () => {
   const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
 

@@ -8,6 +8,7 @@ import { ConnectionLine } from "./connection";
 import { IconButton } from "./icons";
 import { List } from "./list";
 import { Me } from "./me";
+import { openSealing } from "./sealed";
 import { attempt, conversationOf, follow, loadBlocked, open, problem, type Session, startSession } from "./session";
 import { t } from "./strings";
 import { Thread } from "./thread";
@@ -26,7 +27,7 @@ export function App() {
   useEffect(() => {
     if (server === undefined || server === "away" || session) return;
     const who = pageIdentity(server.dev);
-    if (who.token !== undefined || who.identity) setSession(startSession(who));
+    if (who.token !== undefined || who.identity) void startSession(who).then(setSession);
   }, [server]);
   if (session) return <Shell session={session} />;
   if (server === undefined) return null;
@@ -43,6 +44,7 @@ function Shell({ session }: { session: Session }) {
     document.title = `${unread > 0 ? `(${unread}) ` : ""}${t("title")} · Barrage`;
   });
   useEffect(() => client.on("identified", () => void attempt(() => loadBlocked(session))), [client]);
+  useEffect(() => chat.on("live", () => void openSealing(session).catch(() => undefined)), [chat]); // no lock is shown then
   return (
     <div class={`messenger ${conversation ? "in-thread" : ""}`}>
       <header class="bar">

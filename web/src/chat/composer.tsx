@@ -3,6 +3,7 @@ import type { Conversation } from "@barrage/client";
 import { useEffect, useRef } from "preact/hooks";
 import { draftOf, keepDraft } from "./drafts";
 import { Icon, IconButton } from "./icons";
+import { isSealed, sendSealed } from "./sealed";
 import { complain, follow, type Session } from "./session";
 import { explain, t } from "./strings";
 import { sendFiles } from "./uploads";
@@ -10,6 +11,11 @@ import { sendFiles } from "./uploads";
 /** Unicode characters, as the server counts. */
 const MAX = 4_000;
 const WARN_FROM = 3_600;
+
+async function say(conversation: Conversation, text: string): Promise<void> {
+  if (isSealed(conversation)) await sendSealed(conversation, text);
+  else conversation.send(text);
+}
 
 export function Composer({ session, conversation, onSent }: { session: Session; conversation: Conversation; onSent: () => void }) {
   follow();
@@ -30,13 +36,11 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
   };
   const send = (): void => {
     if (!ready) return;
-    try {
-      conversation.send(text);
-      keepDraft(conversation.key, "");
-      onSent();
-    } catch (error) {
+    keepDraft(conversation.key, "");
+    void say(conversation, text).then(onSent, (error: unknown) => {
+      keepDraft(conversation.key, [text, draftOf(conversation.key)].filter((part) => part !== "").join("\n"));
       complain(explain(error));
-    }
+    });
     field.current?.focus();
   };
   const attach = (files: FileList | null | undefined): void => {
@@ -68,7 +72,7 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
         <textarea
           ref={field}
           rows={1}
-          placeholder={t("write")}
+          placeholder={t(isSealed(conversation) ? "write.sealed" : "write")}
           aria-label={t("write")}
           enterkeyhint="send"
           value={text}

@@ -6,12 +6,15 @@ import { Avatar } from "./avatar";
 import { clock, listTime } from "./format";
 import { GroupDialog } from "./group";
 import { IconButton } from "./icons";
+import { SealDialog } from "./seal";
+import { canSeal, isSealed } from "./sealed";
 import { attempt, blocked, follow, open, type Session, setBlocked } from "./session";
 import { t } from "./strings";
 
 export function Head({ session, conversation }: { session: Session; conversation: Conversation }) {
   follow();
   const [group, setGroup] = useState(false);
+  const [seal, setSeal] = useState(false);
   const { kind, name, peer } = conversation;
   return (
     <header class="head">
@@ -21,6 +24,10 @@ export function Head({ session, conversation }: { session: Session; conversation
         <h1>{name}</h1>
         <small>{kind === "direct" ? presenceText(session, peer) : t("members", { n: conversation.memberCount ?? conversation.members?.length ?? 1 })}</small>
       </div>
+      {kind === "direct" && canSeal() && (
+        <IconButton icon={isSealed(conversation) ? "lock" : "unlock"} label={t(isSealed(conversation) ? "e2ee.on" : "e2ee.off")} pressed={isSealed(conversation)} onClick={() => setSeal(true)} />
+      )}
+      {seal && <SealDialog conversation={conversation} onClose={() => setSeal(false)} />}
       {kind === "direct" ? <Block session={session} conversation={conversation} /> : <IconButton icon="group" label={t("group.info")} onClick={() => setGroup(true)} />}
       {group && <GroupDialog session={session} conversation={conversation} onClose={() => setGroup(false)} onGone={() => (open.value = location.hash = "")} />}
     </header>

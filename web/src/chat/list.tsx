@@ -62,7 +62,7 @@ function Row({ chat, conversation, open }: { chat: Chat; conversation: Conversat
             {lastMessage && <time dateTime={lastMessage.created_at}>{listTime(lastMessage.created_at, locale.value)}</time>}
           </span>
           <span class="item-bottom">
-            <LastLine conversation={conversation} />
+            <LastLine chat={chat} conversation={conversation} />
             {unread > 0 && (
               <b class="count" aria-label={t("unread", { n: unread })}>
                 {unread > 99 ? "99+" : unread}
@@ -75,7 +75,7 @@ function Row({ chat, conversation, open }: { chat: Chat; conversation: Conversat
   );
 }
 
-function LastLine({ conversation }: { conversation: Conversation }) {
+function LastLine({ chat, conversation }: { chat: Chat; conversation: Conversation }) {
   follow();
   const draft = draftOf(conversation.key);
   const last = conversation.lastMessage;
@@ -91,7 +91,7 @@ function LastLine({ conversation }: { conversation: Conversation }) {
   return (
     <span class="last">
       {last.own && last.state !== "recalled" && <Icon name={last.state === "read" ? "ticks" : last.state === "sending" ? "wait" : last.state === "failed" ? "failed" : "tick"} />}
-      {summary(last, conversation.kind === "group")}
+      {summary(chat, last, conversation.kind === "group")}
     </span>
   );
 }

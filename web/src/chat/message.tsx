@@ -5,6 +5,7 @@ import { locale } from "../console/language";
 import { Attachment } from "./attachment";
 import { clock, hueOf, pieces } from "./format";
 import { Icon, IconButton } from "./icons";
+import { textOf } from "./sealed";
 import { attempt, type Session } from "./session";
 import { sentence, t } from "./strings";
 
@@ -47,8 +48,20 @@ export function MessageRow({ session, conversation, message, follows }: Props) {
 
 function Content({ session, message }: { session: Session; message: ChatMessage }) {
   if (message.msg_type === "text") return <Text text={message.content} />;
-  if (message.msg_type === "encrypted") return <p class="text dim">{t("msg.encrypted")}</p>;
+  if (message.msg_type === "encrypted") return <Sealed session={session} message={message} />;
   return <Attachment session={session} uploadId={message.content} type={message.msg_type} />;
+}
+
+function Sealed({ session, message }: { session: Session; message: ChatMessage }) {
+  const text = textOf(session.chat, message);
+  return (
+    <>
+      <span class="seal" role="img" aria-label={t("e2ee.on")} title={t("e2ee.on")}>
+        <Icon name="lock" />
+      </span>
+      {text === undefined ? <p class="text unreadable">{t("msg.encrypted")}</p> : <Text text={text} />}
+    </>
+  );
 }
 
 function Text({ text }: { text: string }) {
@@ -98,7 +111,8 @@ interface Action {
 function actionsFor({ chat }: Session, conversation: Conversation, message: ChatMessage): Action[] {
   const { id, own, state, content, msg_type, created_at, client_msg_id } = message;
   const actions: Action[] = [];
-  if (msg_type === "text") actions.push({ label: t("menu.copy"), run: () => void attempt(() => navigator.clipboard.writeText(content)) });
+  const text = msg_type === "encrypted" ? textOf(chat, message) : msg_type === "text" ? content : undefined;
+  if (text !== undefined) actions.push({ label: t("menu.copy"), run: () => void attempt(() => navigator.clipboard.writeText(text)) });
   if (own && id !== undefined && Date.now() - Date.parse(created_at) < RECALL_MS) {
     actions.push({ label: t("menu.recall"), run: () => void attempt(() => chat.recall(conversation, id)) });
   }

@@ -14,14 +14,18 @@ export interface Session {
   client: Client;
   chat: Chat;
   device: string;
+  /** Whether the device will be there again on the next visit. */
+  lasting: boolean;
   hasToken: boolean;
 }
 
-export function startSession(who: PageIdentity): Session {
-  const { device, storage } = thisDevice();
+export async function startSession(who: PageIdentity): Promise<Session> {
+  const user = who.identity?.user_id ?? "token";
+  const { device, lasting } = await thisDevice(user);
   const client = new Client({ url: location.origin, deviceId: device, ...who });
-  const chat = new Chat(client, new ChatApi(new Api(who)), { storage: webStorage(`barrage.chat.${who.identity?.user_id ?? "token"}.${device}`, storage) });
-  const session = { client, chat, device, hasToken: who.token !== undefined };
+  const storage = webStorage(`barrage.chat.${user}.${device}`, lasting ? localStorage : sessionStorage);
+  const chat = new Chat(client, new ChatApi(new Api(who)), { storage });
+  const session = { client, chat, device, lasting, hasToken: who.token !== undefined };
   chat.on("conversations", () => watch(session));
   for (const event of ["conversations", "conversation", "presence", "live"] as const) chat.on(event, happened);
   for (const event of ["state", "identified"] as const) client.on(event, happened);
@@ -29,13 +33,28 @@ export function startSession(who: PageIdentity): Session {
   return session;
 }
 
-/** A device named in the address is remembered over visits; otherwise each tab is a device of its own. */
-function thisDevice(): { device: string; storage: Storage } {
+/** One named in the address; or this browser's own, for the first tab of it; every other tab is a passing device. */
+async function thisDevice(user: string): Promise<{ device: string; lasting: boolean }> {
   const named = new URLSearchParams(location.search).get("device_id");
-  if (named) return { device: named, storage: localStorage };
-  const device = sessionStorage.getItem(DEVICE_KEY) ?? `web-${crypto.randomUUID().slice(0, 8)}`;
-  sessionStorage.setItem(DEVICE_KEY, device);
-  return { device, storage: sessionStorage };
+  if (named) return { device: named, lasting: true };
+  const key = `${DEVICE_KEY}.${user}`;
+  const lasting = await held(key);
+  const storage = lasting ? localStorage : sessionStorage;
+  const device = storage.getItem(key) ?? `web-${crypto.randomUUID().slice(0, 8)}`;
+  storage.setItem(key, device);
+  return { device, lasting };
+}
+
+/** Whether this tab got the lock of that name; it keeps it as long as it is open. Without HTTPS there are no locks. */
+function held(name: string): Promise<boolean> {
+  const locks = navigator.locks as LockManager | undefined;
+  if (!locks) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    void locks.request(name, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock && new Promise(() => undefined);
+    });
+  });
 }
 
 let watched = "";

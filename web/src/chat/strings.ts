@@ -108,8 +108,14 @@ export const en = {
   signOut: "Forget the token",
   "e2ee.on": "End-to-end encrypted",
   "e2ee.off": "Not end-to-end encrypted",
-  "e2ee.turnOn": "Encrypt this conversation end to end",
-  "e2ee.code": "Verification code. It is the same on the other side if nobody is in between:",
+  "e2ee.title": "End-to-end encryption",
+  "e2ee.turnOn": "Encrypt what I write here end to end",
+  "e2ee.what": "Only the devices you both have today can read it. The server cannot, and neither can a device you add later. Files are not encrypted.",
+  "e2ee.code": "Compare this code with the other person, over the telephone for instance. If it is the same, nobody is in between:",
+  "e2ee.unreachable": "The other person has no device that can decrypt.",
+  "e2ee.keys_changed": "A device of the other person shows other keys than before.",
+  "e2ee.failed": "It could not be encrypted.",
+  "write.sealed": "Write an encrypted message",
   "signIn.dev": "This server runs with --dev: say who you are.",
   "signIn.user": "User id",
   "signIn.name": "Name",
@@ -245,8 +251,14 @@ export const zh: Record<keyof typeof en, string> = {
   signOut: "忘记令牌",
   "e2ee.on": "端到端加密",
   "e2ee.off": "未端到端加密",
-  "e2ee.turnOn": "端到端加密这个会话",
-  "e2ee.code": "验证码。如果中间没有别人，双方看到的一样：",
+  "e2ee.title": "端到端加密",
+  "e2ee.turnOn": "端到端加密我在这里写的内容",
+  "e2ee.what": "只有你们两人现有的设备能读。服务器读不到，以后新增的设备也读不到。文件不加密。",
+  "e2ee.code": "请和对方核对这个验证码，例如打电话。如果一样，中间就没有别人：",
+  "e2ee.unreachable": "对方没有能解密的设备。",
+  "e2ee.keys_changed": "对方的一台设备换了密钥。",
+  "e2ee.failed": "没有加密成功。",
+  "write.sealed": "写加密消息",
   "signIn.dev": "本服务器以 --dev 运行：请说明你是谁。",
   "signIn.user": "用户 ID",
   "signIn.name": "名字",
@@ -280,9 +292,17 @@ export const { t, has } = translator(en, zh);
 
 /** A failure as a sentence. */
 export function explain(error: unknown): string {
-  if (!(error instanceof BarrageError)) return t("error.unknown");
+  if (!(error instanceof BarrageError)) return sealProblem(error);
   const wait = error.retryAfterMs === undefined ? "" : ` ${t("error.retry", { s: Math.ceil(error.retryAfterMs / 1000) })}`;
   return `${sentence(error.code, error.message)}${wait}`;
+}
+
+/** The encryption's failures carry a code of their own; of anything else nothing is known. */
+export function sealProblem(error: unknown): string {
+  if (error instanceof BarrageError) return explain(error);
+  const code = (error as { code?: unknown } | undefined)?.code;
+  if (typeof code !== "string") return t("error.unknown");
+  return has(`e2ee.${code}`) ? t(`e2ee.${code}`) : t("e2ee.failed");
 }
 
 /** What a code means; the server's own words where the page has none. */

@@ -1,7 +1,7 @@
 /** The chat's HTTP endpoints, one typed function each, over an `Api` and its identity. Keeps no state, never retries. */
 import type { Api } from "../http.js";
 import type { Id } from "../types.js";
-import type { Address, ConversationInfo, Group, GroupMember, GroupRole, Message, MessageAck, MessageType, Presence, UploadType } from "./types.js";
+import type { Address, ClaimedKey, ConversationInfo, DeviceKeys, Group, GroupMember, GroupRole, Message, MessageAck, MessageType, Presence, UploadType } from "./types.js";
 import { put } from "./upload.js";
 
 export interface ConversationPage {
@@ -108,6 +108,20 @@ export class ChatApi {
 
   async blocks(): Promise<string[]> {
     return (await this.api.call<{ user_ids: string[] }>("GET", "/blocks")).user_ids;
+  }
+
+  /** Publishes this device's keys for end-to-end encryption. */
+  publishKeys(deviceId: string, keys: unknown): Promise<{ one_time_key_count: number }> {
+    return this.api.call("PUT", `/keys/${encodeURIComponent(deviceId)}`, { body: keys });
+  }
+
+  async deviceKeys(userId: string): Promise<DeviceKeys[]> {
+    return (await this.api.call<{ devices: DeviceKeys[] }>("GET", `${userPath(userId)}/keys`)).devices;
+  }
+
+  /** One-time keys, each handed out once. */
+  async claimKeys(userId: string, deviceIds: string[]): Promise<ClaimedKey[]> {
+    return (await this.api.call<{ devices: ClaimedKey[] }>("POST", `${userPath(userId)}/keys/claim`, { body: { device_ids: deviceIds } })).devices;
   }
 
   /** Where an upload can be fetched from, for those who may see it. */

@@ -85,6 +85,21 @@ export interface MessageChange {
   at: string;
 }
 
+/** One device's public keys for end-to-end encryption. */
+export interface DeviceKeys {
+  device_id: string;
+  identity_key: string;
+  signing_key: string;
+  signature: string;
+  one_time_key_count: number;
+}
+
+/** A key to start a session with one device; null when it has none left. */
+export interface ClaimedKey {
+  device_id: string;
+  one_time_key: { key_id: string; key: string; signature: string; fallback?: boolean } | null;
+}
+
 // ---- client to server -------------------------------------------------------------------------
 
 interface Sent {
