@@ -59,8 +59,8 @@ function held(name: string): Promise<boolean> {
 
 let watched = "";
 
-/** The dots beside the people in the list. */
-function watch({ chat }: Session): void {
+/** Whether the people in the list are there; to be called when there may be others in it. */
+export function watch({ chat }: Session): void {
   const people = chat.conversations.filter(({ kind }) => kind === "direct").map(({ peer }) => peer).slice(0, 200);
   if (people.join(" ") === watched) return;
   watched = people.join(" ");

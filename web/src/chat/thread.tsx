@@ -10,7 +10,7 @@ import { dayName, sameDay } from "./format";
 import { Head } from "./head";
 import { Icon } from "./icons";
 import { MessageRow } from "./message";
-import { follow, type Session } from "./session";
+import { follow, type Session, watch } from "./session";
 import { t } from "./strings";
 import { Uploads } from "./uploads";
 
@@ -28,6 +28,7 @@ export function Thread({ session, conversation }: { session: Session; conversati
   const fresh = messages.filter((message) => !message.own && isAfter(message.id, newAfter));
 
   useEffect(() => {
+    watch(session);
     if (conversation.kind === "group") void conversation.loadMembers().catch(() => undefined); // read counts stay the server's own
     return () => conversation.release();
   }, [conversation]);
