@@ -12,6 +12,15 @@ import { sendFiles } from "./uploads";
 const MAX = 4_000;
 const WARN_FROM = 3_600;
 
+/** Counted by character only when it matters. */
+function lengthOf(text: string): number {
+  return text.length > WARN_FROM ? [...text].length : text.length;
+}
+
+function isReady(text: string): boolean {
+  return text.trim() !== "" && lengthOf(text) <= MAX;
+}
+
 async function say(conversation: Conversation, text: string): Promise<void> {
   if (isSealed(conversation)) await sendSealed(conversation, text);
   else conversation.send(text);
@@ -22,8 +31,7 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
   const field = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
   const text = draftOf(conversation.key);
-  const length = text.length > WARN_FROM ? [...text].length : text.length;
-  const ready = text.trim() !== "" && length <= MAX;
+  const length = lengthOf(text);
 
   useEffect(() => {
     if (!matchMedia("(pointer: coarse)").matches) field.current?.focus();
@@ -35,10 +43,11 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
     conversation.tellTyping(value.trim() !== "");
   };
   const send = (): void => {
-    if (!ready) return;
+    const said = draftOf(conversation.key); // newer than what was drawn last, for who types fast
+    if (!isReady(said)) return;
     keepDraft(conversation.key, "");
-    void say(conversation, text).then(onSent, (error: unknown) => {
-      keepDraft(conversation.key, [text, draftOf(conversation.key)].filter((part) => part !== "").join("\n"));
+    void say(conversation, said).then(onSent, (error: unknown) => {
+      keepDraft(conversation.key, [said, draftOf(conversation.key)].filter((part) => part !== "").join("\n"));
       complain(explain(error));
     });
     field.current?.focus();
@@ -80,7 +89,7 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
           onKeyDown={onKey}
           onPaste={onPaste}
         />
-        <button type="submit" class="primary send" aria-label={t("send")} title={t("send")} disabled={!ready}>
+        <button type="submit" class="primary send" aria-label={t("send")} title={t("send")} disabled={!isReady(text)}>
           <Icon name="send" />
         </button>
       </div>

@@ -41,9 +41,12 @@ export function NewGroup({ session: { chat }, onClose }: { session: Session; onC
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     setBusy(true);
-    const made = await attempt(async () => show((await chat.createGroup(name.trim(), chosen)).key));
+    await attempt(async () => {
+      const { key } = await chat.createGroup(name.trim(), chosen);
+      onClose();
+      show(key);
+    });
     setBusy(false);
-    if (made) onClose();
   };
   return (
     <Modal title={t("newGroup")} onClose={onClose}>
