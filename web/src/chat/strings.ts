@@ -4,7 +4,6 @@ import { translator } from "../console/language";
 
 export const en = {
   title: "Messages",
-  rooms: "Rooms",
   loading: "Loading…",
   list: "Conversations",
   "list.empty": "Nobody here yet. Start a conversation, or make a group.",
@@ -100,7 +99,6 @@ export const en = {
   blocked: "You have blocked this person.",
   me: "You and your settings",
   "me.you": "You are {name}",
-  "me.id": "User id",
   "me.device": "Device",
   "me.visible": "Let others see when I am online",
   "me.blocked": "Blocked people",
@@ -147,7 +145,6 @@ export const en = {
 
 export const zh: Record<keyof typeof en, string> = {
   title: "消息",
-  rooms: "房间",
   loading: "加载中…",
   list: "会话",
   "list.empty": "还没有会话。找个人聊聊，或者建一个群。",
@@ -243,7 +240,6 @@ export const zh: Record<keyof typeof en, string> = {
   blocked: "你已拉黑对方。",
   me: "我和设置",
   "me.you": "你是 {name}",
-  "me.id": "用户 ID",
   "me.device": "设备",
   "me.visible": "让别人看到我在线",
   "me.blocked": "黑名单",
