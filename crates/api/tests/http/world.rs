@@ -56,6 +56,8 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, router).await });
+        // Every client needs one, even for plain HTTP.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { url, http: reqwest::Client::new(), draining, _data: data }
     }
 
