@@ -24,8 +24,8 @@ use super::codes::Code;
 use super::{SqliteStore, int, uint};
 use crate::Result;
 use crate::chat::{
-    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall,
-    Profile, Recalled, Sighting, SyncPage, SyncQuery,
+    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall, Profile,
+    Recalled, Sighting, SyncPage, SyncQuery,
 };
 
 #[async_trait]
@@ -70,13 +70,7 @@ impl ChatStore for SqliteStore {
         self.read("device_cursor", move |db| people::device_cursor(db, &user, &device)).await
     }
 
-    async fn set_device_cursor(
-        &self,
-        user: &UserId,
-        device: &DeviceId,
-        since: Snowflake,
-        at_ms: i64,
-    ) -> Result<()> {
+    async fn set_device_cursor(&self, user: &UserId, device: &DeviceId, since: Snowflake, at_ms: i64) -> Result<()> {
         let (user, device) = (user.clone(), device.clone());
         self.write("set_device_cursor", move |db| people::set_device_cursor(db, &user, &device, since, at_ms)).await
     }
