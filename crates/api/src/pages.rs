@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
 use crate::error::no_such_path;
@@ -23,11 +23,6 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      media-src * blob: data:; img-src 'self' data: blob: https:; connect-src 'self' ws: wss:; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
-/// Built like the others; a bundle without it says so.
-const MESSENGER: &str = "chat.html";
-const NOT_YET: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Barrage</title>\
-    <p>This page does not exist yet. · 此页面尚不存在。</p><p><a href=\"/\">Rooms · 房间</a></p></html>";
-
 /// `/`: the rooms.
 pub(crate) async fn rooms(headers: HeaderMap) -> Response {
     page("index.html", &headers).await
@@ -45,10 +40,7 @@ pub(crate) async fn admin(headers: HeaderMap) -> Response {
 
 /// `/chat`: the messenger.
 pub(crate) async fn chat(headers: HeaderMap) -> Response {
-    if Bundle::get(MESSENGER).is_some() {
-        return page(MESSENGER, &headers).await;
-    }
-    (StatusCode::NOT_FOUND, [(header::CONTENT_SECURITY_POLICY, POLICY)], Html(NOT_YET)).into_response()
+    page("chat.html", &headers).await
 }
 
 /// What the pages load.

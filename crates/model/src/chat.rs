@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::id::is_id;
 use crate::{InvalidId, Snowflake, UserId};
 
 /// Longest `client_msg_id`, in bytes.
@@ -21,6 +22,9 @@ pub const GROUP_NAME_CHARS_MAX: usize = 64;
 /// Unread messages are counted up to here.
 pub const UNREAD_MAX: u32 = 9_999;
 
+/// No generator makes it.
+const NOTHING: Snowflake = Snowflake(0);
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
@@ -29,8 +33,13 @@ macro_rules! number_id {
 
         impl FromStr for $name {
             type Err = InvalidId;
+            /// To clients these ids are opaque: one of another form is good, but names nothing that exists.
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                text.parse().map(Self).map_err(|_| InvalidId { what: $what })
+                match text.parse() {
+                    Ok(number) => Ok(Self(number)),
+                    Err(_) if is_id(text) => Ok(Self(NOTHING)),
+                    Err(_) => Err(InvalidId { what: $what }),
+                }
             }
         }
 
@@ -54,7 +63,7 @@ macro_rules! number_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Snowflake::deserialize(deserializer).map(Self)
+                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
             }
         }
     };

@@ -135,6 +135,8 @@ async fn to_strangers_a_group_and_its_messages_do_not_exist() {
         for conversation in [&id, &between] {
             http.get(&format!("conversations/{conversation}/messages")).await.fails(404, "not_found");
         }
+        http.get("groups/no-such-group").await.fails(404, "not_found");
+        http.get("conversations/no-such-conversation/messages").await.fails(404, "not_found");
         http.get(&format!("groups/{id}")).await.fails(404, "not_found");
         http.get(&format!("groups/{id}/members")).await.fails(404, "not_found");
         http.post(&format!("groups/{id}/members"), json!({ "user_id": user })).await.fails(404, "not_found");
