@@ -3,7 +3,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["**/dist/**", "target/**", "**/node_modules/**", "crates/**", "data/**"] },
+  { ignores: ["**/dist/**", "target/**", "**/node_modules/**", "crates/**", "data/**", "web/src/chat/e2ee/pkg/**"] },
   js.configs.recommended,
   ...tseslint.configs.strict,
   {

@@ -8,23 +8,38 @@ import { join, resolve } from "node:path";
 
 const READY_MS = 20_000;
 
-/** Starts `BARRAGE_BIN serve --dev` and waits until it is ready. */
+/** Starts `BARRAGE_BIN serve --dev` and waits until it is ready. It can be killed and started again with the same data. */
 export async function startServer() {
   if (!process.env.BARRAGE_BIN) throw new Error("set BARRAGE_BIN to the barrage binary");
   // Relative to where npm was called, not to this workspace.
   const binary = resolve(process.env.INIT_CWD ?? ".", process.env.BARRAGE_BIN);
   const data = await mkdtemp(join(tmpdir(), "barrage-e2e-"));
   const url = `http://127.0.0.1:${await freePort()}`;
-  const server = spawn(binary, ["serve", "--dev", "--listen", new URL(url).host, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
+  let running = await run(binary, url, data);
+  return {
+    url,
+    async kill() {
+      running.process.kill("SIGKILL");
+      await running.exited;
+    },
+    async start() {
+      running = await run(binary, url, data);
+    },
+    stop: () => stop(running.process, running.exited, data),
+  };
+}
+
+async function run(binary, url, data) {
+  const process = spawn(binary, ["serve", "--dev", "--listen", new URL(url).host, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
-  for (const stream of [server.stdout, server.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-10_000)));
-  const exited = once(server, "exit");
+  for (const stream of [process.stdout, process.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-10_000)));
+  const exited = once(process, "exit");
   const ended = exited.then(([code, signal]) => {
     throw new Error(`the server ended with ${code ?? signal}:\n${output}`);
   });
   ended.catch(() => undefined); // heard by whoever races it
   await Promise.race([ready(url), ended]);
-  return { url, stop: () => stop(server, exited, data) };
+  return { process, exited };
 }
 
 async function ready(url) {

@@ -12,6 +12,7 @@ use model::{Code, WireError};
 
 use crate::error::ApiError;
 use crate::origins::{Origins, host};
+use crate::uploads::is_incoming;
 
 /// Longer than the longest poll and the slowest body together.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
@@ -26,8 +27,11 @@ pub(crate) async fn known_site(State(origins): State<Arc<Origins>>, request: Req
     ApiError::from(error).into_response()
 }
 
-/// Gives up on a request that hangs.
+/// Gives up on a request that hangs. Uploads have a limit of their own, on silence.
 pub(crate) async fn answer_in_time(request: Request, next: Next) -> Response {
+    if is_incoming(&request) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::from(WireError::unavailable()).into_response(),

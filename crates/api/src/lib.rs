@@ -1,7 +1,7 @@
-//! HTTP: rooms, comments, event streams, replay, administration, health and the pages.
+//! HTTP: rooms, comments, event streams, replay, chat, administration, health and the pages.
 //!
-//! Owns no state and no rule: who may do what is `ingest`'s, what a room shows is `room`'s, what
-//! lasts is `store`'s. This crate reads requests, asks them, and writes answers in the one shape the
+//! Owns no state and no rule: who may do what is `ingest`'s and `chat`'s, what a room shows is `room`'s,
+//! what lasts is `store`'s. This crate reads requests, asks them, and writes answers in the one shape the
 //! contract gives every error. One file per resource; [`caller`] says who asks, [`error`] how a
 //! refusal is written, [`extract`] how requests are read.
 
@@ -10,21 +10,28 @@
 mod admin;
 mod caller;
 mod comments;
+mod conversations;
 mod error;
 mod extract;
+mod groups;
 mod guard;
+mod keys;
+mod messages;
 mod ops;
 mod origins;
 mod pages;
+mod people;
 mod replay;
 mod rooms;
 mod sse;
+mod uploads;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Router, middleware};
+use chat::{Chat, Keys, Uploads};
 use ingest::{Ingest, Tokens};
 use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
@@ -44,6 +51,12 @@ const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Services {
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
+    /// The key directory of end-to-end encryption.
+    pub keys: Arc<Keys>,
+    /// Pictures, videos and files.
+    pub uploads: Arc<Uploads>,
     /// The rooms held here.
     pub hub: Arc<Hub>,
     /// Rankings and hot comments.
@@ -81,6 +94,8 @@ pub struct ApiSettings {
     pub origins: Origins,
     /// Longest body of any request but an import, in bytes.
     pub body_bytes_max: usize,
+    /// Longest body of a message, in bytes: encrypted ones are longer than anything else that is said.
+    pub message_body_bytes_max: usize,
 }
 
 /// What every handler is given.
@@ -89,9 +104,9 @@ type App = Arc<Services>;
 /// The whole HTTP side but `/ws`, ready to serve.
 pub fn router(services: Services) -> Router {
     let app = Arc::new(services);
-    let (origins, body_bytes_max) = (app.settings.origins.clone(), app.settings.body_bytes_max);
+    let origins = app.settings.origins.clone();
     let mut router = Router::new();
-    for (path, methods) in routes(body_bytes_max) {
+    for (path, methods) in routes(app.settings.body_bytes_max, app.settings.message_body_bytes_max) {
         router = router.route(path, methods);
     }
     // The last layer is met first.
@@ -108,14 +123,17 @@ pub fn router(services: Services) -> Router {
 }
 
 /// Every path with its methods. `openapi.json` is held against this table by a test.
-fn routes(body_bytes_max: usize) -> Vec<(&'static str, MethodRouter<App>)> {
+fn routes(body_bytes_max: usize, message_body_bytes_max: usize) -> Vec<(&'static str, MethodRouter<App>)> {
     let mut routes = pages();
     routes.extend(live_rooms());
+    routes.extend(private_chat());
     routes.extend(administration());
     let small = DefaultBodyLimit::max(body_bytes_max);
     let mut routes: Vec<_> = routes.into_iter().map(|(path, methods)| (path, methods.layer(small))).collect();
     let import = post(admin::import::import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX));
     routes.push(("/api/v1/admin/rooms/{room_id}/import", import));
+    let send = post(messages::send).layer(DefaultBodyLimit::max(message_body_bytes_max));
+    routes.push(("/api/v1/messages", send.get(messages::list)));
     routes
 }
 
@@ -145,6 +163,29 @@ fn live_rooms() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/rooms/{room_id}/sessions", get(replay::sessions)),
         ("/api/v1/rooms/{room_id}/replay", get(replay::replay)),
         ("/api/v1/comments/{id}/like", post(comments::like).delete(comments::unlike)),
+    ]
+}
+
+fn private_chat() -> Vec<(&'static str, MethodRouter<App>)> {
+    vec![
+        ("/api/v1/messages/{id}", delete(messages::recall)),
+        ("/api/v1/messages/{id}/recall", post(messages::recall)),
+        ("/api/v1/messages/{id}/read", post(messages::read)),
+        ("/api/v1/conversations", get(conversations::list)),
+        ("/api/v1/conversations/{id}/messages", get(conversations::history)),
+        ("/api/v1/groups", post(groups::create)),
+        ("/api/v1/groups/{id}", get(groups::show).patch(groups::rename).delete(groups::close)),
+        ("/api/v1/groups/{id}/members", get(groups::members).post(groups::add)),
+        ("/api/v1/groups/{id}/members/{user_id}", patch(groups::set_role).delete(groups::remove)),
+        ("/api/v1/users/{user_id}/presence", get(people::presence).put(people::show_presence)),
+        ("/api/v1/users/{user_id}/block", put(people::block).delete(people::unblock)),
+        ("/api/v1/blocks", get(people::blocks)),
+        ("/api/v1/uploads", post(uploads::announce)),
+        ("/api/v1/uploads/{upload_id}", get(uploads::show)),
+        ("/api/v1/uploads/{upload_id}/content", get(uploads::read).put(uploads::take)),
+        ("/api/v1/keys/{device_id}", put(keys::publish).delete(keys::remove)),
+        ("/api/v1/users/{user_id}/keys", get(keys::devices)),
+        ("/api/v1/users/{user_id}/keys/claim", post(keys::claim)),
     ]
 }
 
@@ -178,7 +219,7 @@ mod tests {
     fn the_reference_names_exactly_the_paths_that_exist() {
         let reference: serde_json::Value = serde_json::from_str(crate::ops::OPENAPI).expect("JSON");
         let told: BTreeSet<&str> = reference["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
-        let routes = super::routes(1);
+        let routes = super::routes(1, 1);
         let served: BTreeSet<&str> = routes.iter().map(|(path, _)| *path).filter(|path| !is_page(path)).collect();
         assert_eq!(told, served);
     }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
 use crate::error::no_such_path;
@@ -17,15 +17,12 @@ struct Bundle;
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Pages name the assets of one version: ask each time whether there is a newer one.
 const ASK: HeaderValue = HeaderValue::from_static("no-cache");
-/// Scripts are ours alone; pictures and videos may come from anywhere a room's owner says.
+/// Scripts are ours alone, and so is the WebAssembly of end-to-end encryption; pictures and videos may come from anywhere a room's owner says.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
      media-src * blob: data:; img-src 'self' data: blob: https:; connect-src 'self' ws: wss:; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
-const NOT_YET: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Barrage</title>\
-    <p>This page does not exist yet. · 此页面尚不存在。</p><p><a href=\"/\">Rooms · 房间</a></p></html>";
-
 /// `/`: the rooms.
 pub(crate) async fn rooms(headers: HeaderMap) -> Response {
     page("index.html", &headers).await
@@ -41,9 +38,9 @@ pub(crate) async fn admin(headers: HeaderMap) -> Response {
     page("admin.html", &headers).await
 }
 
-/// `/chat`: the messenger, once it exists.
-pub(crate) async fn chat() -> Response {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_SECURITY_POLICY, POLICY)], Html(NOT_YET)).into_response()
+/// `/chat`: the messenger.
+pub(crate) async fn chat(headers: HeaderMap) -> Response {
+    page("chat.html", &headers).await
 }
 
 /// What the pages load.

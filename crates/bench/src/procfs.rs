@@ -236,7 +236,8 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let all = with_children(&[std::process::id()]);
         assert!(all.contains(&child.id()));
-        assert!(resident_of_all(&all) > resident_bytes(std::process::id()).ok());
+        let alone = resident_of_all(&[child.id()]).unwrap();
+        assert!(alone > 0 && resident_of_all(&[child.id(), child.id()]).unwrap() >= 2 * alone);
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!((usage_of_all(&[]), with_children(&[])), (None, vec![]));

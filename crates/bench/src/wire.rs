@@ -331,8 +331,10 @@ mod tests {
         assert!(
             matches!(said(r#"{"type":"room_joined","history":[],"omitted":4}"#), Some(Said::Joined(b)) if b.omitted == 4)
         );
-        let message = r##"{"type":"new_message","server_msg_id":"1","content":"#aqaqaqaraqaqaqaqaqar"}"##;
-        assert!(matches!(said(message), Some(Said::Comment(Mark { seq: 1, due_us: 1 }))));
+        let mut content = String::new();
+        content::write(Mark { seq: 1, due_us: 2 }, 40, &mut content);
+        let message = format!(r#"{{"type":"new_message","server_msg_id":"1","content":"{content}"}}"#);
+        assert!(matches!(said(message.as_str()), Some(Said::Comment(Mark { seq: 1, due_us: 2 }))));
         assert!(matches!(said(r#"{"type":"message_ack","status":"delivered"}"#), Some(Said::Accepted)));
         assert!(said("nonsense").is_none());
     }

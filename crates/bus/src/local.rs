@@ -38,7 +38,7 @@ pub struct JournalAway;
 /// waiting has been committed.
 #[derive(Clone)]
 pub struct LocalLog {
-    queue: mpsc::UnboundedSender<Vec<Submission>>,
+    queue: mpsc::Sender<Vec<Submission>>,
     /// Records in the queue, which is what bounds it.
     depth: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
@@ -48,7 +48,8 @@ pub struct LocalLog {
 ///
 /// Returns the appending end and the consumer; must be called within a Tokio runtime.
 pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
-    let (queue, waiting) = mpsc::unbounded_channel();
+    // The depth bounds it: no run in it is empty, so it never holds more runs than that.
+    let (queue, waiting) = mpsc::channel(WAITING_MAX);
     let depth = Arc::new(AtomicUsize::new(0));
     let (deliveries, consumer) = mpsc::channel(DELIVERIES_MAX);
     let committer = Committer { journal, last, depth: depth.clone(), deliveries, metrics: metrics.clone() };
@@ -59,15 +60,20 @@ pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) ->
 impl Log for LocalLog {
     fn submit(&self, run: Vec<Submission>) {
         let records = run.len();
+        if records == 0 {
+            return;
+        }
         let refuse = |run: Vec<Submission>, why| answer(run.into_iter().map(|waiting| (waiting.done, Err(why))));
         if self.depth.fetch_add(records, Ordering::Relaxed) + records > WAITING_MAX {
             self.depth.fetch_sub(records, Ordering::Relaxed);
             return refuse(run, AppendError::Full);
         }
         self.metrics.log_depth.inc_by(records.cast_signed() as i64);
-        if let Err(mpsc::error::SendError(run)) = self.queue.send(run) {
-            // The committer is gone for good, and with it whoever counts down.
-            refuse(run, AppendError::Away);
+        // A closed log's committer is gone for good, and with it whoever counts down.
+        match self.queue.try_send(run) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(run)) => refuse(run, AppendError::Full),
+            Err(mpsc::error::TrySendError::Closed(run)) => refuse(run, AppendError::Away),
         }
     }
 }
@@ -82,7 +88,7 @@ struct Committer {
 }
 
 impl Committer {
-    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Vec<Submission>>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Vec<Submission>>) {
         while let Some(mut gathered) = waiting.recv().await {
             while gathered.len() < COMMIT_MAX
                 && let Ok(more) = waiting.try_recv()
@@ -237,11 +243,11 @@ mod tests {
     }
 
     /// A run of marked records that notes the answers in their order, and wakes `woken`.
-    fn run(count: usize, answers: &mpsc::UnboundedSender<(usize, bool)>, woken: &Arc<Counter>) -> Vec<Submission> {
+    fn run(count: usize, answers: &mpsc::Sender<(usize, bool)>, woken: &Arc<Counter>) -> Vec<Submission> {
         let submission = |n: usize| {
             let (answers, waker) = (answers.clone(), Waker::from(woken.clone()));
             let done: Done = Box::new(move |result| {
-                answers.send((n, result.is_ok())).expect("the test listens");
+                answers.try_send((n, result.is_ok())).expect("the test listens");
                 Some(waker)
             });
             Submission { room_id: hall(), record: marked(&n.to_string()), done }
@@ -252,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_is_answered_in_its_order_and_wakes_once() {
         let (_, log, mut consumer) = start(0);
-        let (answers, mut answered) = mpsc::unbounded_channel();
+        let (answers, mut answered) = mpsc::channel(2 * WAITING_MAX);
         let woken = Arc::new(Counter(AtomicUsize::new(0)));
         log.submit(run(100, &answers, &woken));
         let delivery = consumer.next().await.expect("an open log goes on");
@@ -267,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn what_would_be_too_much_is_refused_at_once() {
         let (_, log, _consumer) = start(0);
-        let (answers, mut answered) = mpsc::unbounded_channel();
+        let (answers, mut answered) = mpsc::channel(2 * WAITING_MAX);
         let woken = Arc::new(Counter(AtomicUsize::new(0)));
         log.submit(run(WAITING_MAX + 1, &answers, &woken));
         assert_eq!(answered.try_recv(), Ok((0, false)));

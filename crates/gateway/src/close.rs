@@ -240,6 +240,7 @@ impl Shard {
                 self.users.remove(user);
             }
         }
+        self.common.attendance.went(session);
     }
 
     /// Closes the device's sockets with an older session.

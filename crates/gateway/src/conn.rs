@@ -115,6 +115,8 @@ pub(crate) struct Session {
     pub device: Option<DeviceId>,
     /// Rises with every login of this process: a device's newest session replaces the older ones.
     pub number: u64,
+    /// The socket's number, unique in the deployment; the same as long as the same user stays on it.
+    pub socket: u64,
     /// Tick at which the token has expired.
     pub expires: u32,
 }

@@ -5,7 +5,7 @@
 //!
 //! Batches that carry comments only are refused when [`MESSAGES_MAX`] messages wait (the hub counts
 //! them as omitted). Everything else is always taken: it is bounded by the sockets that exist (one
-//! answer each), or rare (events, bans).
+//! answer each), by what users may send (chat), or rare (events, bans).
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,6 +40,8 @@ pub(crate) enum Inbound {
     Replaced { user: UserId, device: DeviceId, session: u64 },
     /// A user has acknowledged an event on a socket of another shard.
     Acknowledged { user: UserId, event: Snowflake },
+    /// Something happened in chat to users who may sit here.
+    Told(Arc<chat::Told>),
     /// Stop accepting, tell every socket to reconnect, end by then.
     Drain(Instant),
 }

@@ -4,12 +4,13 @@
 //! over the shards by its members. A shard accepts, shakes hands, reads commands, and writes the
 //! frames the hub encoded once straight to its sockets. What must wait (the store, the log) runs on
 //! Tokio and comes back through the shard's [`inbox`]. Connections that are not for `/ws` are handed
-//! to the HTTP side, together with their TLS. No rule about comments is decided here: that is `ingest`'s.
+//! to the HTTP side, together with their TLS. No rule about comments or messages is decided here: those are `ingest`'s and `chat`'s.
 
 #![deny(unsafe_code)]
 
 mod accept;
 mod addresses;
+mod attendance;
 mod backlog;
 mod close;
 mod commands;
@@ -20,6 +21,7 @@ mod handshake;
 mod http;
 mod inbox;
 mod input;
+mod mail;
 mod members;
 mod shard;
 mod tally;
@@ -35,6 +37,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use chat::{Chat, Devices, Post};
 use ingest::{Ingest, Tokens};
 use ipnet::IpNet;
 use model::{Clock, Metrics};
@@ -42,6 +45,7 @@ use room::Hub;
 use room::batch::Shard as _;
 
 use crate::addresses::Addresses;
+use crate::attendance::Attendance;
 pub use crate::http::{HttpConnection, HttpStream};
 use crate::inbox::{Inbound, Inbox};
 use crate::shard::Shard;
@@ -62,6 +66,10 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
+    /// Where chat's notices come from.
+    pub post: Arc<Post>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// Time on the wire and of tokens.
@@ -151,12 +159,15 @@ struct Common {
     next_shard: AtomicU64,
     /// Numbers logins, see [`conn::Session::number`].
     next_session: AtomicU64,
+    attendance: Arc<Attendance>,
 }
 
 /// The running shards.
 pub struct Gateway {
     inboxes: Vec<Arc<Inbox>>,
     threads: Vec<JoinHandle<()>>,
+    attendance: Arc<Attendance>,
+    telling: tokio::task::JoinHandle<()>,
 }
 
 impl Gateway {
@@ -176,6 +187,9 @@ impl Gateway {
         let inboxes = inboxes.collect::<io::Result<Vec<_>>>()?;
         let hub_side = inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn room::batch::Shard>);
         services.hub.register_shards(hub_side.collect());
+        services.post.set_devices(inboxes.iter().map(|inbox| inbox.clone() as Arc<dyn Devices>).collect());
+        let attendance = Arc::new(Attendance::default());
+        let telling = runtime.spawn(attendance.clone().tell(services.chat.clone()));
         let common = Arc::new(Common {
             addresses: Addresses::new(&services.settings),
             services,
@@ -183,7 +197,9 @@ impl Gateway {
             http,
             inboxes: inboxes.clone(),
             next_shard: AtomicU64::new(0),
-            next_session: AtomicU64::new(1),
+            // Numbers of sockets are not to meet those of another node, or of this one before it started again.
+            next_session: AtomicU64::new(rand::random::<u64>() >> 1),
+            attendance: attendance.clone(),
         });
         let mut threads = Vec::with_capacity(count);
         for (id, poll) in (0u16..).zip(polls) {
@@ -191,7 +207,7 @@ impl Gateway {
             let shard = Shard::new(id, poll, listeners, common.clone())?;
             threads.push(std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard.run())?);
         }
-        Ok(Self { inboxes, threads })
+        Ok(Self { inboxes, threads, attendance, telling })
     }
 
     /// The busiest shard's load, 0 to 1.
@@ -216,6 +232,10 @@ impl Gateway {
         });
         if let Err(error) = joined.await {
             tracing::error!(%error, "waiting for the shards failed");
+        }
+        self.attendance.close();
+        if let Err(error) = self.telling.await {
+            tracing::error!(%error, "telling who has gone failed");
         }
     }
 }

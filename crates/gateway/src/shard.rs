@@ -269,6 +269,7 @@ impl Shard {
             Inbound::Acknowledged { user, event } => {
                 self.acknowledged(&user, event);
             }
+            Inbound::Told(told) => self.told(&told),
             Inbound::Drain(until) => self.begin_drain(until),
         }
     }

@@ -199,8 +199,10 @@ impl Shard {
         let left_s = left_ms.map(|ms| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX));
         let number = common.next_session.fetch_add(1, Ordering::SeqCst);
         let expires = left_s.map_or(u32::MAX, |s| self.now.saturating_add(s));
-        let session = Arc::new(Session { identity, device, number, expires });
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let renewed = conn.session.is_some();
+        let socket = conn.session.as_ref().map_or(number, |before| before.socket);
+        let session = Arc::new(Session { identity, device, number, socket, expires });
         conn.session = Some(session.clone());
         conn.authorize_by = u32::MAX;
         let user = &session.identity.user_id;
@@ -209,6 +211,9 @@ impl Shard {
             seats.push(index);
         }
         self.greet(index, &session, reference);
+        if !renewed {
+            common.attendance.came(session.clone());
+        }
         if let Some(device) = &session.device {
             for inbox in &common.inboxes {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });

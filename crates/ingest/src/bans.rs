@@ -66,6 +66,14 @@ impl Bans {
         self.refuse(user, None, &[BanKind::Ban], now_ms)
     }
 
+    /// Refuses a user who may speak nowhere; what holds in single rooms does not matter.
+    ///
+    /// # Errors
+    /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
+    pub fn may_speak_at_all(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
+        self.refuse(user, None, &[BanKind::Ban, BanKind::Mute], now_ms)
+    }
+
     /// Refuses a user who may not speak in a room.
     ///
     /// # Errors
@@ -119,6 +127,9 @@ mod tests {
         assert_eq!(bans.may_speak(&user, &a, 40), Err(Refusal::Muted { retry_after_ms: 60, reason: None }));
         assert!(bans.may_speak(&user, &b, 40).is_ok());
         assert!(bans.may_speak(&user, &a, 100).is_ok());
+        assert!(bans.may_speak_at_all(&user, 40).is_ok());
+        bans.add(ban(3, BanKind::Mute, None, 90));
+        assert_eq!(bans.may_speak_at_all(&user, 40), Err(Refusal::Muted { retry_after_ms: 50, reason: None }));
         bans.add(ban(2, BanKind::Ban, None, 500));
         assert!(bans.may_connect(&user, 499).is_err());
         assert!(matches!(bans.may_speak(&user, &b, 40), Err(Refusal::Banned { retry_after_ms: 460, .. })));

@@ -14,6 +14,7 @@ pub mod likes;
 pub mod moderation;
 pub mod refusal;
 pub mod rooms;
+mod screen;
 pub mod tokens;
 
 use std::sync::Arc;

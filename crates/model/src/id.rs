@@ -19,7 +19,8 @@ pub struct InvalidId {
     pub what: &'static str,
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether a text keeps to the rule of [`InvalidId`].
+pub(crate) fn is_id(text: &str) -> bool {
     (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
 }
 

@@ -3,6 +3,7 @@
 //! Every other crate speaks in these types. Nothing here does I/O, and nothing here reads the
 //! wall clock except [`clock::SystemClock`], which is passed in from outside.
 
+pub mod chat;
 pub mod clock;
 pub mod code;
 pub mod comment;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod room;
 pub mod snowflake;
 
+pub use chat::{ConversationId, GroupId, Message, MsgStatus, MsgType, Recipient};
 pub use clock::{Clock, ManualClock, SystemClock, rfc3339_ms};
 pub use code::{Code, WireError};
 pub use comment::{Comment, CommentStatus, Kind, Level, Mode, Size, Style};

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub comments: Labelled,
     /// Of these, the accepted ones: found once, because there are so many.
     pub accepted: Counter,
+    /// Private and group messages that asked to be sent, by `outcome`: accepted, repeated, or an error code.
+    pub messages: Labelled,
     /// Comments delivered: one for each comment and viewer.
     pub delivered: Counter,
     /// Comments not given to a viewer, by `reason`: budget, merged, slow.
@@ -65,6 +67,8 @@ pub struct Metrics {
     pub fanout_lost: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
+    /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
+    pub hook_calls: Labelled,
     /// CPU seconds used by this process.
     pub cpu_seconds: Counter<f64, AtomicU64>,
     /// Resident memory of this process in bytes.
@@ -86,6 +90,7 @@ impl Metrics {
             handshakes: Family::default(),
             accepted,
             comments,
+            messages: Family::default(),
             delivered: Counter::default(),
             omitted: Family::default(),
             frames_out: Counter::default(),
@@ -105,6 +110,7 @@ impl Metrics {
             redis_errors: Family::default(),
             fanout_lost: Family::default(),
             word_hits: Family::default(),
+            hook_calls: Family::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
         };
@@ -118,6 +124,7 @@ impl Metrics {
         r.register("rooms_held", "Rooms held in memory", self.rooms_held.clone());
         r.register("handshakes", "Handshakes by outcome", self.handshakes.clone());
         r.register("comments", "Comments that asked to enter, by outcome", self.comments.clone());
+        r.register("messages", "Private and group messages that asked to be sent, by outcome", self.messages.clone());
         r.register("delivered_comments", "Comments delivered, one for each viewer", self.delivered.clone());
         r.register("omitted_comments", "Comments not given to a viewer, by reason", self.omitted.clone());
         r.register("frames_out", "WebSocket frames written", self.frames_out.clone());
@@ -140,6 +147,7 @@ impl Metrics {
         r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
         r.register("fanout_lost", "What did not reach another node, by reason", self.fanout_lost.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
+        r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
     }

@@ -4,6 +4,7 @@
 //! `PROTOCOL.md` is this crate in prose.
 
 pub mod binary;
+pub mod chat;
 pub mod comment;
 pub mod handshake;
 pub mod message;

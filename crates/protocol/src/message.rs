@@ -6,6 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::chat::{self, ChatCommand, ChatMessage};
 use crate::comment::{CommentJson, to_vec};
 
 /// Longest `ref` that is given back, in bytes of JSON.
@@ -43,6 +44,8 @@ pub enum ClientMessage {
     Ack {
         event_id: Snowflake,
     },
+    /// One of private and group chat.
+    Chat(ChatCommand),
     /// A type this version does not know: ignored.
     Unknown,
 }
@@ -187,7 +190,7 @@ fn body(kind: &str, text: &str) -> Result<ClientMessage, serde_json::Error> {
         "comment" => ClientMessage::Comment(serde_json::from_str(text)?),
         "like" => ClientMessage::Like { comment_id: serde_json::from_str::<Like>(text)?.comment_id },
         "ack" => ClientMessage::Ack { event_id: serde_json::from_str::<Ack>(text)?.event_id },
-        _ => ClientMessage::Unknown,
+        _ => chat::command(kind, text)?.map_or(ClientMessage::Unknown, ClientMessage::Chat),
     })
 }
 
@@ -245,6 +248,8 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
+    #[serde(untagged)]
+    Chat(ChatMessage<'a>),
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -14,6 +14,8 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use crate::message::{ClientMessage, CommentDraft, JoinRoom, ServerMessage};
 
+mod chat;
+
 /// The generated types, named as in the schema.
 #[allow(missing_docs, clippy::pedantic)] // Their documentation is the schema's.
 pub mod v1 {
@@ -58,13 +60,13 @@ fn command(message: In) -> Result<ClientMessage, WireError> {
         In::Comment(draft) => ClientMessage::Comment(comment_draft(draft)?),
         In::Like(v1::Like { comment_id }) => ClientMessage::Like { comment_id: id("comment_id", comment_id)? },
         In::Ack(v1::Ack { event_id }) => ClientMessage::Ack { event_id: id("event_id", event_id)? },
-        // Private and group chat are in the schema and not spoken yet.
-        In::SendMessage(_)
-        | In::SendGroupMessage(_)
-        | In::MarkAsRead(_)
-        | In::SyncMessages(_)
-        | In::RecallMessage(_)
-        | In::Typing(_) => ClientMessage::Unknown,
+        In::SendMessage(message) => chat::send_message(message)?,
+        In::SendGroupMessage(message) => chat::send_group_message(message)?,
+        In::MarkAsRead(message) => chat::mark_as_read(&message)?,
+        In::SyncMessages(message) => chat::sync_messages(message)?,
+        In::RecallMessage(message) => chat::recall_message(&message)?,
+        In::Typing(message) => chat::typing(&message)?,
+        In::WatchPresence(message) => chat::watch_presence(&message)?,
     })
 }
 
@@ -190,8 +192,10 @@ fn answer(message: &ServerMessage<'_>) -> Out {
             Out::LikeAck(v1::LikeAck { comment_id: comment_id.0, like_count })
         }
         ServerMessage::Error { code, message, retry_after_ms } => {
-            Out::Error(v1::Error { code: code.into(), message: message.into(), retry_after_ms })
+            let client_msg_id = String::new();
+            Out::Error(v1::Error { code: code.into(), message: message.into(), retry_after_ms, client_msg_id })
         }
+        ServerMessage::Chat(ref message) => chat::answer(message),
     }
 }
 

@@ -150,7 +150,12 @@ fn an_error_goes_out_as_a_binary_frame_with_the_number_it_answers() {
     let mut decoder = Decoder::default();
     let mut events = decoder.read(&mut frame, Limits::from_server(1_000));
     let Ok(Some(Heard::Binary(bytes))) = events.next_event() else { panic!("no binary message") };
-    let expected = v1::Error { code: "invalid_request".into(), message: "no".into(), retry_after_ms: Some(10) };
+    let expected = v1::Error {
+        code: "invalid_request".into(),
+        message: "no".into(),
+        retry_after_ms: Some(10),
+        client_msg_id: String::new(),
+    };
     assert_eq!(heard(bytes), (12, Out::Error(expected)));
 }
 

@@ -29,7 +29,10 @@ macro_rules! sections {
 // What each key means, its unit and its default stand in config/default.toml.
 sections! {
     /// The whole configuration.
-    Config { server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, log: Log }
+    Config {
+        server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, chat: Chat,
+        uploads: Uploads, hook: Hook, log: Log,
+    }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
     /// `[auth]`
@@ -58,6 +61,20 @@ sections! {
     }
     /// `[tls]`
     Tls { certificate_file: PathBuf, key_file: PathBuf }
+    /// `[chat]`
+    Chat {
+        message_chars_max: u32, messages_per_s: u32, burst: u32, recall_s: u32, recall_keeps_content: bool,
+        group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: u32,
+    }
+    /// `[uploads]`
+    Uploads {
+        directory: PathBuf, image_bytes_max: u64, video_bytes_max: u64, file_bytes_max: u64, types: Vec<String>,
+        url_ttl_s: u32,
+    }
+    /// `[hook]`
+    Hook {
+        url: String, secret: String, kinds: Vec<String>, include_content: bool, timeout_s: u32, attempts_max: u32,
+    }
     /// `[log]`
     Log { level: String, format: LogFormat }
 }
@@ -248,7 +265,7 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, tls, log } = config;
+    let Config { server, auth, limits, rooms, sockets, tls, chat, uploads, hook, log } = config;
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -324,6 +341,40 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
             "tls.key_file",
             "set when tls.certificate_file is, and empty when that is",
         ),
+        ((1..=20_000).contains(&chat.message_chars_max), "chat.message_chars_max", "a number from 1 to 20000"),
+        (chat.messages_per_s > 0, "chat.messages_per_s", "at least 1"),
+        (chat.burst > 0, "chat.burst", "at least 1"),
+        ((1..=10_000).contains(&chat.group_members_max), "chat.group_members_max", "a number from 1 to 10000"),
+        ((1..=3_650).contains(&chat.offline_days), "chat.offline_days", "a number of days from 1 to 3650"),
+        (
+            chat.history_days == 0 || (chat.offline_days.max(7)..=36_500).contains(&chat.history_days),
+            "chat.history_days",
+            "a number of days of at least 7 and chat.offline_days, or 0 to keep messages",
+        ),
+        (
+            (1_024..=1 << 20).contains(&chat.encrypted_bytes_max),
+            "chat.encrypted_bytes_max",
+            "a number of bytes from 1024 to 1048576",
+        ),
+        ((60..=604_800).contains(&uploads.url_ttl_s), "uploads.url_ttl_s", "a number of seconds from 60 to 604800"),
+        (
+            uploads.types.iter().all(|kind| is_safe_type(kind)),
+            "uploads.types",
+            "media types such as image/png; none that browsers run (HTML, SVG, XML, scripts)",
+        ),
+        (
+            hook.url.is_empty() || hook.url.starts_with("https://") || hook.url.starts_with("http://"),
+            "hook.url",
+            "an address with https:// or http://, or empty",
+        ),
+        (hook.url.is_empty() || hook.secret.len() >= 16, "hook.secret", "at least 16 bytes when hook.url is set"),
+        (
+            hook.kinds.iter().all(|kind| ["direct", "group"].contains(&kind.as_str())),
+            "hook.kinds",
+            "a list of \"direct\" and \"group\"",
+        ),
+        ((1..=60).contains(&hook.timeout_s), "hook.timeout_s", "a number of seconds from 1 to 60"),
+        ((1..=30).contains(&hook.attempts_max), "hook.attempts_max", "a number from 1 to 30"),
         (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),
             "log.level",
@@ -331,6 +382,15 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ),
     ];
     checks.into_iter().find(|(ok, ..)| !ok).map(|(_, key, expected)| (key, expected))
+}
+
+/// Whether a media type is a plain `type/subtype` in lower case that no browser runs.
+fn is_safe_type(kind: &str) -> bool {
+    let plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+.-".contains(&b))
+    };
+    let runs = ["html", "svg", "xml", "script"].iter().any(|part| kind.contains(part));
+    kind.split_once('/').is_some_and(|(class, name)| plain(class) && plain(name)) && !runs
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use chat::Chat;
+use futures::future::OptionFuture;
 use gateway::{HttpConnection, ServerTls};
+use hook::Hook;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -31,7 +34,7 @@ const UPKEEP: Duration = Duration::from_secs(2);
 const EXPIRY: Duration = Duration::from_secs(60);
 /// What of the time to drain is kept for flushing the log.
 const FLUSH: Duration = Duration::from_millis(500);
-/// Comments removed at once, so that a commit never waits long for it.
+/// Comments and messages removed at once, so that a commit never waits long for it.
 const EXPIRED_MAX: usize = 2_000;
 
 /// SIGTERM and SIGINT, caught from here on.
@@ -54,14 +57,34 @@ impl Signals {
 
 /// Serves until a signal, then drains.
 pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyhow::Result<()> {
-    let Server { address: _, gateway, router, http, draining, ingest, tokens, tls, store, metrics, worker } = server;
+    let Server {
+        address: _,
+        gateway,
+        router,
+        http,
+        draining,
+        ingest,
+        chat,
+        uploads,
+        hook,
+        tokens,
+        tls,
+        store,
+        metrics,
+        worker,
+    } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
     let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, tls, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
+    let chat_expiry = tokio::spawn(expire_chat(chat));
+    let upload_expiry = tokio::spawn(expire_uploads(uploads));
+    let hook = tokio::spawn(async { OptionFuture::from(hook.map(Hook::run)).await });
 
     signals.next().await;
     tracing::info!("draining");
+    // Everybody is about to look offline. What is not told yet is told by the next run.
+    hook.abort();
     tokio::spawn(async move {
         signals.next().await;
         tracing::warn!("told twice to stop: ending at once");
@@ -73,6 +96,8 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     }
     upkeep.abort();
     expiry.abort();
+    chat_expiry.abort();
+    upload_expiry.abort();
     flush(ingest, worker).await;
     drop(store);
     tracing::info!("stopped");
@@ -208,5 +233,27 @@ async fn expire(store: Arc<impl Store>, retention_days: u32, client_msg_id_days:
         {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// The same for messages.
+async fn expire_chat(chat: Arc<Chat>) {
+    let mut tick = tokio::time::interval(EXPIRY);
+    loop {
+        tick.tick().await;
+        while let Ok(removed) = chat.expire(EXPIRED_MAX).await
+            && removed >= EXPIRED_MAX as u64
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Removes uploads that nobody refers to, a little at a time.
+async fn expire_uploads(uploads: Arc<chat::Uploads>) {
+    let mut tick = tokio::time::interval(EXPIRY);
+    loop {
+        tick.tick().await;
+        uploads.sweep().await;
     }
 }

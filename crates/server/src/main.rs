@@ -14,6 +14,8 @@ use clap::Parser;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
+    // Every HTTP client asks for one, that of `import` and `bench` too. Nobody has set another before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match cli::Cli::parse().command {
         cli::Command::Serve(args) => commands::serve::run(args),
         cli::Command::Token(args) => commands::token::run(&args),

@@ -9,18 +9,21 @@ use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
+use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
+use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
 use ipnet::IpNet;
-use model::{Clock, Metrics, SnowflakeGenerator, SystemClock};
+use model::{Clock, Metrics, MsgType, SnowflakeGenerator, SystemClock};
+use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
 use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
 use socket2::{Domain, Socket, Type};
-use state::{CoolDown, MemoryGate, MemoryReservations};
+use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +53,12 @@ pub struct Server {
     pub draining: watch::Sender<bool>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// The rules of private and group chat.
+    pub chat: Arc<Chat>,
+    /// Pictures, videos and files.
+    pub uploads: Arc<Uploads>,
+    /// Tells of messages to people who are offline, if that is wished.
+    pub hook: Option<Hook>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
     /// The certificate, if there is one.
@@ -78,6 +87,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let (log, consumer) = bus::local::open(journal, last, metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
 
+    let link_signer = Signer::new(secret.as_bytes());
     let tokens = Arc::new(Tokens::new(Some(secret), key_files(config))?);
     for (user, before_ms) in store.revocations().await? {
         tokens.revoke(user, before_ms);
@@ -101,6 +111,33 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
+    let uploads = Arc::new(Uploads::new(UploadParts {
+        settings: upload_settings(config),
+        store: sqlite.clone(),
+        archive: Arc::new(open_archive(config)?),
+        signer: link_signer,
+        gate: ingest.gate.clone(),
+        ids: ids.clone(),
+        clock: clock.clone(),
+    }));
+    let post = Arc::new(Post::new());
+    let chat = Chat::start(chat::Parts {
+        settings: chat_settings(config),
+        store: sqlite.clone(),
+        gate: ingest.gate.clone(),
+        presence: Arc::new(MemoryPresence::default()),
+        fanout: post.clone(),
+        post: post.clone(),
+        screen: screen(&ingest, config.chat.word_filter),
+        attachments: uploads.clone(),
+        ids: ids.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+
+    let keys = Arc::new(Keys::new(sqlite.clone(), ingest.gate.clone(), clock.clone()));
+    let hook = open_hook(config, &sqlite, &chat, &clock, &metrics)?;
+
     let boards = Arc::new(Boards::new(store.clone()));
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
@@ -114,6 +151,9 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let origins = Origins::new(config.auth.origins.clone(), dev && !open);
     let router = api::router(api::Services {
         ingest: ingest.clone(),
+        chat: chat.clone(),
+        keys,
+        uploads: uploads.clone(),
         hub: hub.clone(),
         boards,
         store,
@@ -128,6 +168,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let services = Services {
         hub,
         ingest: ingest.clone(),
+        chat: chat.clone(),
+        post,
         tokens: tokens.clone(),
         clock,
         metrics: metrics.clone(),
@@ -138,7 +180,22 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
     let worker = tokio::spawn(worker.run());
-    Ok(Server { address, gateway, router, http, draining, ingest, tokens, tls, store: sqlite, metrics, worker })
+    Ok(Server {
+        address,
+        gateway,
+        router,
+        http,
+        draining,
+        ingest,
+        chat,
+        uploads,
+        hook,
+        tokens,
+        tls,
+        store: sqlite,
+        metrics,
+        worker,
+    })
 }
 
 /// The certificate, if one is configured.
@@ -227,6 +284,79 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+fn chat_settings(config: &Config) -> chat::Settings {
+    let chat = &config.chat;
+    chat::Settings {
+        content_chars_max: chat.message_chars_max,
+        encrypted_bytes_max: chat.encrypted_bytes_max,
+        messages_per_s: chat.messages_per_s,
+        burst: chat.burst,
+        recall_s: chat.recall_s,
+        recall_keeps_content: chat.recall_keeps_content,
+        group_members_max: chat.group_members_max,
+        offline_days: chat.offline_days,
+        history_days: chat.history_days,
+        hook_direct: hooked(config, "direct"),
+        hook_group: hooked(config, "group"),
+    }
+}
+
+/// Whether messages of this kind of conversation are noted for the notification hook.
+fn hooked(config: &Config, kind: &str) -> bool {
+    !config.hook.url.is_empty() && config.hook.kinds.iter().any(|known| known == kind)
+}
+
+fn open_hook(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    chat: &Arc<Chat>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Hook>> {
+    if config.hook.url.is_empty() {
+        return Ok(None);
+    }
+    let settings = HookSettings {
+        url: config.hook.url.clone(),
+        secret: config.hook.secret.clone(),
+        include_content: config.hook.include_content,
+        timeout_s: config.hook.timeout_s,
+        attempts_max: config.hook.attempts_max,
+    };
+    let hook = Hook::new(settings, store.clone(), chat.clone(), clock.clone(), metrics.clone());
+    hook.map(Some).context("cannot prepare the notification hook")
+}
+
+fn upload_settings(config: &Config) -> UploadSettings {
+    let uploads = &config.uploads;
+    UploadSettings {
+        image_bytes_max: uploads.image_bytes_max,
+        video_bytes_max: uploads.video_bytes_max,
+        file_bytes_max: uploads.file_bytes_max,
+        types: uploads.types.clone(),
+        url_ttl_s: uploads.url_ttl_s,
+    }
+}
+
+/// The directory of uploads. What it acknowledges is on the disk.
+fn open_archive(config: &Config) -> anyhow::Result<LocalFileSystem> {
+    let named = &config.uploads.directory;
+    let path = if named.as_os_str().is_empty() { config.server.data.join("uploads") } else { named.clone() };
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    let archive = LocalFileSystem::new_with_prefix(&path).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(archive.with_fsync(true))
+}
+
+/// What comments and messages have in common: bans and mutes that hold everywhere and, if it is wished, the word
+/// lists. Only what people read is held against those.
+fn screen(ingest: &Arc<Ingest>, word_filter: bool) -> chat::Screen {
+    let ingest = ingest.clone();
+    Arc::new(move |who, text, msg_type| {
+        let read = word_filter && msg_type == MsgType::Text;
+        ingest.screen(who, text, read).map_err(Into::into)
+    })
+}
+
 fn hub_settings(config: &Config) -> HubSettings {
     let rooms = &config.rooms;
     HubSettings {
@@ -254,6 +384,8 @@ fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiSettings {
         admin_key: (!config.auth.admin_key.is_empty()).then(|| config.auth.admin_key.clone()),
         origins,
         body_bytes_max: config.limits.body_bytes_max,
+        // An envelope is JSON in a JSON string: each of its quotes takes a backslash more.
+        message_body_bytes_max: config.limits.body_bytes_max.max(config.chat.encrypted_bytes_max as usize * 2),
     }
 }
 

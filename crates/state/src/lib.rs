@@ -2,10 +2,11 @@
 //!
 //! [`gate`] decides whether a comment's rate admits it, [`reservations`] gives a retry its first
 //! answer, [`gcra`] is the rule behind every limit. Ports first; [`memory`] is the backend of one
-//! process, [`redis`] that of many, and [`conformance`] the suite every backend passes. [`connections`] counts sockets per
-//! address and belongs to one process by nature.
+//! process; the feature `redis` adds the gate and the reservations of many, in the module of that name;
+//! [`conformance`] is the suite every backend passes. [`connections`] counts sockets per address and belongs to one
+//! process by nature.
 //!
-//! Used by `ingest` and the edges. Nothing here reads a clock: every call is told the time. What must
+//! Used by `ingest`, `chat` and the edges. Nothing here reads a clock: every call is told the time. What must
 //! survive a restart is in the store, never only here.
 
 pub mod conformance;
@@ -13,13 +14,17 @@ pub mod connections;
 pub mod gate;
 pub mod gcra;
 pub mod memory;
+pub mod presence;
+#[cfg(feature = "redis")]
 pub mod redis;
 pub mod reservations;
 
 pub use connections::{Connections, Permit};
 pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
-pub use memory::{MemoryGate, MemoryReservations};
+pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};
+pub use presence::Presence;
+#[cfg(feature = "redis")]
 pub use redis::{RedisGate, RedisReservations};
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 

@@ -198,8 +198,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a run of comments and their `client_msg_id`s in one commit. A comment whose id is kept
     /// already is left as it is, so a run may be repeated after a crash.
     async fn append_comments(&self, run: Vec<NewComment>) -> Result<()>;
-    /// The newest log offset and the newest id in the store (comments, reviews, sessions, bans
-    /// together), from which a new run of the server continues.
+    /// The newest log offset and the newest id in the store (comments, reviews, sessions, bans,
+    /// messages, conversations together), from which a new run of the server continues.
     async fn high_water(&self) -> Result<(u64, Option<Snowflake>)>;
     /// Whether a write would be kept now. Costs next to nothing unless the last write failed.
     async fn probe(&self) -> Result<()>;

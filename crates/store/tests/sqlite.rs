@@ -11,7 +11,7 @@ use futures::future::join_all;
 use model::{Comment, Metrics, Snowflake};
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
-use store::conformance::{comment, placed, room, suite, whole};
+use store::conformance::{self, comment, placed, room, suite, whole};
 use store::sqlite::{OpenError, SqliteStore};
 use store::{ReplayQuery, Store};
 
@@ -28,6 +28,7 @@ async fn it_passes_the_suite() {
         open(&directory.path().join(name)).expect("a fresh store")
     };
     suite(fresh).await.expect("no error");
+    conformance::keys::suite(fresh).await.expect("no error");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ impl Http {
     /// A client of the server at `base`.
     #[must_use]
     pub fn new(base: &str, bearer: Option<&str>) -> Self {
+        // Every client needs one, even for plain HTTP; whoever comes first sets it for all.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { client: reqwest::Client::new(), base: base.into(), bearer: bearer.map(str::to_owned) }
     }
 
@@ -55,6 +57,11 @@ impl Http {
     /// PUT with a JSON body.
     pub async fn put(&self, path: &str, body: Value) -> Reply {
         Reply::of(with(self.request(Method::PUT, path), &body)).await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        Reply::of(with(self.request(Method::PATCH, path), &body)).await
     }
 
     /// DELETE.

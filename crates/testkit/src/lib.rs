@@ -4,6 +4,7 @@
 //! wrong here panics, with what was heard until then: a test that cannot go on has failed.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
 
+mod device;
 mod http;
 mod keys;
 mod recordings;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use device::Device;
 pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
 pub use recordings::xml;

@@ -168,6 +168,13 @@ impl Server {
         self.viewer_of_level(user, "normal", room).await
     }
 
+    /// A socket of a user's device without any room; `connected` has come.
+    pub async fn device(&self, user: &str, device: &str) -> Viewer {
+        let mut socket = self.connect(&format!("device_id={device}&token={}", token_of(user, "normal"))).await;
+        socket.wait_for("connected").await;
+        socket
+    }
+
     /// The same with a level.
     pub async fn viewer_of_level(&self, user: &str, level: &str, room: &str) -> Viewer {
         self.viewer_who_wishes(user, level, &format!("room_id={room}")).await

@@ -7,6 +7,7 @@ use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -45,6 +46,7 @@ pub struct Viewer {
     pub omitted: u64,
     out: SplitSink<Socket, Message>,
     incoming: mpsc::Receiver<Heard>,
+    reader: AbortHandle,
     /// Messages nobody asked for yet, oldest first.
     unread: Vec<Value>,
     /// Binary messages nobody asked for yet.
@@ -76,7 +78,7 @@ impl Viewer {
         let protocol = protocol.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (out, mut from) = socket.split();
         let (sender, incoming) = mpsc::channel(HEARD_MAX);
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             loop {
                 let Some(heard) = hear(from.next().await) else { continue };
                 let over = matches!(heard, Heard::Closed(..));
@@ -85,6 +87,7 @@ impl Viewer {
                 }
             }
         });
+        let reader = reader.abort_handle();
         let room = query.split('&').find_map(|pair| pair.strip_prefix("room_id=")).unwrap_or_default().to_owned();
         let (given, unread, unread_bytes, heard) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Ok(Self {
@@ -93,6 +96,7 @@ impl Viewer {
             omitted: 0,
             out,
             incoming,
+            reader,
             unread,
             unread_bytes,
             heard,
@@ -127,6 +131,47 @@ impl Viewer {
         let what = format!("the answer to {message}");
         self.send(message).await;
         self.expect(&what, |answer| answer["ref"] == reference).await
+    }
+
+    /// The same on a connection that may end: nothing when it did before the answer came.
+    pub async fn attempt(&mut self, mut message: Value) -> Option<Value> {
+        self.asked += 1;
+        let reference = json!(format!("test-{}", self.asked));
+        message["ref"] = reference.clone();
+        self.heard.push(format!("> {message}"));
+        let deadline = Instant::now() + PATIENCE;
+        let sent = self.out.send(Message::text(message.to_string())).await;
+        while sent.is_ok() && self.closed.is_none() {
+            if let Some(place) = self.unread.iter().position(|answer| answer["ref"] == reference) {
+                return Some(self.unread.remove(place));
+            }
+            self.hear_one(&message.to_string(), deadline).await;
+        }
+        None
+    }
+
+    /// Takes every message of these types that has come by now, oldest first; waits for nothing.
+    pub fn take(&mut self, kinds: &[&str]) -> Vec<Value> {
+        while let Ok(heard) = self.incoming.try_recv() {
+            self.note_any(heard);
+        }
+        let wanted = |message: &Value| message["type"].as_str().is_some_and(|kind| kinds.contains(&kind));
+        let (taken, left) = std::mem::take(&mut self.unread).into_iter().partition(wanted);
+        self.unread = left;
+        taken
+    }
+
+    /// Waits until something comes, the close included.
+    pub async fn hear(&mut self, what: &str) {
+        if self.closed.is_none() {
+            self.hear_one(what, Instant::now() + PATIENCE).await;
+        }
+    }
+
+    /// Whether the server has closed it, as far as was heard.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
     }
 
     /// Comments in the room of the query; returns the answer.
@@ -252,13 +297,23 @@ impl Viewer {
         let _ = self.out.close().await; // The server may have closed first.
     }
 
+    /// Ends without a close, as a device that loses its network and whose system notices.
+    pub fn cut(self) {
+        self.reader.abort();
+    }
+
     async fn hear_one(&mut self, what: &str, deadline: Instant) {
         if let Some((code, reason)) = &self.closed {
             panic!("closed with {code} {reason:?} before {what}; {}", self.dump());
         }
         let heard = timeout_at(deadline, self.incoming.recv()).await;
         let heard = heard.unwrap_or_else(|_| panic!("waited in vain for {what}; {}", self.dump()));
-        match heard.unwrap_or_else(|| panic!("nothing more to hear, but {what} was to come; {}", self.dump())) {
+        let heard = heard.unwrap_or_else(|| panic!("nothing more to hear, but {what} was to come; {}", self.dump()));
+        self.note_any(heard);
+    }
+
+    fn note_any(&mut self, heard: Heard) {
+        match heard {
             Heard::Json(message) => self.note(message),
             Heard::Bytes(bytes) => {
                 self.heard.push(format!("< {} bytes", bytes.len()));

@@ -167,6 +167,15 @@ impl Filter {
     /// everything from the first matched character to the last, the inserted ones included (`敏*感` is `***`).
     /// Time is linear in the text. Checking a masked text again changes nothing more.
     pub fn check(&self, text: &str) -> Verdict {
+        self.judge(text, true)
+    }
+
+    /// The same for texts that no moderator is to see: as if the review list were empty.
+    pub fn check_private(&self, text: &str) -> Verdict {
+        self.judge(text, false)
+    }
+
+    fn judge(&self, text: &str, review: bool) -> Verdict {
         if self.is_empty() {
             return Verdict::Clean;
         }
@@ -174,7 +183,7 @@ impl Filter {
         for _ in 0..ROUNDS_MAX {
             let current = masked.as_deref().unwrap_or(text);
             let (found, next) = with_scratch(|scratch| {
-                let found = self.find(current, scratch);
+                let found = self.find(current, scratch, review);
                 let next = found.filter(|(list, _)| *list == List::Mask).map(|_| mask(current, &scratch.cover));
                 (found, next)
             });
@@ -196,11 +205,12 @@ impl Filter {
     /// The word that decides about `text`, as listed, and its list: None when the text is clean. Cheaper than
     /// [`Filter::check`] by the masking.
     pub fn first_hit(&self, text: &str) -> Option<(List, &str)> {
-        with_scratch(|scratch| self.find(text, scratch))
+        with_scratch(|scratch| self.find(text, scratch, true))
     }
 
-    /// Finds the deciding word and leaves in `scratch.cover` what the mask words cover.
-    fn find(&self, text: &str, scratch: &mut Scratch) -> Option<(List, &str)> {
+    /// Finds the deciding word and leaves in `scratch.cover` what the mask words cover. Words to review are passed over
+    /// unless `review`.
+    fn find(&self, text: &str, scratch: &mut Scratch, review: bool) -> Option<(List, &str)> {
         let Scratch { letters, squeezed, cover } = scratch;
         let Traits { squeezable, disguised, chars } = read(text, letters);
         cover.clear();
@@ -209,6 +219,9 @@ impl Filter {
             let Some((list, word)) = self.words.get(hit.word as usize) else {
                 return true;
             };
+            if *list == List::Review && !review {
+                return true;
+            }
             if best.is_none_or(|(found, _)| *list > found) {
                 best = Some((*list, word));
             }

@@ -30,6 +30,16 @@ fn check_table(filter: &Filter, table: &[(&str, &str)]) {
 }
 
 #[test]
+fn private_texts_are_masked_and_blocked_but_never_held() {
+    let lists = Lists { mask: list(&["darn"]), review: list(&["hold"]), block: list(&["spam"]) };
+    let filter = Filter::build(&lists).unwrap();
+    assert_eq!(filter.check_private("darn, hold on"), Verdict::Masked("****, hold on".into()));
+    assert_eq!(filter.check_private("hold on"), Verdict::Clean);
+    assert_eq!(filter.check_private("hold the spam"), Verdict::Block { word: "spam".into() });
+    assert_eq!(filter.check("darn, hold on"), Verdict::Review { word: "hold".into() });
+}
+
+#[test]
 fn chinese_words_are_found_however_they_are_written() {
     let filter = masking(&["敏感词", "暴力", "赌博网站", "加微信", "㊙密", "乾隆", "法轮功"]);
     check_table(

@@ -68,6 +68,8 @@ export interface ClientEvents {
   identified: Connected;
   /** Something that happened in a room or to this user; each `event_id` once, critical ones acknowledged already. */
   event: RoomEvent;
+  /** A message the client itself has no use for, such as those of the chat. */
+  message: AnyMessage;
   /** The server complained about something that was not a request waiting for its answer. */
   error: BarrageError;
 }
@@ -90,6 +92,7 @@ export class Client extends Emitter<ClientEvents> {
   readonly #events = new SeenIds(EVENTS_REMEMBERED);
   readonly #heartbeat: Heartbeat;
   #state: ClientState = { name: "closed" };
+  #identity: Connected | undefined;
   #transport: Transport | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
@@ -111,6 +114,11 @@ export class Client extends Emitter<ClientEvents> {
 
   get state(): ClientState {
     return this.#state;
+  }
+
+  /** Whom the server took us for, once it has said so. */
+  get identity(): Connected | undefined {
+    return this.#identity;
   }
 
   get connected(): boolean {
@@ -161,6 +169,11 @@ export class Client extends Emitter<ClientEvents> {
     const { ref, answer } = this.#pending.add(message, repeatable);
     if (this.connected) this.#send({ ...message, ref });
     return answer;
+  }
+
+  /** Sends a message that has no answer; dropped while there is no connection. */
+  send(message: ClientMessage): void {
+    if (this.connected) this.#send(message);
   }
 
   async #open(): Promise<void> {
@@ -231,6 +244,8 @@ export class Client extends Emitter<ClientEvents> {
         return this.#happened(message as unknown as RoomEvent);
       case "error":
         return this.#complained(errorFrom(message));
+      default:
+        return this.emit("message", message);
     }
   }
 
@@ -243,6 +258,7 @@ export class Client extends Emitter<ClientEvents> {
     } else {
       this.#heartbeat.start(heartbeatMs); // after a login; or we read anonymously, and had not waited for it
     }
+    this.#identity = message;
     this.emit("identified", message);
   }
 

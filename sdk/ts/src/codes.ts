@@ -46,7 +46,7 @@ export type ServerErrorCode =
   | "unavailable";
 
 /** Codes made on this side of the wire. */
-export type LocalErrorCode = "timeout" | "disconnected" | "closed" | "network";
+export type LocalErrorCode = "timeout" | "disconnected" | "closed" | "network" | "outbox_full";
 
 /** A newer server may send codes this version does not know, so any string is possible. */
 export type ErrorCode = ServerErrorCode | LocalErrorCode | (string & {});
@@ -65,4 +65,11 @@ export class BarrageError extends Error {
   ) {
     super(message);
   }
+}
+
+const PASSING: ReadonlySet<string> = new Set(["overloaded", "unavailable", "timeout", "rate_limited", "network"]);
+
+/** True when the same request may well succeed a little later. */
+export function isPassing({ code }: BarrageError): boolean {
+  return PASSING.has(code);
 }

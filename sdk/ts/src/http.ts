@@ -125,7 +125,7 @@ export interface GiftDraft {
 }
 
 type Query = Record<string, string | number | undefined>;
-type Method = "GET" | "POST" | "PUT" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 export class Api {
   constructor(private readonly options: ApiOptions = {}) {}
@@ -213,8 +213,17 @@ export class Api {
     throw failure(response, answer);
   }
 
+  /** An address the server named, which may be relative to it. */
+  absolute(url: string): string {
+    return new URL(url, this.#origin()).href;
+  }
+
+  #origin(): string {
+    return this.options.url ?? location.origin;
+  }
+
   #url(path: string, query: Query = {}): URL {
-    const url = new URL(`/api/v1${path}`, this.options.url ?? location.origin);
+    const url = new URL(`/api/v1${path}`, this.#origin());
     const identity: Query = this.options.token ? {} : { ...this.options.identity };
     for (const [key, value] of Object.entries({ ...identity, ...query })) {
       if (value !== undefined) url.searchParams.set(key, String(value));

@@ -3,6 +3,7 @@ export { Client } from "./client.js";
 export type { ClientEvents, ClientOptions, ClientState, DevIdentity } from "./client.js";
 export { Room } from "./room.js";
 export type { BatchSource, CommentBatch, RoomEvents } from "./room.js";
+export * from "./chat/index.js";
 export { Api } from "./http.js";
 export type * from "./http.js";
 export { BarrageError, CloseCode, isFatalClose } from "./codes.js";

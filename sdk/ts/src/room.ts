@@ -2,7 +2,7 @@
  * One joined room. Made by `Client.room`. Remembers what it asked for and the last comment it saw, so that the
  * client can join it again on each new connection exactly where it left off. Never opens or closes a connection.
  */
-import type { BarrageError } from "./codes.js";
+import { type BarrageError, isPassing } from "./codes.js";
 import { Emitter } from "./emitter.js";
 import { SeenIds } from "./seen.js";
 import type {
@@ -154,8 +154,4 @@ export class Room extends Emitter<RoomEvents> {
     this.#lastId = list.at(-1)?.id ?? this.#lastId;
     if (comments.length > 0 || omitted > 0) this.emit("comments", { comments, omitted, source });
   }
-}
-
-function isPassing(error: BarrageError): boolean {
-  return ["overloaded", "unavailable", "timeout", "rate_limited"].includes(error.code);
 }

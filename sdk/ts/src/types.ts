@@ -4,6 +4,8 @@
  * A newer server may add fields and message types; both are ignored here.
  */
 
+import type { ChatClientMessage } from "./chat/types.js";
+
 /** Decimal string of a 63-bit id: never a JavaScript number, which would lose its last digits. */
 export type Id = string;
 
@@ -78,7 +80,8 @@ export type ClientMessage =
   | { type: "leave_room"; room_id: string }
   | ({ type: "comment"; room_id: string } & CommentDraft)
   | { type: "like"; comment_id: Id }
-  | { type: "ack"; event_id: string };
+  | { type: "ack"; event_id: string }
+  | ChatClientMessage;
 
 // ---- server to client -------------------------------------------------------------------------
 

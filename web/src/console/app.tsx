@@ -64,6 +64,9 @@ function Shell() {
         <Menu here={here} />
         <div class="bar-end">
           {server.value?.dev === true && <span class="pill dev" title={t("dev.hint")}>--dev</span>}
+          <a class="button messages" href="/chat">
+            {t("messages")}
+          </a>
           <LanguageSwitch />
           {server.value?.dev !== true && (
             <button type="button" class="quiet" onClick={signOut}>

@@ -1,6 +1,7 @@
 /** English texts of the console. Keys with a dot belong to the part of the console they start with. */
 export const en = {
   console: "console",
+  messages: "Messages",
   skip: "Skip to content",
   menu: "Sections",
   signOut: "Sign out",

@@ -3,6 +3,7 @@ import type { en } from "./strings-en";
 
 export const zh: Record<keyof typeof en, string> = {
   console: "控制台",
+  messages: "消息",
   skip: "跳到内容",
   menu: "栏目",
   signOut: "退出",

@@ -3,9 +3,10 @@
  * empty and failed states. Draws only; knows nothing of the API.
  */
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
 import { explain } from "./errors";
 import { t } from "./i18n";
+
+export { Field, Modal } from "../shared/pieces";
 
 /** Rows a list draws at most; what is left out is said beneath it. */
 export const maxRows = 500;
@@ -22,41 +23,12 @@ export function Section(props: { title: string; tools?: ComponentChildren; child
   );
 }
 
-/** A label, its control, and a hint beneath. The control gets the id to carry. */
-export function Field(props: { label: string; hint?: string | undefined; children: (id: string) => ComponentChildren }) {
-  const id = useId();
-  return (
-    <div class="field">
-      <label for={id}>{props.label}</label>
-      {props.children(id)}
-      {props.hint !== undefined && <small>{props.hint}</small>}
-    </div>
-  );
-}
-
 export function Check(props: { label: string; checked: boolean; onChange: (on: boolean) => void }) {
   return (
     <label class="check">
       <input type="checkbox" checked={props.checked} onChange={(e) => props.onChange(e.currentTarget.checked)} />
       <span>{props.label}</span>
     </label>
-  );
-}
-
-/** A modal `<dialog>`: focus stays inside, Escape closes, focus returns to where it was. */
-export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const title = useId();
-  useEffect(() => {
-    const before = document.activeElement;
-    dialog.current?.showModal();
-    return () => (before instanceof HTMLElement && before.isConnected ? before.focus() : undefined);
-  }, []);
-  return (
-    <dialog ref={dialog} aria-labelledby={title} onClose={props.onClose}>
-      <h2 id={title}>{props.title}</h2>
-      {props.children}
-    </dialog>
   );
 }
 

@@ -7,7 +7,7 @@ import { useState } from "preact/hooks";
 import { LanguageSwitch, locale } from "../console/language";
 import { usePoll } from "../console/poll";
 import { isNamed, sortRooms } from "../console/room-order";
-import { keepToken, pageIdentity } from "../shared/identity";
+import { chatLink, keepToken, pageIdentity } from "../shared/identity";
 import { QuickStart } from "./quick-start";
 import { t } from "./strings";
 
@@ -22,6 +22,7 @@ export function RoomsPage() {
       <header class="bar">
         <span class="brand">Barrage</span>
         <div class="bar-end">
+          <a class="button" href={chatLink()}>{t("messages")}</a>
           <a class="button" href="/admin">{t("console")}</a>
           <LanguageSwitch />
         </div>

@@ -30,6 +30,7 @@ const en = {
   "start.open": "Open a room as that person:",
   "start.post": "Or a program says something:",
   "start.dev": "This server runs with --dev: identities come from the address, so no token is needed.",
+  messages: "Messages",
   console: "Moderator console",
   api: "API reference (OpenAPI)",
 };
@@ -63,6 +64,7 @@ const zh: Record<keyof typeof en, string> = {
   "start.open": "以这个人的身份打开房间：",
   "start.post": "程序也可以发言：",
   "start.dev": "本服务器以 --dev 运行：身份取自网址，不需要令牌。",
+  messages: "消息",
   console: "房管控制台",
   api: "接口文档（OpenAPI）",
 };

@@ -13,12 +13,23 @@ export interface PageIdentity {
   identity?: DevIdentity;
 }
 
-/** The identity to use; `guestName` makes the name of a guest where the server is in `--dev` mode. */
-export function pageIdentity(dev: boolean, guestName: (number: string) => string): PageIdentity {
+/** The identity to use; `guestName` makes the name of a guest where the server is in `--dev` mode, and without it nobody is made up. */
+export function pageIdentity(dev: boolean, guestName?: (number: string) => string): PageIdentity {
   const token = takeTokenFromAddress() ?? sessionStorage.getItem(TOKEN_KEY);
   if (token) return { token };
   if (!dev) return {};
-  return { identity: fromAddress(new URLSearchParams(location.search)) ?? guest(guestName) };
+  const identity = fromAddress(new URLSearchParams(location.search)) ?? (guestName && guest(guestName));
+  return identity ? { identity } : {};
+}
+
+/** The messenger's address; a name given to a `--dev` server in this page's own address goes along. */
+export function chatLink(): string {
+  const here = new URLSearchParams(location.search);
+  const named = ["user_id", "username", "level"].flatMap((key): [string, string][] => {
+    const value = here.get(key);
+    return value === null ? [] : [[key, value]];
+  });
+  return named.length > 0 ? `/chat?${new URLSearchParams(named).toString()}` : "/chat";
 }
 
 /** Remembers a pasted token for this tab; undefined forgets it. */

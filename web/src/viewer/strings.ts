@@ -3,6 +3,7 @@ import type { Language } from "./settings";
 
 const en = {
   allRooms: "All rooms",
+  messages: "Messages",
   live: "Live",
   state: { idle: "Idle", starting: "Starting", live: "Live", closing: "Closed" },
   /** After the number of viewers. */
@@ -121,6 +122,7 @@ export type Strings = typeof en;
 
 const zh: Strings = {
   allRooms: "全部房间",
+  messages: "消息",
   live: "直播",
   state: { idle: "未开播", starting: "即将开始", live: "直播中", closing: "已结束" },
   watching: "人在看",

@@ -7,6 +7,7 @@ use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Position, Record};
+use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
@@ -18,7 +19,7 @@ use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
 use serde_json::Value;
-use state::{CoolDown, MemoryGate, MemoryReservations};
+use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ pub fn settings() -> ApiSettings {
         admin_key: Some(KEY.into()),
         origins: Origins::new(vec!["https://tv.example".into()], false),
         body_bytes_max: 64 * 1024,
+        message_body_bytes_max: 128 * 1024,
     }
 }
 
@@ -54,6 +56,8 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, router).await });
+        // Every client needs one, even for plain HTTP.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self { url, http: reqwest::Client::new(), draining, _data: data }
     }
 
@@ -116,7 +120,8 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let sqlite = SqliteStore::open(&data.path().join("test.sqlite"), metrics.clone()).expect("a store");
-    let store: Arc<dyn Store> = Arc::new(sqlite);
+    let sqlite = Arc::new(sqlite);
+    let store: Arc<dyn Store> = sqlite.clone();
     let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
     let last = Position { epoch: 1, offset: 0 };
     let (log, consumer) = bus::local::open(Arc::new(StoreJournal(store.clone())), last, metrics.clone());
@@ -139,8 +144,41 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let boards = Arc::new(Boards::new(store.clone()));
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
     tokio::spawn(Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids).run());
+    let post = Arc::new(Post::new());
+    let uploads = Arc::new(Uploads::new(UploadParts {
+        settings: UploadSettings {
+            image_bytes_max: 1_000,
+            video_bytes_max: 1_000,
+            file_bytes_max: 1_000,
+            types: vec!["image/png".into()],
+            url_ttl_s: 60,
+        },
+        store: sqlite.clone(),
+        archive: Arc::new(object_store::memory::InMemory::new()),
+        signer: Signer::new(SECRET.as_bytes()),
+        gate: ingest.gate.clone(),
+        ids: ingest.ids.clone(),
+        clock: clock.clone(),
+    }));
+    let chat = Chat::start(chat::Parts {
+        settings: chat::Settings::default(),
+        store: sqlite.clone(),
+        gate: ingest.gate.clone(),
+        presence: Arc::new(MemoryPresence::default()),
+        fanout: post.clone(),
+        post,
+        screen: Arc::new(|_, text, _| Ok(text.to_owned())),
+        attachments: uploads.clone(),
+        ids: ingest.ids.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+    let keys = Arc::new(Keys::new(sqlite, ingest.gate.clone(), clock.clone()));
     Services {
         ingest,
+        chat,
+        keys,
+        uploads,
         hub,
         boards,
         store,

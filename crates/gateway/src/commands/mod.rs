@@ -5,6 +5,7 @@
 
 mod ack;
 mod binary;
+mod chat;
 mod comment;
 mod join;
 mod like;
@@ -42,6 +43,7 @@ impl Shard {
             ClientMessage::Comment(draft) => self.comment(index, draft, reference),
             ClientMessage::Like { comment_id } => self.like(index, comment_id, reference),
             ClientMessage::Ack { event_id } => self.ack(index, event_id),
+            ClientMessage::Chat(command) => self.chat(index, command, reference),
             ClientMessage::Unknown => {}
         }
     }

@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use bus::local::{Journal, JournalAway};
 use bus::{Entry, Fanout, Position, Record};
+use chat::{Chat, Post};
 use gateway::{Gateway, GatewaySettings, Services};
 use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens, WordFilter};
 use model::{
-    Clock, Comment, Event, Kind, Level, Metrics, RoomId, Snowflake, SnowflakeGenerator, Style, SystemClock, UserId,
+    Clock, Comment, Event, Kind, Level, Metrics, MsgType, RoomId, Snowflake, SnowflakeGenerator, Style, SystemClock,
+    UserId,
 };
 use room::Hub;
 use room::boards::Boards;
 use room::hub::HubSettings;
 use room::worker::Worker;
 use serde_json::Value;
-use state::{CoolDown, MemoryGate, MemoryReservations};
+use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::Store;
 use store::sqlite::SqliteStore;
 use tungstenite::client::IntoClientRequest;
@@ -35,6 +37,15 @@ struct Nowhere;
 impl Journal for Nowhere {
     async fn commit(&self, _: &[Entry]) -> Result<(), JournalAway> {
         Ok(())
+    }
+}
+
+struct NoUploads;
+
+#[async_trait::async_trait]
+impl chat::Attachments for NoUploads {
+    async fn usable(&self, _: &UserId, _: &str, _: MsgType) -> chat::Result<bool> {
+        Ok(false)
     }
 }
 
@@ -67,7 +78,8 @@ impl Server {
         let metrics = Arc::new(Metrics::register(&mut Default::default()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).unwrap());
+        let sqlite = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).unwrap());
+        let store: Arc<dyn Store> = sqlite.clone();
         let (log, consumer) = bus::local::open(Arc::new(Nowhere), Position::default(), metrics.clone());
         let log = Arc::new(log);
         let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
@@ -94,11 +106,27 @@ impl Server {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
+        let post = Arc::new(Post::new());
+        let chat = Chat::start(chat::Parts {
+            settings: chat::Settings::default(),
+            store: sqlite,
+            gate: ingest.gate.clone(),
+            presence: Arc::new(MemoryPresence::default()),
+            fanout: post.clone(),
+            post: post.clone(),
+            screen: Arc::new(|_, text, _| Ok(text.to_owned())),
+            attachments: Arc::new(NoUploads),
+            ids: ids.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let services = Services {
             hub: hub.clone(),
             ingest: ingest.clone(),
+            chat,
+            post,
             tokens: Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).unwrap()),
             clock,
             metrics: metrics.clone(),

@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used, missing_docs)] // A test that cannot go on has failed.
 
 mod bans;
+mod chat;
 mod command_line;
 mod comments;
 mod delivery;
 mod drain;
 mod durability;
+mod e2ee;
 mod edges;
 mod events;
 mod history;
+mod hook;
 mod hostile;
 mod identity;
 mod likes;
@@ -20,6 +23,7 @@ mod reviews;
 mod rooms;
 mod sockets;
 mod tls;
+mod uploads;
 mod words;
 
 use futures::future::join_all;

@@ -3,6 +3,7 @@
 
 mod comments;
 mod events;
+pub mod keys;
 mod likes;
 mod moderation;
 mod rooms;

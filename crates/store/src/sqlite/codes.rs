@@ -1,7 +1,8 @@
 //! The numbers by which enumerations are written to the database, whichever it is. They are in every user's:
 //! a number once given keeps its meaning for ever, and a new variant takes a new number.
 
-use model::{Kind, Level, Mode, Size};
+use model::chat::{ChangeKind, GroupRole};
+use model::{Kind, Level, Mode, MsgType, Size};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{BanKind, ReviewStatus, WordList};
@@ -50,3 +51,6 @@ pinned!(Kind { Comment = 0, Imported = 1, Recorded = 2 });
 pinned!(ReviewStatus { Pending = 0, Approved = 1, Rejected = 2 });
 pinned!(BanKind { Ban = 0, Mute = 1 });
 pinned!(WordList { Mask = 0, Review = 1, Block = 2 });
+pinned!(MsgType { Text = 0, Image = 1, Video = 2, File = 3, Encrypted = 4 });
+pinned!(GroupRole { Member = 0, Admin = 1, Owner = 2 });
+pinned!(ChangeKind { Recalled = 0, Read = 1 });

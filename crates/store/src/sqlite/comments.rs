@@ -126,7 +126,8 @@ pub(super) fn high_water(db: &Connection) -> Result<(u64, Option<Snowflake>)> {
     let sql = "SELECT (SELECT position FROM high_water), (SELECT max(id) FROM (
          SELECT max(id) AS id FROM comments UNION ALL SELECT max(id) FROM client_msg_ids
          UNION ALL SELECT max(id) FROM reviews UNION ALL SELECT max(id) FROM sessions
-         UNION ALL SELECT max(id) FROM bans UNION ALL SELECT max(event_id) FROM unacknowledged_events))";
+         UNION ALL SELECT max(id) FROM bans UNION ALL SELECT max(event_id) FROM unacknowledged_events
+         UNION ALL SELECT max(id) FROM messages UNION ALL SELECT max(id) FROM conversations))";
     db.query_row(sql, [], |row| {
         let id: Option<i64> = row.get(1)?;
         Ok((uint(row.get(0)?), id.map(|id| Snowflake(uint(id)))))

@@ -24,7 +24,7 @@ pub(super) struct Expired {
 }
 
 /// The smallest id made at `ms`.
-fn first_id_of(ms: i64) -> i64 {
+pub(super) fn first_id_of(ms: i64) -> i64 {
     ms.saturating_sub(EPOCH_MS).max(0) << TIME_SHIFT
 }
 

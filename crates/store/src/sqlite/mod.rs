@@ -5,11 +5,13 @@
 //! connections ([`readers`]). One file per noun holds the SQL. The server's
 //! wiring opens the store; everyone else sees only the port.
 
+mod chat;
 mod checkpoint;
 mod codes;
 mod comments;
 mod events;
 mod expire;
+mod keys;
 mod likes;
 mod moderation;
 mod probe;
@@ -18,6 +20,7 @@ mod rooms;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -34,6 +37,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::checkpoint::Checkpointer;
+#[cfg(feature = "mysql")]
 pub(crate) use self::codes::Pinned;
 use self::readers::Readers;
 use self::writer::Writer;

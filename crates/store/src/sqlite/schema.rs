@@ -12,13 +12,18 @@ use rusqlite::{Connection, OpenFlags};
 use super::OpenError;
 
 /// Every migration, oldest first; one that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_initial.sql"),
+    include_str!("../../migrations/sqlite/0002_chat.sql"),
+    include_str!("../../migrations/sqlite/0003_keys.sql"),
+    include_str!("../../migrations/sqlite/0004_uploads.sql"),
+];
 
 /// How long a connection waits for another's lock. Only a tool that looks into the file from
 /// outside can make it wait: the program has one writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; more than the backend has.
-const STATEMENTS_MAX: usize = 96;
+const STATEMENTS_MAX: usize = 160;
 
 /// The writing connection.
 ///

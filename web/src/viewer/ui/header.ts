@@ -1,6 +1,7 @@
 /** The top of the page: room, state, viewers, connection, and who we are. */
 import type { ClientState, RoomState } from "@barrage/client";
 import { h, icon } from "../../shared/dom";
+import { chatLink } from "../../shared/identity";
 import type { Strings } from "../strings";
 import { dropdown } from "./dropdown";
 import { ICONS } from "./icons";
@@ -34,6 +35,7 @@ export class Header {
       h("span", { class: "viewers" }, icon(ICONS.eye), this.#viewers, h("span", { class: "word" }, t.watching)),
       h("span", { class: "grow" }),
       this.#connection,
+      h("a", { class: "tool", href: chatLink(), "aria-label": t.messages, title: t.messages }, icon(ICONS.letters)),
       this.#identity(who, hasToken, handlers),
       settings,
     );

@@ -1,0 +1,115 @@
+//! From whoever changed something in chat to the sockets of the people it concerns.
+//!
+//! `chat` says what happened and to whom; a backend carries it to the gateways that hold those
+//! people's sockets. What a socket missed comes by sync, so nothing here is stored or repeated.
+
+use std::sync::Arc;
+
+use model::chat::{ChangeKind, ConversationId, GroupDone, GroupId, Message, Recipient};
+use model::{Snowflake, UserId};
+
+/// Something that happened, to be told.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A message was stored.
+    Message(Arc<Message>),
+    /// Somebody has read a conversation up to a message.
+    Read {
+        /// The newest message read.
+        message_id: Snowflake,
+        /// Where.
+        conversation_id: ConversationId,
+        /// The group, when it is one's.
+        group_id: Option<GroupId>,
+        /// Who.
+        by: UserId,
+        /// Unix milliseconds.
+        at_ms: i64,
+    },
+    /// A message was taken back.
+    Recalled {
+        /// Which.
+        message_id: Snowflake,
+        /// Where.
+        conversation_id: ConversationId,
+        /// Who.
+        by: UserId,
+        /// Unix milliseconds.
+        at_ms: i64,
+    },
+    /// Somebody is writing, or has stopped.
+    Typing {
+        /// Who.
+        from: UserId,
+        /// To whom.
+        to: Recipient,
+        /// Whether still.
+        typing: bool,
+    },
+    /// Somebody came or went.
+    Presence {
+        /// Who.
+        user: UserId,
+        /// Whether here.
+        online: bool,
+        /// Unix milliseconds; `None` when that is nobody's business.
+        last_seen_ms: Option<i64>,
+    },
+    /// A group is not what it was.
+    Group {
+        /// Which.
+        group_id: GroupId,
+        /// By whom.
+        by: UserId,
+        /// How.
+        done: GroupDone,
+    },
+}
+
+impl Notice {
+    /// The kind of change on the change cursor that this notice tells of, if any.
+    #[must_use]
+    pub const fn change(&self) -> Option<ChangeKind> {
+        match self {
+            Self::Read { .. } => Some(ChangeKind::Read),
+            Self::Recalled { .. } => Some(ChangeKind::Recalled),
+            _ => None,
+        }
+    }
+}
+
+/// Which sockets of the people it concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sockets {
+    /// All of them.
+    All,
+    /// All but this one, whose command's answer says it already.
+    AllBut(u64),
+    /// Only these, which asked for it.
+    Only(Arc<[u64]>),
+}
+
+impl Sockets {
+    /// All but the socket it came from, if it came from one.
+    #[must_use]
+    pub fn but(origin: Option<u64>) -> Self {
+        origin.map_or(Self::All, Self::AllBut)
+    }
+
+    /// Whether this socket is one of them.
+    #[must_use]
+    pub fn include(&self, socket: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(one) => *one != socket,
+            Self::Only(some) => some.contains(&socket),
+        }
+    }
+}
+
+/// At most once to the open sockets of these users, wherever they are connected, in the order of the
+/// calls; never blocks.
+pub trait UserFanout: Send + Sync {
+    /// Tells `users`, each of whom is named once.
+    fn notify(&self, users: Arc<[UserId]>, sockets: Sockets, notice: Notice);
+}

@@ -1,0 +1,7 @@
+/** Starts the messenger on chat.html. */
+import { render } from "preact";
+import { App } from "./app";
+import "./chat.css";
+
+const root = document.getElementById("app");
+if (root !== null) render(<App />, root);
