@@ -44,8 +44,8 @@ impl Plan {
     /// How many sockets are to be given the `seq`-th comment or message.
     #[must_use]
     pub fn copies(&self, seq: u32) -> usize {
-        // Whoever writes a message is not given it.
-        if self.party > 0 { self.party - 1 } else { self.rooms.members(self.rooms.of_comment(seq)) }
+        // Whoever writes a message is given it as well.
+        if self.party > 0 { self.party } else { self.rooms.members(self.rooms.of_comment(seq)) }
     }
 
     /// Groups that have to be founded before the first message.

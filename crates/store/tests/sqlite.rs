@@ -28,6 +28,7 @@ async fn it_passes_the_suite() {
         open(&directory.path().join(name)).expect("a fresh store")
     };
     suite(fresh).await.expect("no error");
+    conformance::chat::suite(fresh).await.expect("no error");
     conformance::keys::suite(fresh).await.expect("no error");
 }
 

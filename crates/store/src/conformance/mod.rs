@@ -1,6 +1,7 @@
 //! What every backend must do, in one suite. A backend's tests call [`suite`] with a function that
 //! opens a fresh, empty store; a failed expectation panics and says what was expected.
 
+pub mod chat;
 mod comments;
 mod events;
 pub mod keys;

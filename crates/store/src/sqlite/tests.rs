@@ -203,6 +203,10 @@ async fn frequent_queries_are_served_by_an_index_in_its_order() {
         (moderation::reviews_sql(false, true), "reviews_by_age (room_key=?)"),
         (rooms::rooms_sql(), "rooms_by_activity"),
         (rooms::sessions_sql(), "sessions_of_room (room_key=?)"),
+        (chat::history_sql(), "messages_of_conversation (conversation=? AND position>? AND position<?)"),
+        (chat::UNREAD.to_owned(), "COVERING INDEX messages_of_conversation (conversation=? AND position>?)"),
+        (chat::NEXT_POSITIONS.to_owned(), "COVERING INDEX messages_of_conversation (conversation=? AND position>?"),
+        (chat::NEXT_CHANGES.to_owned(), "changes_of_conversation (conversation=? AND change>? AND change<?)"),
     ];
     for (sql, index) in queries {
         let steps = store.read("plan", move |db| plan(db, &sql)).await.expect("a plan");

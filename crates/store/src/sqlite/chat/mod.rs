@@ -11,6 +11,9 @@ mod people;
 mod sync;
 mod upkeep;
 
+#[cfg(test)]
+pub(super) use self::{changes::UNREAD, messages::history_sql, sync::NEXT_CHANGES, sync::NEXT_POSITIONS};
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
