@@ -695,11 +695,11 @@ impl World {
     }
 
     fn check(&self) {
-        for user in 0..NAMES.len() {
+        for (user, name) in NAMES.iter().enumerate() {
             let expected = self.model.expected(user);
-            assert_eq!(self.kept(user), expected, "the store, for {}", NAMES[user]);
+            assert_eq!(self.kept(user), expected, "the store, for {name}");
             for device in self.devices.iter().filter(|device| device.user == user) {
-                assert_eq!(device.shown(&self.model), expected, "{}'s {:?}", NAMES[user], device.name);
+                assert_eq!(device.shown(&self.model), expected, "{name}'s {:?}", device.name);
             }
         }
     }
