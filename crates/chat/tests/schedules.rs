@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (pick(), 1usize..4).prop_map(|(pick, times)| Step::Retry { pick, times }),
         2 => device().prop_map(|device| Step::Cut { device }),
         5 => (device(), any::<bool>()).prop_map(|(device, forgets)| Step::Connect { device, forgets }),
-        7 => (device(), 1usize..5).prop_map(|(device, limit)| Step::Page { device, limit }),
+        24 => (device(), 1usize..9).prop_map(|(device, limit)| Step::Page { device, limit }),
         3 => device().prop_map(|device| Step::Hear { device }),
         5 => (device(), pick()).prop_map(|(device, pick)| Step::Read { device, pick }),
         4 => (0usize..4, pick()).prop_map(|(user, pick)| Step::Recall { user, pick }),
@@ -630,6 +630,8 @@ impl World {
         self.server = None;
         self.devices.iter_mut().for_each(Device::cut);
         self.server = Some(Server::start(&self.data, &self.clock));
+        // Clients come back by themselves.
+        (0..DEVICES).for_each(|device| self.connect(device, false));
     }
 
     fn crash_untold(&mut self, device: usize, to: To) {
@@ -693,11 +695,11 @@ impl World {
     }
 
     fn check(&self) {
-        for user in 0..NAMES.len() {
+        for (user, name) in NAMES.iter().enumerate() {
             let expected = self.model.expected(user);
-            assert_eq!(self.kept(user), expected, "the store, for {}", NAMES[user]);
+            assert_eq!(self.kept(user), expected, "the store, for {name}");
             for device in self.devices.iter().filter(|device| device.user == user) {
-                assert_eq!(device.shown(&self.model), expected, "{}'s {:?}", NAMES[user], device.name);
+                assert_eq!(device.shown(&self.model), expected, "{name}'s {:?}", device.name);
             }
         }
     }
@@ -733,6 +735,7 @@ proptest! {
         limit in 1usize..6,
     ) {
         let mut world = World::new();
+        world.sync_everybody(limit);
         for step in &steps {
             world.run(step);
         }

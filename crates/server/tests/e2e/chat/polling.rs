@@ -124,8 +124,8 @@ async fn everything_needs_an_identity_and_says_what_is_wrong() {
         "messages?since_id=x",
         "messages?since_id=99999999999999999999",
         "conversations?before=x",
-        "conversations/x/messages",
-        "groups/x",
+        "conversations/x%20y/messages",
+        "groups/x%20y",
     ] {
         alice.get(path).await.fails(400, "invalid_request");
     }
