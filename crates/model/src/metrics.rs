@@ -60,6 +60,11 @@ pub struct Metrics {
     pub log_commit: Histogram,
     /// Failures of the store, by `operation`.
     pub store_errors: Labelled,
+    /// Calls to Redis without an answer, by `operation`.
+    pub redis_errors: Labelled,
+    /// Entries and batches that did not reach another node, by `reason`: full, away (not sent); behind, unreadable, hole
+    /// (not heard).
+    pub fanout_lost: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
     /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
@@ -102,6 +107,8 @@ impl Metrics {
             log_depth: Gauge::default(),
             log_commit: seconds(),
             store_errors: Family::default(),
+            redis_errors: Family::default(),
+            fanout_lost: Family::default(),
             word_hits: Family::default(),
             hook_calls: Family::default(),
             cpu_seconds: Counter::default(),
@@ -137,6 +144,8 @@ impl Metrics {
         r.register("log_depth", "Records waiting for the log's commit", self.log_depth.clone());
         r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
+        r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
+        r.register("fanout_lost", "What did not reach another node, by reason", self.fanout_lost.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());

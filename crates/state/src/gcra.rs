@@ -46,6 +46,18 @@ impl Rate {
         Self::new(self.interval_ns, if n == 0 { 1 } else { n })
     }
 
+    /// Nanoseconds between two, in the long run.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn interval_ns(self) -> i64 {
+        self.interval_ns
+    }
+
+    /// How many are admitted at once after a rest.
+    #[cfg(feature = "redis")]
+    pub(crate) fn bursts(self) -> u32 {
+        u32::try_from(self.window_ns / self.interval_ns).unwrap_or(u32::MAX)
+    }
+
     const fn new(interval_ns: i64, burst: u32) -> Self {
         Self { interval_ns, window_ns: interval_ns.saturating_mul(burst as i64) }
     }

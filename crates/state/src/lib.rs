@@ -2,8 +2,9 @@
 //!
 //! [`gate`] decides whether a comment's rate admits it, [`reservations`] gives a retry its first
 //! answer, [`gcra`] is the rule behind every limit. Ports first; [`memory`] is the backend of one
-//! process, and [`conformance`] the suite every backend passes. [`connections`] counts sockets per
-//! address and belongs to one process by nature.
+//! process; the feature `redis` adds the gate and the reservations of many, in the module of that name;
+//! [`conformance`] is the suite every backend passes. [`connections`] counts sockets per address and belongs to one
+//! process by nature.
 //!
 //! Used by `ingest`, `chat` and the edges. Nothing here reads a clock: every call is told the time. What must
 //! survive a restart is in the store, never only here.
@@ -14,6 +15,8 @@ pub mod gate;
 pub mod gcra;
 pub mod memory;
 pub mod presence;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod reservations;
 
 pub use connections::{Connections, Permit};
@@ -21,6 +24,8 @@ pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
 pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};
 pub use presence::Presence;
+#[cfg(feature = "redis")]
+pub use redis::{RedisGate, RedisReservations};
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 
 /// The shared state could not be reached. The backend has logged and counted why.

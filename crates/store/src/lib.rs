@@ -1,12 +1,15 @@
 //! What outlives the process: comments, sessions, rooms, reviews, words, bans, likes, critical
-//! events, the audit trail, and private and group chat. The ports are [`Store`] and [`ChatStore`]; [`sqlite`] is the embedded backend and
-//! [`conformance`] the suite that every backend passes.
+//! events, the audit trail, private and group chat, keys and uploads. The ports are [`Store`], [`ChatStore`],
+//! [`KeyStore`] and [`UploadStore`]; [`sqlite`] is the embedded backend of all of them, the feature `mysql` adds
+//! [`Store`] for many nodes, and [`conformance`] is the suite that every backend passes.
 //!
 //! Nothing here decides: rules live above, in `ingest`, `room` and `chat`.
 
 pub mod chat;
 pub mod conformance;
 pub mod keys;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod port;
 pub mod sqlite;
 pub mod uploads;

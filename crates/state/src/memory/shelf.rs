@@ -1,6 +1,6 @@
 //! A bounded map whose entries stop mattering by themselves.
 //!
-//! Holds the state behind one lock of the gate. Each new key sweeps a few old ones, so that it holds about
+//! Holds the state behind one lock of the gate, or a node's leases. Each new key sweeps a few old ones, so that it holds about
 //! twice what matters without a timer and without a pause; at its bound it forgets the stalest of a few.
 
 use ahash::RandomState;
@@ -12,12 +12,12 @@ const SWEPT: usize = 2;
 const SAMPLED: usize = 8;
 
 /// State that is worth nothing from some moment on.
-pub(super) trait Lasting {
+pub(crate) trait Lasting {
     /// From this Unix millisecond on the entry means the same as no entry.
     fn until_ms(&self) -> i64;
 }
 
-pub(super) struct Shelf<V> {
+pub(crate) struct Shelf<V> {
     slots: IndexMap<u64, V, RandomState>,
     /// Where the sweep goes on.
     cursor: usize,
@@ -25,24 +25,24 @@ pub(super) struct Shelf<V> {
 }
 
 impl<V: Lasting + Default> Shelf<V> {
-    pub(super) fn new(keys_max: usize) -> Self {
+    pub(crate) fn new(keys_max: usize) -> Self {
         Self { slots: IndexMap::default(), cursor: 0, keys_max: keys_max.max(1) }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    pub(super) fn get(&self, key: u64) -> Option<&V> {
+    pub(crate) fn get(&self, key: u64) -> Option<&V> {
         self.slots.get(&key)
     }
 
-    pub(super) fn remove(&mut self, key: u64) {
+    pub(crate) fn remove(&mut self, key: u64) {
         self.slots.swap_remove(&key);
     }
 
     /// The key's entry, a default one if it has none yet.
-    pub(super) fn slot(&mut self, key: u64, now_ms: i64) -> &mut V {
+    pub(crate) fn slot(&mut self, key: u64, now_ms: i64) -> &mut V {
         let index = match self.slots.get_index_of(&key) {
             Some(index) => index,
             None => {

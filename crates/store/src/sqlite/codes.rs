@@ -1,4 +1,4 @@
-//! The numbers by which enumerations are written to the file. They are in every user's database:
+//! The numbers by which enumerations are written to the database, whichever it is. They are in every user's:
 //! a number once given keeps its meaning for ever, and a new variant takes a new number.
 
 use model::chat::{ChangeKind, GroupRole};
@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::{BanKind, ReviewStatus, WordList};
 
 /// An enumeration whose numbers are pinned.
-pub(super) trait Pinned: Copy {
+pub(crate) trait Pinned: Copy {
     /// The number in the file.
     fn code(self) -> i64;
     /// The variant of a number.

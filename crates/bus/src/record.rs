@@ -1,0 +1,311 @@
+//! Records as bytes, for other nodes: `proto/barrage/record/v1/record.proto`.
+//!
+//! Pure. Rankings and hot comments are pictures that each node draws for its own viewers; they have no bytes. What a
+//! newer node says and this one does not understand is left out, never fatal.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use model::{Comment, Event, EventBody, Kind, Level, Mode, RoomId, Session, Size, Snowflake, Style, UserId};
+use prost::Message;
+
+use crate::log::{Entry, Position, Record};
+
+#[allow(missing_docs, clippy::all)] // Generated; the schema says what each means.
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/barrage.record.v1.rs"));
+}
+
+/// Entries of one room from one node.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Who pushes.
+    pub source: String,
+    /// The life of its counter for this room.
+    pub epoch: u64,
+    /// Rises by one with each batch of the room, from 1.
+    pub seq: u64,
+    /// The room.
+    pub room_id: RoomId,
+    /// Oldest first.
+    pub entries: Vec<Entry>,
+}
+
+/// Bytes that are not a batch of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBatch {
+    /// Not Protobuf.
+    #[error("not a batch: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A name that cannot be one.
+    #[error("an impossible room: {0}")]
+    Room(String),
+}
+
+impl Batch {
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let batch = proto::Batch {
+            source: self.source.clone(),
+            epoch: self.epoch,
+            seq: self.seq,
+            room_id: self.room_id.to_string(),
+            entries: self.entries.iter().filter_map(entry_out).collect(),
+        };
+        batch.encode_to_vec()
+    }
+
+    /// A batch from its bytes, without the entries that this node does not understand.
+    ///
+    /// # Errors
+    /// [`BadBatch`] when the bytes are none, or name an impossible room.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadBatch> {
+        let batch = proto::Batch::decode(bytes)?;
+        let room_id = RoomId::new(&batch.room_id).map_err(|error| BadBatch::Room(error.to_string()))?;
+        let entries = batch.entries.into_iter().filter_map(|entry| entry_in(entry, &room_id)).collect();
+        Ok(Self { source: batch.source, epoch: batch.epoch, seq: batch.seq, room_id, entries })
+    }
+}
+
+fn entry_out(entry: &Entry) -> Option<proto::Entry> {
+    let Position { epoch, offset } = entry.position;
+    Some(proto::Entry { epoch, offset, record: Some(record_out(&entry.record)?) })
+}
+
+fn record_out(record: &Record) -> Option<proto::entry::Record> {
+    use proto::entry::Record as Out;
+    Some(match record {
+        Record::Comment { comment, client_msg_id, keep } => Out::Comment(proto::CommentEntered {
+            comment: Some(comment_out(comment)),
+            client_msg_id: client_msg_id.as_deref().unwrap_or_default().to_owned(),
+            keep: *keep,
+        }),
+        Record::Liked { comment } => Out::Liked(comment_out(comment)),
+        Record::Event(event) => Out::Event(event_out(event)?),
+        Record::Settings(settings) => Out::Settings(serde_json::to_string(&**settings).ok()?),
+        Record::SessionStarted(session) => Out::SessionStarted(session_out(session)),
+        Record::SessionEnded(session) => Out::SessionEnded(session_out(session)),
+        Record::Revoked { user_id, before_ms } => {
+            Out::Revoked(proto::Revoked { user_id: user_id.to_string(), before_ms: *before_ms })
+        }
+        Record::Banned { user_id, room_id, until_ms, reason } => Out::Banned(proto::Banned {
+            user_id: user_id.to_string(),
+            everywhere: room_id.is_none(),
+            until_ms: *until_ms,
+            reason: reason.clone(),
+        }),
+    })
+}
+
+fn event_out(event: &Event) -> Option<String> {
+    match event.body {
+        EventBody::Ranking { .. } | EventBody::HotComments { .. } => None,
+        _ => serde_json::to_string(event).ok(),
+    }
+}
+
+fn comment_out(comment: &Comment) -> proto::Comment {
+    proto::Comment {
+        id: comment.id.0,
+        session_id: comment.session_id.map_or(0, |id| id.0),
+        user_id: comment.user_id.to_string(),
+        username: comment.username.to_string(),
+        level: level_out(comment.level).into(),
+        content: comment.content.to_string(),
+        mode: mode_out(comment.style.mode).into(),
+        color: comment.style.color,
+        size: size_out(comment.style.size).into(),
+        kind: kind_out(comment.kind).into(),
+        mentions: comment.mentions.iter().map(UserId::to_string).collect(),
+        created_at_ms: comment.created_at_ms,
+        offset_ms: comment.offset_ms,
+        like_count: comment.like_count,
+    }
+}
+
+fn session_out(session: &Session) -> proto::Session {
+    let Session { id, started_at_ms, ended_at_ms, explicit, .. } = *session;
+    proto::Session { id: id.0, started_at_ms, ended_at_ms, explicit }
+}
+
+fn entry_in(entry: proto::Entry, room_id: &RoomId) -> Option<Entry> {
+    let position = Position { epoch: entry.epoch, offset: entry.offset };
+    Some(Entry { room_id: room_id.clone(), position, record: record_in(entry.record?, room_id)? })
+}
+
+fn record_in(record: proto::entry::Record, room_id: &RoomId) -> Option<Record> {
+    use proto::entry::Record as In;
+    Some(match record {
+        In::Comment(entered) => Record::Comment {
+            comment: comment_in(entered.comment?, room_id)?,
+            client_msg_id: Some(entered.client_msg_id.into_boxed_str()).filter(|id| !id.is_empty()),
+            keep: entered.keep,
+        },
+        In::Liked(comment) => Record::Liked { comment: comment_in(comment, room_id)? },
+        In::Event(json) => Record::Event(Arc::new(serde_json::from_str(&json).ok()?)),
+        In::Settings(json) => Record::Settings(Arc::new(serde_json::from_str(&json).ok()?)),
+        In::SessionStarted(session) => Record::SessionStarted(Arc::new(session_in(session, room_id))),
+        In::SessionEnded(session) => Record::SessionEnded(Arc::new(session_in(session, room_id))),
+        In::Revoked(revoked) => Record::Revoked { user_id: user(&revoked.user_id)?, before_ms: revoked.before_ms },
+        In::Banned(banned) => Record::Banned {
+            user_id: user(&banned.user_id)?,
+            room_id: (!banned.everywhere).then(|| room_id.clone()),
+            until_ms: banned.until_ms,
+            reason: banned.reason,
+        },
+    })
+}
+
+fn user(text: &str) -> Option<UserId> {
+    UserId::from_str(text).ok()
+}
+
+fn comment_in(comment: proto::Comment, room_id: &RoomId) -> Option<Arc<Comment>> {
+    let (level, mode, size, kind) = (comment.level(), comment.mode(), comment.size(), comment.kind());
+    Some(Arc::new(Comment {
+        id: Snowflake(comment.id),
+        room_id: room_id.clone(),
+        session_id: Some(Snowflake(comment.session_id)).filter(|id| id.0 > 0),
+        user_id: user(&comment.user_id)?,
+        username: comment.username.into(),
+        level: level_in(level),
+        content: comment.content.into(),
+        style: Style { mode: mode_in(mode), color: comment.color, size: size_in(size) },
+        kind: kind_in(kind),
+        mentions: comment.mentions.iter().map(|text| user(text)).collect::<Option<_>>()?,
+        created_at_ms: comment.created_at_ms,
+        offset_ms: comment.offset_ms,
+        like_count: comment.like_count,
+    }))
+}
+
+fn session_in(session: proto::Session, room_id: &RoomId) -> Session {
+    let proto::Session { id, started_at_ms, ended_at_ms, explicit } = session;
+    Session { id: Snowflake(id), room_id: room_id.clone(), started_at_ms, ended_at_ms, explicit }
+}
+
+/// Both directions between an enumeration of the model and that of the schema.
+macro_rules! both_ways {
+    ($out:ident, $in:ident, $type:ident { $($variant:ident),+ }) => {
+        fn $out(value: $type) -> proto::$type {
+            match value { $($type::$variant => proto::$type::$variant),+ }
+        }
+        fn $in(value: proto::$type) -> $type {
+            match value { $(proto::$type::$variant => $type::$variant),+ }
+        }
+    };
+}
+
+both_ways!(level_out, level_in, Level { Normal, Vip, Owner, Moderator, Admin });
+both_ways!(mode_out, mode_in, Mode { Scroll, Top, Bottom });
+both_ways!(size_out, size_in, Size { Normal, Small, Large });
+both_ways!(kind_out, kind_in, Kind { Comment, Imported, Recorded });
+
+#[cfg(test)]
+mod tests {
+    use model::{Audience, RoomSettings};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn room() -> RoomId {
+        RoomId::new("hall").expect("an id")
+    }
+
+    fn any_user() -> impl Strategy<Value = UserId> {
+        "[A-Za-z0-9_.:@-]{1,64}".prop_map(|text| UserId::new(&text).expect("an id"))
+    }
+
+    prop_compose! {
+        fn any_comment()(
+            id in 1u64..=i64::MAX as u64, session in prop::option::of(1u64..=i64::MAX as u64), user_id in any_user(),
+            (username, content) in (".{0,32}", ".{0,200}"), created_at_ms: i64, offset_ms: i64, like_count: u64,
+            level in prop::sample::select(vec![Level::Normal, Level::Vip, Level::Owner, Level::Moderator, Level::Admin]),
+            mode in prop::sample::select(vec![Mode::Scroll, Mode::Top, Mode::Bottom]),
+            size in prop::sample::select(vec![Size::Small, Size::Normal, Size::Large]),
+            kind in prop::sample::select(vec![Kind::Comment, Kind::Imported, Kind::Recorded]),
+            color in 0u32..=0xFF_FF_FF, mentions in prop::collection::vec(any_user(), 0..4),
+        ) -> Arc<Comment> {
+            Arc::new(Comment {
+                id: Snowflake(id), room_id: room(), session_id: session.map(Snowflake), user_id,
+                username: username.into(), level, content: content.into(), style: Style { mode, color, size }, kind,
+                mentions: mentions.into(), created_at_ms, offset_ms, like_count,
+            })
+        }
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let session = (1u64..9, any::<i64>(), any::<Option<i64>>(), any::<bool>()).prop_map(
+            |(id, started_at_ms, ended_at_ms, explicit)| {
+                Arc::new(Session { id: Snowflake(id), room_id: room(), started_at_ms, ended_at_ms, explicit })
+            },
+        );
+        let event = (any_user(), any::<i64>(), ".{0,20}").prop_map(|(user_id, at_ms, content)| {
+            Record::Event(Arc::new(Event {
+                id: Snowflake(7),
+                room_id: room(),
+                audience: Audience::Everyone,
+                critical_for: Audience::Users(vec![user_id]),
+                at_ms,
+                body: EventBody::Announcement { content },
+            }))
+        });
+        prop_oneof![
+            (any_comment(), prop::option::of("[^\u{0}]{1,64}"), any::<bool>()).prop_map(|(comment, id, keep)| {
+                Record::Comment { comment, client_msg_id: id.map(String::into_boxed_str), keep }
+            }),
+            any_comment().prop_map(|comment| Record::Liked { comment }),
+            event,
+            (".{0,20}", any::<u16>()).prop_map(|(name, reader_groups)| Record::Settings(Arc::new(RoomSettings {
+                name,
+                reader_groups,
+                ..RoomSettings::default()
+            }))),
+            session.clone().prop_map(Record::SessionStarted),
+            session.prop_map(Record::SessionEnded),
+            (any_user(), any::<i64>()).prop_map(|(user_id, before_ms)| Record::Revoked { user_id, before_ms }),
+            (any_user(), any::<bool>(), any::<i64>(), prop::option::of(".{0,20}")).prop_map(
+                |(user_id, here, until_ms, reason)| Record::Banned {
+                    user_id,
+                    room_id: here.then(room),
+                    until_ms,
+                    reason
+                }
+            ),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_out_comes_in_as_it_was(records in prop::collection::vec(any_record(), 0..8), seq: u64) {
+            let entry = |(offset, record)| Entry { room_id: room(), position: Position { epoch: 3, offset }, record };
+            let entries = (1..).zip(records).map(entry).collect();
+            let batch = Batch { source: "node-1".into(), epoch: 9, seq, room_id: room(), entries };
+            let back = Batch::decode(&batch.encode()).expect("ours");
+            prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
+        }
+
+        #[test]
+        fn no_bytes_are_fatal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Batch::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_a_newer_node_adds_is_left_out() {
+        let unknown = proto::Entry { epoch: 1, offset: 2, record: None };
+        let known = proto::Entry {
+            record: Some(proto::entry::Record::Revoked(proto::Revoked { user_id: "ann".into(), before_ms: 5 })),
+            ..unknown.clone()
+        };
+        let event = proto::Entry {
+            record: Some(proto::entry::Record::Event(r#"{"kind": "of tomorrow"}"#.into())),
+            ..unknown.clone()
+        };
+        let batch =
+            proto::Batch { room_id: "hall".into(), entries: vec![unknown, event, known], ..proto::Batch::default() };
+        let back = Batch::decode(&batch.encode_to_vec()).expect("a batch");
+        assert_eq!(back.entries.len(), 1);
+    }
+}

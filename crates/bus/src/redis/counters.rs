@@ -1,0 +1,97 @@
+//! The numbers of batches: what a source has given a room, and what an inbox has had of one.
+//!
+//! Pure; behind [`super::RedisFanout`] and [`super::RedisInbox`]. Bounded: what was used longest ago is forgotten, and
+//! begins anew under another epoch.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Rooms, or pairs of room and source, that are remembered.
+const KEYS_MAX: usize = 100_000;
+
+/// Numbers by key, with the moment of their last use.
+pub(super) struct Counters<K> {
+    numbers: HashMap<K, (Number, u64)>,
+    uses: u64,
+}
+
+/// Where a counter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number {
+    pub(super) epoch: u64,
+    pub(super) seq: u64,
+}
+
+impl<K: Hash + Eq + Clone> Counters<K> {
+    pub(super) fn new() -> Self {
+        Self { numbers: HashMap::new(), uses: 0 }
+    }
+
+    /// The next number of this key; a key that is not known begins an epoch at `now_ms`.
+    pub(super) fn next(&mut self, key: &K, now_ms: i64) -> Number {
+        let fresh = Number { epoch: now_ms.max(0).unsigned_abs(), seq: 0 };
+        let number = self.slot(key, fresh);
+        number.seq += 1;
+        *number
+    }
+
+    /// Notes the number that came; whether something between it and the last one did not. Of a key or an epoch not heard
+    /// before only the first number is no hole.
+    pub(super) fn came(&mut self, key: &K, number: Number) -> bool {
+        let before = std::mem::replace(self.slot(key, Number { epoch: number.epoch, seq: 0 }), number);
+        if before.epoch == number.epoch { number.seq > before.seq + 1 } else { number.seq > 1 }
+    }
+
+    fn slot(&mut self, key: &K, fresh: Number) -> &mut Number {
+        self.uses += 1;
+        if self.numbers.len() >= KEYS_MAX && !self.numbers.contains_key(key) {
+            self.forget_older_half();
+        }
+        let (number, used) = self.numbers.entry(key.clone()).or_insert((fresh, 0));
+        *used = self.uses;
+        number
+    }
+
+    /// Forgets a key's number.
+    pub(super) fn forget(&mut self, whether: impl Fn(&K) -> bool) {
+        self.numbers.retain(|key, _| !whether(key));
+    }
+
+    fn forget_older_half(&mut self) {
+        let mut uses: Vec<_> = self.numbers.values().map(|(_, used)| *used).collect();
+        let middle = uses.len() / 2;
+        let (_, middle, _) = uses.select_nth_unstable(middle);
+        let middle = *middle;
+        self.numbers.retain(|_, (_, used)| *used > middle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(epoch: u64, seq: u64) -> Number {
+        Number { epoch, seq }
+    }
+
+    #[test]
+    fn holes_are_noticed_and_nothing_else() {
+        let mut heard = Counters::new();
+        let holes = [(1, 1), (1, 2), (1, 4), (1, 5), (2, 1), (2, 2), (3, 2), (3, 3), (3, 3)];
+        let noticed: Vec<_> = holes.iter().map(|(epoch, seq)| heard.came(&"room", at(*epoch, *seq))).collect();
+        assert_eq!(noticed, [false, false, true, false, false, false, true, false, false]);
+        assert!(heard.came(&"another", at(1, 7)), "whoever comes late has missed what was before");
+    }
+
+    #[test]
+    fn the_forgotten_begin_anew_under_another_epoch() {
+        let mut given = Counters::new();
+        assert_eq!(given.next(&0, 5), at(5, 1));
+        assert_eq!(given.next(&0, 6), at(5, 2));
+        for key in 1..KEYS_MAX + 10 {
+            given.next(&key, 7);
+        }
+        assert!(given.numbers.len() <= KEYS_MAX);
+        assert_eq!(given.next(&0, 8), at(8, 1));
+    }
+}

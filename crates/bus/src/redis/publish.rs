@@ -1,0 +1,100 @@
+//! [`Fanout`] on Redis: this node's gateway first, then the channel of the room.
+
+use std::sync::Arc;
+
+use model::metrics::count_by;
+use model::{Clock, Metrics, RoomId};
+use redis_client::Redis;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::channel;
+use super::counters::Counters;
+use crate::fanout::Fanout;
+use crate::log::Entry;
+use crate::record::Batch;
+
+/// Runs that may wait to be published; beyond it they are lost to the other nodes, and counted.
+const WAITING_MAX: usize = 8_192;
+/// Runs that are published together.
+const TOGETHER_MAX: usize = 256;
+
+/// Pushes to the gateways of all nodes.
+pub struct RedisFanout {
+    here: Arc<dyn Fanout>,
+    waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
+    metrics: Arc<Metrics>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl RedisFanout {
+    /// Pushes to `here`, and to other nodes as `source`, which no other node that lives may be called. Must be called
+    /// within a Tokio runtime.
+    #[must_use]
+    pub fn new(
+        redis: Redis,
+        source: &str,
+        here: Arc<dyn Fanout>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (waiting, runs) = mpsc::channel(WAITING_MAX);
+        let publisher =
+            Publisher { redis, source: source.to_owned(), clock, metrics: metrics.clone(), counters: Counters::new() };
+        Self { here, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
+    }
+}
+
+impl Fanout for RedisFanout {
+    fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
+        let lost = entries.len() as u64;
+        if self.waiting.try_send((room_id.clone(), entries.clone())).is_err() {
+            count_by(&self.metrics.fanout_lost, "reason", "full", lost);
+        }
+        self.here.push(room_id, entries);
+    }
+}
+
+struct Publisher {
+    redis: Redis,
+    source: String,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    counters: Counters<RoomId>,
+}
+
+impl Publisher {
+    async fn run(mut self, mut runs: mpsc::Receiver<(RoomId, Vec<Entry>)>) {
+        let mut gathered = Vec::with_capacity(TOGETHER_MAX);
+        while runs.recv_many(&mut gathered, TOGETHER_MAX).await > 0 {
+            let batches = self.batches(gathered.drain(..));
+            // Started in this order on one connection, so a room's batches arrive in it.
+            futures::future::join_all(batches.iter().map(|batch| self.publish(batch))).await;
+        }
+    }
+
+    /// One batch for each room of the runs.
+    fn batches(&mut self, runs: impl Iterator<Item = (RoomId, Vec<Entry>)>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for (room_id, mut entries) in runs {
+            match batches.iter_mut().find(|batch| batch.room_id == room_id) {
+                Some(batch) => batch.entries.append(&mut entries),
+                None => {
+                    let number = self.counters.next(&room_id, self.clock.now_ms());
+                    let source = self.source.clone();
+                    batches.push(Batch { source, epoch: number.epoch, seq: number.seq, room_id, entries });
+                }
+            }
+        }
+        batches
+    }
+
+    async fn publish(&self, batch: &Batch) {
+        let mut command = redis::cmd(if self.redis.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
+        command.arg(channel(&self.redis, &batch.room_id)).arg(batch.encode());
+        // The client has counted and logged why; the number that is missing tells the other nodes.
+        if self.redis.command::<i64>("publish", &command).await.is_err() {
+            count_by(&self.metrics.fanout_lost, "reason", "away", batch.entries.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The ports on real Redis: a single server, a master behind Sentinel, a Cluster of six.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use model::clock::{Clock, SystemClock};
+use model::{Metrics, RoomId, UserId};
+use prometheus_client::registry::Registry;
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
+use redis_client::{Address, Redis};
+use state::{Answer, Gate, Knock, MemoryGate, Rate, RedisGate, RedisReservations, conformance};
+
+/// A connection to the server of this name, with keys of its own; `None` when it does not run.
+async fn redis(name: &str) -> Option<Redis> {
+    Some(connect(&testkit::service(name)?).await)
+}
+
+async fn connect(address: &str) -> Redis {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let address: Address = address.parse().expect("an address");
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
+    let redis = Redis::open(&address, &namespace, metrics).expect("an address");
+    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    redis
+}
+
+async fn conforms(name: &str) {
+    let Some(redis) = redis(name).await else { return };
+    let start_ms = SystemClock.now_ms();
+    conformance::gate(Arc::new(RedisGate::new(redis.clone())), "redis", start_ms).await;
+    conformance::reservations(Arc::new(RedisReservations::new(redis)), "redis", start_ms).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_single_server_conforms() {
+    conforms("BARRAGE_TEST_REDIS").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sentinels_master_conforms() {
+    conforms("BARRAGE_TEST_REDIS_SENTINEL").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cluster_conforms() {
+    conforms("BARRAGE_TEST_REDIS_CLUSTER").await;
+}
+
+const PLENTY: Rate = Rate::per_s(1_000_000);
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("an id")
+}
+
+/// A knock that meets no limit.
+fn knock<'a>(user: &'a UserId, room: &'a RoomId, now_ms: i64) -> Knock<'a> {
+    Knock {
+        user,
+        room,
+        user_rate: PLENTY,
+        slow_mode: None,
+        room_rate: PLENTY,
+        global_rate: PLENTY,
+        text_key: 1,
+        duplicate_window_ms: 0,
+        now_ms,
+    }
+}
+
+#[tokio::test]
+async fn ten_nodes_share_a_rooms_rate_within_a_tenth() {
+    let Some(redis) = redis("BARRAGE_TEST_REDIS").await else { return };
+    let nodes: Vec<_> = (0..10).map(|_| RedisGate::new(redis.clone())).collect();
+    let (user, room, now_ms) = (id("ann"), id("hall"), SystemClock.now_ms());
+    let mut admitted = 0;
+    for n in 0..1_500 {
+        let knock = Knock { room_rate: Rate::per_s(1_000), ..knock(&user, &room, now_ms) };
+        admitted += usize::from(nodes[n * 7 % 10].knock(knock).await == Ok(Answer::Admitted));
+    }
+    assert!((900..=1_000).contains(&admitted), "{admitted} of a burst of 1000");
+}
+
+/// One knock as drawn: user, room, text, milliseconds since the last.
+type Draw = (usize, usize, u64, i64);
+
+fn draws() -> impl Strategy<Value = Vec<Draw>> {
+    prop::collection::vec((0..2usize, 0..2usize, 0..3u64, prop_oneof![Just(0i64), 1i64..400]), 60)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_on_redis_answers_as_memory_does() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(20));
+    let compared = tokio::task::block_in_place(|| runner.run(&draws(), |draws| runtime.block_on(compare(draws))));
+    compared.expect("the same answers");
+}
+
+async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
+    let redis = redis("BARRAGE_TEST_REDIS").await.expect("it runs");
+    let (memory, gate) = (MemoryGate::default(), RedisGate::new(redis));
+    let (users, rooms) = ([id("ann"), id("bo")], [id("hall"), id("attic")]);
+    let mut now_ms = SystemClock.now_ms();
+    for (user, room, text_key, gap_ms) in draws {
+        now_ms += gap_ms;
+        let knock = Knock {
+            user_rate: Rate::per_s(4),
+            slow_mode: (room == 0).then(|| Rate::every_ms(500)),
+            room_rate: Rate::per_s(5),
+            global_rate: Rate::per_s(8),
+            text_key,
+            duplicate_window_ms: 700,
+            ..knock(&users[user], &rooms[room], now_ms)
+        };
+        prop_assert_eq!(gate.knock(knock).await, memory.knock(knock).await);
+    }
+    Ok(())
+}
+
+/// A server of this test's own, which may be killed.
+struct Server {
+    directory: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let process = Self::run(&directory, port);
+        Self { directory, port, process }
+    }
+
+    fn run(directory: &tempfile::TempDir, port: u16) -> Child {
+        Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
+            .current_dir(directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed")
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("ours");
+        self.process.wait().expect("ours");
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.process.id()).expect("a process id");
+        // SAFETY: kill(2) touches no memory, and the process is this test's own child.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    fn restart(&mut self) {
+        self.process = Self::run(&self.directory, self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[tokio::test]
+async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let mut server = Server::start();
+    let redis = connect(&format!("redis://127.0.0.1:{}", server.port)).await;
+    let gate = RedisGate::new(redis.clone());
+    let (user, room) = (id("ann"), id("hall"));
+    let ask = async || gate.knock(knock(&user, &room, SystemClock.now_ms())).await;
+    assert_eq!(ask().await, Ok(Answer::Admitted));
+
+    server.kill();
+    for _ in 0..100 {
+        let asked = Instant::now();
+        assert!(ask().await.is_err(), "nobody is there");
+        assert!(asked.elapsed() < Duration::from_secs(2), "a caller waits for a timeout at most");
+    }
+    server.restart();
+    redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    assert_eq!(ask().await, Ok(Answer::Admitted), "and what was kept there is forgotten");
+
+    server.signal(libc::SIGSTOP);
+    testkit::eventually("no answer from a server that is there", async || ask().await.err()).await;
+    server.signal(libc::SIGCONT);
+    testkit::eventually("an answer", async || ask().await.ok()).await;
+}

@@ -1,0 +1,361 @@
+//! The backend of many nodes: MySQL 8, MariaDB 10.6 or newer, TiDB. Only what all three speak is used.
+//!
+//! A call is one transaction on a connection of the pool; the database's own group commit makes many of them one
+//! sync. A run of comments is written with multi-row inserts ([`comments`]), which is where throughput is. A
+//! transaction that the database gave up because of others (a deadlock, a conflict) is tried again a few times. One
+//! file per noun holds the SQL. The server's wiring opens the store; everyone else sees only the port.
+//!
+//! When the connection breaks while a commit is under way nobody knows whether it was kept: the call fails, and
+//! because every write may be repeated (by id, by key), repeating it is safe.
+
+mod comments;
+mod events;
+mod expire;
+mod likes;
+mod moderation;
+mod partitions;
+mod rooms;
+mod row;
+mod schema;
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::metrics::count;
+use model::{Comment, Event, Metrics, RoomId, RoomSettings, Session, Snowflake, UserId};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{Executor, MySqlPool};
+
+use crate::{
+    AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, SessionRow,
+    Store, StoreError, WordList,
+};
+
+/// Connections of one process at most; a call waits for one no longer than [`CONNECTION_WAIT`].
+const CONNECTIONS_MAX: u32 = 16;
+const CONNECTION_WAIT: Duration = Duration::from_secs(3);
+/// A call that takes longer is given up.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a transaction is tried that others made fail.
+const TRIES_MAX: u32 = 5;
+/// Statements with other numbers of rows are kept for each connection, so there may be many.
+const STATEMENTS_MAX: usize = 256;
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not `mysql://user:password@host:port/database`.
+    #[error("expected mysql://user:password@host:port/database: {0}")]
+    Url(sqlx::Error),
+    /// A newer version of the program has written it.
+    #[error("the database has schema {found}, newer than the {known} this program knows; use a newer barrage")]
+    Newer {
+        /// The schema of the database.
+        found: usize,
+        /// The newest schema of this program.
+        known: usize,
+    },
+    /// The database refused, or is not there.
+    #[error("cannot open the database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A store in a MySQL database, shared by any number of nodes.
+pub struct MySqlStore {
+    pool: MySqlPool,
+    /// This process's row of `high_water`.
+    slot: i32,
+    failing: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// A call that only reads: `read!(self, "operation", db => work)`.
+macro_rules! read {
+    ($store:expr, $operation:literal, $db:ident => $work:expr) => {
+        $store
+            .done($operation, async {
+                let mut connection = $store.pool.acquire().await?;
+                let $db = &mut *connection;
+                $work.await
+            })
+            .await
+    };
+}
+
+/// A call in a transaction, tried again while others make it fail: `write!(self, "operation", db => work)`.
+macro_rules! write {
+    ($store:expr, $operation:literal, $db:ident => $work:expr) => {{
+        let done = $store.done($operation, async {
+            let mut tries = 1;
+            loop {
+                let mut transaction = $store.pool.begin().await?;
+                let $db = &mut *transaction;
+                let error = match $work.await {
+                    Ok(value) => match transaction.commit().await {
+                        Ok(()) => return Ok(value),
+                        Err(error) => error,
+                    },
+                    Err(error) => {
+                        transaction.rollback().await?;
+                        error
+                    }
+                };
+                if tries == TRIES_MAX || !is_contention(&error) {
+                    return Err(error);
+                }
+                tries += 1;
+            }
+        });
+        let done = done.await;
+        $store.failing.store(done.is_err(), Ordering::Relaxed);
+        done
+    }};
+}
+
+impl MySqlStore {
+    /// Connects to `mysql://user:password@host:port/database`, brings the database to the newest schema and makes the
+    /// next months' partitions.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what stands in the way.
+    pub async fn open(url: &str, now_ms: i64, metrics: Arc<Metrics>) -> std::result::Result<Self, OpenError> {
+        let options = MySqlConnectOptions::from_str(url).map_err(OpenError::Url)?;
+        let options = options.statement_cache_capacity(STATEMENTS_MAX);
+        let pool = MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(CONNECTION_WAIT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // What a transaction has read is locked by name where it must stay; gaps need not be.
+                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map(drop)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        schema::migrate(&pool).await?;
+        partitions::make(&pool, now_ms).await?;
+        let slot = schema::take_slot(&pool).await?;
+        Ok(Self { pool, slot, failing: AtomicBool::new(false), metrics })
+    }
+
+    /// Waits for the work, no longer than it may take; tells failures once in the log and in the metrics.
+    async fn done<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = std::result::Result<T, sqlx::Error>> + Send,
+    ) -> Result<T> {
+        let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        let done = tokio::time::timeout(CALL_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out()));
+        done.map_err(|error| {
+            count(&self.metrics.store_errors, "operation", operation);
+            tracing::error!(operation, %error, "the store failed");
+            StoreError(format!("{operation}: {error}"))
+        })
+    }
+}
+
+/// Whether others made a transaction fail: nothing of it was kept, and it may succeed when tried again.
+fn is_contention(error: &sqlx::Error) -> bool {
+    let number =
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
+    // Duplicate key, lock wait timeout, deadlock; MariaDB's "record has changed"; TiDB's write conflicts.
+    number.is_some_and(|error| matches!(error.number(), 1062 | 1205 | 1213 | 1020 | 8002 | 8022 | 8028 | 9007))
+}
+
+#[async_trait]
+impl Store for MySqlStore {
+    async fn append_comments(&self, run: Vec<NewComment>) -> Result<()> {
+        write!(self, "append_comments", db => comments::append(db, self.slot, &run))
+    }
+
+    async fn high_water(&self) -> Result<(u64, Option<Snowflake>)> {
+        read!(self, "high_water", db => comments::high_water(db))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        if self.failing.load(Ordering::Relaxed) {
+            write!(self, "probe", db => schema::probe(db, self.slot))
+        } else {
+            read!(self, "probe", db => sqlx::query("SELECT 1").execute(db)).map(drop)
+        }
+    }
+
+    async fn first_answer(&self, user: &UserId, client_msg_id: &str) -> Result<Option<FirstAnswer>> {
+        read!(self, "first_answer", db => comments::first_answer(db, user, client_msg_id))
+    }
+
+    async fn comment(&self, id: Snowflake) -> Result<Option<Arc<Comment>>> {
+        read!(self, "comment", db => comments::comment(db, id))
+    }
+
+    async fn position_of(&self, id: Snowflake) -> Result<Option<(RoomId, u64)>> {
+        read!(self, "position_of", db => comments::position_of(db, id))
+    }
+
+    async fn comments_after(&self, room: &RoomId, position: u64, limit: usize) -> Result<Vec<Placed>> {
+        read!(self, "comments_after", db => comments::after(db, room, position, limit))
+    }
+
+    async fn count_after(&self, room: &RoomId, position: u64) -> Result<u64> {
+        read!(self, "count_after", db => comments::count_after(db, room, position))
+    }
+
+    async fn latest_comments(&self, room: &RoomId, limit: usize) -> Result<Vec<Placed>> {
+        read!(self, "latest_comments", db => comments::latest(db, room, limit))
+    }
+
+    async fn replay(&self, query: ReplayQuery) -> Result<Vec<Arc<Comment>>> {
+        read!(self, "replay", db => comments::replay(db, &query))
+    }
+
+    async fn delete_comments(&self, ids: &[Snowflake]) -> Result<Vec<(Snowflake, RoomId)>> {
+        write!(self, "delete_comments", db => comments::delete(db, ids))
+    }
+
+    async fn purge_user(&self, user: &UserId, room: Option<&RoomId>) -> Result<Vec<(Snowflake, RoomId)>> {
+        write!(self, "purge_user", db => comments::purge_user(db, user, room))
+    }
+
+    async fn import_comments(&self, session: &Session, comments: Vec<Arc<Comment>>) -> Result<u64> {
+        write!(self, "import_comments", db => comments::import(db, session, &comments))
+    }
+
+    async fn expire(&self, now_ms: i64, default_days: u32, client_msg_days: u32, limit: usize) -> Result<u64> {
+        let found = read!(self, "expire", db => expire::find(db, now_ms, default_days, limit))?;
+        let gone = write!(self, "expire", db => expire::remove(db, &found, now_ms, client_msg_days, limit))?;
+        self.done("expire", partitions::make(&self.pool, now_ms)).await?;
+        Ok(gone)
+    }
+
+    async fn rooms(&self, limit: usize) -> Result<Vec<RoomRow>> {
+        read!(self, "rooms", db => rooms::rooms(db, limit))
+    }
+
+    async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>> {
+        read!(self, "room", db => rooms::room(db, room))
+    }
+
+    async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()> {
+        write!(self, "put_room", db => rooms::put(db, room, settings))
+    }
+
+    async fn start_session(&self, session: &Session) -> Result<Session> {
+        write!(self, "start_session", db => rooms::start_session(db, session))
+    }
+
+    async fn end_session(&self, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>> {
+        write!(self, "end_session", db => rooms::end_session(db, room, at_ms, closed))
+    }
+
+    async fn sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>> {
+        read!(self, "sessions", db => rooms::sessions(db, room, limit))
+    }
+
+    async fn session(&self, id: Snowflake) -> Result<Option<Session>> {
+        read!(self, "session", db => rooms::session(db, id))
+    }
+
+    async fn scores(&self, session: Snowflake) -> Result<Vec<(UserId, String, u64)>> {
+        read!(self, "scores", db => rooms::scores(db, session))
+    }
+
+    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()> {
+        write!(self, "add_gift", db => rooms::add_gift(db, session, user, username, value))
+    }
+
+    async fn like(&self, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>> {
+        write!(self, "like", db => likes::like(db, id, user, at_ms))
+    }
+
+    async fn unlike(&self, id: Snowflake, user: &UserId) -> Result<(u64, bool)> {
+        write!(self, "unlike", db => likes::unlike(db, id, user))
+    }
+
+    async fn most_liked(&self, room: &RoomId, session: Option<Snowflake>, limit: usize) -> Result<Vec<Arc<Comment>>> {
+        read!(self, "most_liked", db => likes::most_liked(db, room, session, limit))
+    }
+
+    async fn hold(&self, review: &Review, client_msg_id: Option<&str>) -> Result<()> {
+        write!(self, "hold", db => moderation::hold(db, review, client_msg_id))
+    }
+
+    async fn review(&self, id: Snowflake) -> Result<Option<Review>> {
+        read!(self, "review", db => moderation::review(db, id))
+    }
+
+    async fn reviews(&self, status: Option<ReviewStatus>, room: Option<&RoomId>, limit: usize) -> Result<Vec<Review>> {
+        read!(self, "reviews", db => moderation::reviews(db, status, room, limit))
+    }
+
+    async fn decide(&self, id: Snowflake, status: ReviewStatus, by: &str, at_ms: i64) -> Result<Option<Review>> {
+        write!(self, "decide", db => moderation::decide(db, id, status, by, at_ms))
+    }
+
+    async fn undecide(&self, id: Snowflake) -> Result<()> {
+        write!(self, "undecide", db => moderation::undecide(db, id))
+    }
+
+    async fn words(&self) -> Result<Vec<(WordList, String)>> {
+        read!(self, "words", db => moderation::words(db))
+    }
+
+    async fn set_words(&self, words: Vec<(WordList, String)>) -> Result<()> {
+        write!(self, "set_words", db => moderation::set_words(db, &words))
+    }
+
+    async fn add_word(&self, list: WordList, word: &str) -> Result<()> {
+        write!(self, "add_word", db => moderation::add_word(db, list, word))
+    }
+
+    async fn remove_word(&self, list: WordList, word: &str) -> Result<bool> {
+        write!(self, "remove_word", db => moderation::remove_word(db, list, word))
+    }
+
+    async fn add_ban(&self, ban: &Ban) -> Result<()> {
+        write!(self, "add_ban", db => moderation::add_ban(db, ban))
+    }
+
+    async fn bans(&self, now_ms: i64, room: Option<&RoomId>, limit: usize) -> Result<Vec<Ban>> {
+        read!(self, "bans", db => moderation::bans(db, now_ms, room, limit))
+    }
+
+    async fn remove_ban(&self, id: Snowflake) -> Result<Option<Ban>> {
+        write!(self, "remove_ban", db => moderation::remove_ban(db, id))
+    }
+
+    async fn revoke_tokens(&self, user: &UserId, before_ms: i64) -> Result<()> {
+        write!(self, "revoke_tokens", db => moderation::revoke_tokens(db, user, before_ms))
+    }
+
+    async fn revocations(&self) -> Result<Vec<(UserId, i64)>> {
+        read!(self, "revocations", db => moderation::revocations(db))
+    }
+
+    async fn audit(&self, entry: AuditEntry) -> Result<()> {
+        write!(self, "audit", db => moderation::audit(db, &entry))
+    }
+
+    async fn audit_trail(&self, room: Option<&RoomId>, limit: usize) -> Result<Vec<AuditEntry>> {
+        read!(self, "audit_trail", db => moderation::audit_trail(db, room, limit))
+    }
+
+    async fn keep_event(&self, event: &Event, users: &[UserId]) -> Result<()> {
+        write!(self, "keep_event", db => events::keep(db, event, users))
+    }
+
+    async fn unacknowledged(&self, user: &UserId, limit: usize) -> Result<Vec<Event>> {
+        read!(self, "unacknowledged", db => events::unacknowledged(db, user, limit))
+    }
+
+    async fn users_with_events(&self, limit: usize) -> Result<Vec<UserId>> {
+        read!(self, "users_with_events", db => events::users(db, limit))
+    }
+
+    async fn acknowledge(&self, user: &UserId, event: Snowflake) -> Result<()> {
+        write!(self, "acknowledge", db => events::acknowledge(db, user, event))
+    }
+}

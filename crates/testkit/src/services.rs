@@ -1,0 +1,67 @@
+//! The real servers that `scripts/services` started.
+
+use std::path::Path;
+use std::process::Command;
+
+/// The address of one, by its name in the file that `scripts/services up` writes (or in the environment):
+/// `BARRAGE_TEST_REDIS` and so on. `None`, and a line that says so, when it does not run: the test has nothing
+/// to test against.
+#[must_use]
+pub fn service(name: &str) -> Option<String> {
+    let address = std::env::var(name).ok().or_else(|| from_file(name));
+    if address.is_none() {
+        eprintln!("SKIPPED: {name} is not known; start it with scripts/services up");
+    }
+    address
+}
+
+fn from_file(name: &str) -> Option<String> {
+    let file = repository().join("target/services/env");
+    let lines = std::fs::read_to_string(file).ok()?;
+    lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// A Redis server that was killed.
+#[must_use]
+pub struct Killed {
+    service: &'static str,
+}
+
+/// Kills a master of the Redis Cluster (`cluster`) or the one behind Sentinel (`sentinel`), as a crash would.
+///
+/// # Panics
+/// When it does not run under `scripts/services`.
+pub fn kill_a_redis_master(service: &'static str) -> Killed {
+    let nodes = if service == "sentinel" { "sentinel-redis" } else { service };
+    let state = repository().join("target/services");
+    let folders = (1..=6).map(|node| state.join(format!("{nodes}-{node}"))).filter(|folder| folder.exists());
+    let master = folders.into_iter().find(|folder| is_master(folder)).expect("there is a master");
+    let pid = std::fs::read_to_string(master.join("pid")).expect("a pid");
+    let pid: i32 = pid.trim().parse().expect("a pid");
+    // SAFETY: kill(2) touches no memory; the process is one that scripts/services started.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    Killed { service }
+}
+
+fn is_master(folder: &Path) -> bool {
+    let ports = std::fs::read_to_string(folder.join("port")).expect("a port");
+    let port = ports.lines().next().expect("a port");
+    let asked = Command::new("redis-cli").args(["-p", port, "role"]).output().expect("redis-cli is installed");
+    String::from_utf8_lossy(&asked.stdout).starts_with("master")
+}
+
+impl Killed {
+    /// Starts it again, with what it had, and waits until the service is whole.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    pub fn bring_back(self) {
+        let up = Command::new(repository().join("scripts/services")).args(["up", self.service]).output();
+        let up = up.expect("scripts/services");
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    }
+}
+
+fn repository() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
