@@ -1,8 +1,7 @@
 //! How stations talk: the ordered, durable [`log`] between ingest and the room workers, and the
 //! at-most-once [`fanout`] from a worker to the gateways that hold a room.
 //!
-//! Ports first, backends beside them. The in-process backends are [`local`]; with the feature `redis` the module of
-//! that name reaches other nodes, with records as bytes. Only the server's wiring names one. Nothing here knows what
+//! Ports first, backends beside them. The in-process backends are [`local`]; the module `redis` reaches other nodes, with records as bytes. Only the server's wiring names one. Nothing here knows what
 //! a comment may contain or who may send it.
 
 // A suite panics where a promise is broken; it is called by tests alone.
@@ -12,9 +11,7 @@ pub mod fanout;
 pub mod local;
 pub mod log;
 pub mod notice;
-#[cfg(feature = "redis")]
 pub mod record;
-#[cfg(feature = "redis")]
 pub mod redis;
 
 pub use fanout::Fanout;

@@ -47,13 +47,11 @@ impl Rate {
     }
 
     /// Nanoseconds between two, in the long run.
-    #[cfg(feature = "redis")]
     pub(crate) const fn interval_ns(self) -> i64 {
         self.interval_ns
     }
 
     /// How many are admitted at once after a rest.
-    #[cfg(feature = "redis")]
     pub(crate) fn bursts(self) -> u32 {
         u32::try_from(self.window_ns / self.interval_ns).unwrap_or(u32::MAX)
     }

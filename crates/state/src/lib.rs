@@ -2,7 +2,7 @@
 //!
 //! [`gate`] decides whether a comment's rate admits it, [`reservations`] gives a retry its first
 //! answer, [`gcra`] is the rule behind every limit. Ports first; [`memory`] is the backend of one
-//! process; the feature `redis` adds the gate and the reservations of many, in the module of that name;
+//! process; [`redis`] has those of many;
 //! [`conformance`] is the suite every backend passes. [`connections`] counts sockets per address and belongs to one
 //! process by nature.
 //!
@@ -15,7 +15,6 @@ pub mod gate;
 pub mod gcra;
 pub mod memory;
 pub mod presence;
-#[cfg(feature = "redis")]
 pub mod redis;
 pub mod reservations;
 
@@ -24,7 +23,6 @@ pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
 pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};
 pub use presence::Presence;
-#[cfg(feature = "redis")]
 pub use redis::{RedisGate, RedisReservations};
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 

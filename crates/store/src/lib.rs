@@ -1,6 +1,6 @@
 //! What outlives the process: comments, sessions, rooms, reviews, words, bans, likes, critical
 //! events, the audit trail, private and group chat, keys and uploads. The ports are [`Store`], [`ChatStore`],
-//! [`KeyStore`] and [`UploadStore`]; [`sqlite`] is the embedded backend of all of them, the feature `mysql` adds
+//! [`KeyStore`] and [`UploadStore`]; [`sqlite`] is the embedded backend of all of them, [`mysql`] adds
 //! [`Store`] for many nodes, and [`conformance`] is the suite that every backend passes.
 //!
 //! Nothing here decides: rules live above, in `ingest`, `room` and `chat`.
@@ -8,7 +8,6 @@
 pub mod chat;
 pub mod conformance;
 pub mod keys;
-#[cfg(feature = "mysql")]
 pub mod mysql;
 mod port;
 pub mod sqlite;

@@ -12,7 +12,6 @@ mod shelf;
 pub use gate::{KEYS_MAX, MemoryGate};
 pub use presence::MemoryPresence;
 pub use reservations::{ANSWERS_MAX, MemoryReservations};
-#[cfg(feature = "redis")]
 pub(crate) use shelf::{Lasting, Shelf};
 
 /// Locks per table; a power of two well above the cores of one machine.

@@ -37,7 +37,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::checkpoint::Checkpointer;
-#[cfg(feature = "mysql")]
 pub(crate) use self::codes::Pinned;
 use self::readers::Readers;
 use self::writer::Writer;
