@@ -13,7 +13,9 @@ pub mod log;
 pub mod notice;
 pub mod record;
 pub mod redis;
+pub mod stamp;
 
 pub use fanout::Fanout;
+pub use local::Places;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{Notice, Sockets, UserFanout};

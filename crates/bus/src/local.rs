@@ -13,6 +13,7 @@ use model::Metrics;
 use tokio::sync::mpsc;
 
 use crate::log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Submission, answer};
+use crate::stamp::Stamps;
 
 /// Records that may wait for a commit; a run that would make more is refused with [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
@@ -44,15 +45,33 @@ pub struct LocalLog {
     metrics: Arc<Metrics>,
 }
 
-/// Starts the log after the position `last`, the newest one the journal holds.
-///
-/// Returns the appending end and the consumer; must be called within a Tokio runtime.
-pub fn open(journal: Arc<dyn Journal>, last: Position, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
+/// How records are numbered.
+pub enum Places {
+    /// One after the other, after the newest one that the journal holds: for a log that is the only one.
+    Counted(Position),
+    /// By stamps that other nodes' logs do not give.
+    Stamped(Stamps),
+}
+
+impl Places {
+    fn next(&mut self) -> Option<Position> {
+        match self {
+            Self::Counted(last) => {
+                last.offset += 1;
+                Some(*last)
+            }
+            Self::Stamped(stamps) => Some(Position { epoch: 1, offset: stamps.next()? }),
+        }
+    }
+}
+
+/// Starts the log. Returns the appending end and the consumer; must be called within a Tokio runtime.
+pub fn open(journal: Arc<dyn Journal>, places: Places, metrics: Arc<Metrics>) -> (LocalLog, LocalConsumer) {
     // The depth bounds it: no run in it is empty, so it never holds more runs than that.
     let (queue, waiting) = mpsc::channel(WAITING_MAX);
     let depth = Arc::new(AtomicUsize::new(0));
     let (deliveries, consumer) = mpsc::channel(DELIVERIES_MAX);
-    let committer = Committer { journal, last, depth: depth.clone(), deliveries, metrics: metrics.clone() };
+    let committer = Committer { journal, places, depth: depth.clone(), deliveries, metrics: metrics.clone() };
     tokio::spawn(committer.run(waiting));
     (LocalLog { queue, depth, metrics }, LocalConsumer { deliveries: consumer })
 }
@@ -78,10 +97,10 @@ impl Log for LocalLog {
     }
 }
 
-/// Gathers, commits, delivers. One per log, so it alone writes `last`.
+/// Gathers, commits, delivers. One per log, so it alone gives places.
 struct Committer {
     journal: Arc<dyn Journal>,
-    last: Position,
+    places: Places,
     depth: Arc<AtomicUsize>,
     deliveries: mpsc::Sender<LocalDelivery>,
     metrics: Arc<Metrics>,
@@ -102,27 +121,32 @@ impl Committer {
     }
 
     async fn commit(&mut self, gathered: Vec<Submission>) {
-        let mut offset = self.last.offset;
         let (mut entries, mut owed) = (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
+        let mut unplaced = Vec::new();
         for Submission { room_id, record, done } in gathered {
-            offset += 1;
-            let position = Position { epoch: self.last.epoch, offset };
-            entries.push(Entry { room_id, position, record });
-            owed.push(done);
+            match self.places.next() {
+                Some(position) => {
+                    entries.push(Entry { room_id, position, record });
+                    owed.push(done);
+                }
+                None => unplaced.push(done),
+            }
+        }
+        let refused = |owed: Vec<Done>| answer(owed.into_iter().map(|done| (done, Err(AppendError::Away))));
+        refused(unplaced);
+        if entries.is_empty() {
+            return;
         }
         let started = Instant::now();
         let committed = self.journal.commit(&entries).await;
         self.metrics.log_commit.observe(started.elapsed().as_secs_f64());
         match committed {
             Ok(()) => {
-                self.last.offset = offset;
                 let delivery = LocalDelivery { entries, owed };
                 // A consumer that has gone away drops the delivery, which acknowledges it: it is durable.
                 let _ = self.deliveries.send(delivery).await;
             }
-            Err(JournalAway) => {
-                answer(owed.into_iter().map(|done| (done, Err(AppendError::Away))));
-            }
+            Err(JournalAway) => refused(owed),
         }
     }
 }
@@ -192,7 +216,7 @@ mod tests {
     fn start(after: u64) -> (Arc<Counting>, Arc<dyn Log>, Box<dyn Consumer>) {
         let journal = Arc::new(Counting::default());
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let (log, consumer) = open(journal.clone(), Position { epoch: 1, offset: after }, metrics);
+        let (log, consumer) = open(journal.clone(), Places::Counted(Position { epoch: 1, offset: after }), metrics);
         (journal, Arc::new(log), Box::new(consumer))
     }
 
@@ -221,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_journal_did_not_keep_is_neither_delivered_nor_counted() {
+    async fn what_the_journal_did_not_keep_is_not_delivered() {
         let (journal, log, mut consumer) = start(0);
         journal.away.store(true, Ordering::SeqCst);
         assert_eq!(log.append(hall(), marked("lost")).await, Err(AppendError::Away));
@@ -231,7 +255,7 @@ mod tests {
             assert_eq!(delivery.entries().len(), 1);
             delivery.commit();
         });
-        assert_eq!(place, Ok(Position { epoch: 1, offset: 1 }));
+        assert_eq!(place, Ok(Position { epoch: 1, offset: 2 }), "a place is given once");
     }
 
     struct Counter(AtomicUsize);

@@ -8,7 +8,7 @@ use anyhow::Context;
 use api::{ApiSettings, Origins};
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
-use bus::{Entry, Position, Record};
+use bus::{Entry, Places, Position, Record};
 use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
@@ -84,7 +84,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
 
     let journal = Arc::new(StoreJournal(store.clone()));
     let last = Position { epoch: 1, offset: last_offset };
-    let (log, consumer) = bus::local::open(journal, last, metrics.clone());
+    let (log, consumer) = bus::local::open(journal, Places::Counted(last), metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
 
     let link_signer = Signer::new(secret.as_bytes());

@@ -124,7 +124,8 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let store: Arc<dyn Store> = sqlite.clone();
     let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
     let last = Position { epoch: 1, offset: 0 };
-    let (log, consumer) = bus::local::open(Arc::new(StoreJournal(store.clone())), last, metrics.clone());
+    let (log, consumer) =
+        bus::local::open(Arc::new(StoreJournal(store.clone())), bus::Places::Counted(last), metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
     let rules = RoomRules { unopened: true, silence_ms: 1_800_000, session_ms_max: 86_400_000, rooms_max: 1_000 };
     let ingest = Arc::new(Ingest {

@@ -80,7 +80,8 @@ impl Server {
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
         let sqlite = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).unwrap());
         let store: Arc<dyn Store> = sqlite.clone();
-        let (log, consumer) = bus::local::open(Arc::new(Nowhere), Position::default(), metrics.clone());
+        let (log, consumer) =
+            bus::local::open(Arc::new(Nowhere), bus::Places::Counted(Position::default()), metrics.clone());
         let log = Arc::new(log);
         let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
         let boards = Arc::new(Boards::new(store.clone()));

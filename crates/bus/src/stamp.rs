@@ -1,0 +1,98 @@
+//! Places that several nodes give without asking each other: time, then a sequence, then the node.
+//!
+//! One process counts its log's places. Nodes that each have a log, or write to one of many partitions, stamp their
+//! records instead: `unix_ms << 20 | sequence << 10 | node`. A node's stamps rise whatever its clock does, no two nodes
+//! give the same, and those of different nodes compare as well as their clocks agree, which is why readers who
+//! come from elsewhere are given a few seconds again. Made by a log when a record is handed to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::Clock;
+
+/// The node's number, 0 to 1023, while it may use it.
+pub type NodeNumber = Arc<dyn Fn() -> Option<u16> + Send + Sync>;
+
+const NODE_BITS: u32 = 10;
+const SEQUENCE_BITS: u32 = 10;
+const TIME_SHIFT: u32 = NODE_BITS + SEQUENCE_BITS;
+
+/// Makes stamps for one node.
+pub struct Stamps {
+    clock: Arc<dyn Clock>,
+    node: NodeNumber,
+    /// Time and sequence of the last stamp, side by side.
+    last: AtomicU64,
+}
+
+impl Stamps {
+    /// Stamps after `last`, the highest that is stored: an earlier run may have had a clock that was ahead.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, node: NodeNumber, last: u64) -> Self {
+        Self { clock, node, last: AtomicU64::new(last >> NODE_BITS) }
+    }
+
+    /// The next one, higher than every one before; `None` while the node has no number. A millisecond has 1,024 of
+    /// them, then the next one is begun early.
+    pub fn next(&self) -> Option<u64> {
+        let node = (self.node)()?;
+        let now = self.clock.now_ms().max(0).unsigned_abs() << SEQUENCE_BITS;
+        let step = |last: u64| Some(now.max(last + 1));
+        let previous = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
+            Ok(previous) | Err(previous) => previous,
+        };
+        Some(now.max(previous + 1) << NODE_BITS | u64::from(node))
+    }
+}
+
+/// The place `ms` milliseconds before a stamp, lower than all stamps of that moment.
+#[must_use]
+pub fn earlier(stamp: u64, ms: u64) -> u64 {
+    (stamp >> TIME_SHIFT).saturating_sub(ms) << TIME_SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use model::ManualClock;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stamps(clock: &Arc<ManualClock>, node: u16, last: u64) -> Stamps {
+        Stamps::new(clock.clone(), Arc::new(move || Some(node)), last)
+    }
+
+    proptest! {
+        #[test]
+        fn they_rise_whatever_the_clock_does_and_no_two_nodes_give_the_same(steps in prop::collection::vec(-5_000_i64..5_000, 1..50)) {
+            let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+            let (one, other) = (stamps(&clock, 3, 0), stamps(&clock, 4, 0));
+            let (mut last, mut seen) = (0, std::collections::HashSet::new());
+            for step in steps {
+                clock.advance(step);
+                for _ in 0..30 {
+                    let stamp = one.next().expect("a number");
+                    prop_assert!(stamp > last);
+                    last = stamp;
+                    prop_assert!(seen.insert(stamp) && seen.insert(other.next().expect("a number")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn they_tell_their_time_and_go_on_after_what_is_stored() {
+        let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+        let stamp = stamps(&clock, 1_023, 0).next().expect("a number");
+        assert!(earlier(stamp, 0) <= stamp && earlier(stamp, 1) < earlier(stamp, 0));
+        assert_eq!(earlier(stamp, 5_000) >> TIME_SHIFT, 1_799_999_995_000);
+        clock.advance(-60_000);
+        assert!(stamps(&clock, 0, stamp).next().expect("a number") > stamp);
+    }
+
+    #[test]
+    fn without_a_number_there_are_none() {
+        let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+        assert_eq!(Stamps::new(clock, Arc::new(|| None), 0).next(), None);
+    }
+}
