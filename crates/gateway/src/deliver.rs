@@ -1,11 +1,15 @@
 //! A room's batch to its members in this shard: the hot path.
 //!
+//! A delivery to many members takes longer than others should wait, so it is made in slices, between which the shard
+//! reads its sockets. What comes through the inbox waits for its end, so a socket hears everything in order.
+//!
 //! Per stream and sub-protocol one parcel is put together (events, then the stream's comments) and written
 //! to every member with one system call. Members who get something else are found first, by the users a
 //! batch names, never by asking every member: who wrote or is mentioned in a comment their stream was not
 //! given, to whom an event is critical, and who holds a credit against the number told as `omitted`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ahash::HashMap;
 use bytes::Bytes;
@@ -15,66 +19,115 @@ use room::batch::{Batch, EventFrame, Item, StreamBatch, encode};
 use room::hub::StreamId;
 
 use crate::backlog::Comments;
-use crate::conn::{Parcel, Sent};
+use crate::conn::{Conn, Parcel, Sent};
 use crate::members::ShardRoom;
 use crate::shard::{Shard, is_stored};
 
 /// Seats that get something of their own, with the batch's items that concern them, in order.
 type Special = HashMap<u32, Vec<u32>>;
 
+/// How long a slice of a delivery may take.
+const SLICE: Duration = Duration::from_millis(2);
+/// Sends between two looks at the clock.
+const SENDS_PER_LOOK: usize = 32;
+
+/// A batch that is being delivered.
+pub(crate) struct Delivery {
+    batch: Arc<Batch>,
+    /// What each list's members get, and the members as they were when it began, but the special ones.
+    shares: Vec<Share>,
+    special: Special,
+}
+
+struct Share {
+    stream: StreamId,
+    parcel: Parcel,
+    /// Who is still to get it.
+    seats: Vec<u32>,
+}
+
 impl Shard {
-    /// Writes a batch to the room's members here.
-    pub fn deliver(&mut self, batch: &Batch) {
-        let key = batch.room.key();
-        let Some(room) = self.rooms.get(&key) else { return };
-        let streams: HashMap<StreamId, &StreamBatch> = batch.streams.iter().map(|s| (s.stream, s)).collect();
-        let special = self.special(room, batch);
-        let mut troubled = self.deliver_shared(key, batch, &streams, &special);
-        for (index, concerns) in &special {
-            let sent = self.deliver_own(key, *index, batch, &streams, concerns);
-            troubled.push((*index, sent));
+    /// Begins to write a batch to the room's members here; [`Shard::deliver_on`] does it.
+    pub fn deliver(&mut self, batch: Arc<Batch>) {
+        let Some(room) = self.rooms.get(&batch.room.key()) else { return };
+        let special = self.special(room, &batch);
+        let shares = self.shares(room, &batch, &special);
+        self.delivery = Some(Delivery { batch, shares, special });
+        self.deliver_on();
+    }
+
+    /// Goes on with the delivery under way, if there is one, for a slice of time.
+    pub fn deliver_on(&mut self) {
+        let Some(mut delivery) = self.delivery.take() else { return };
+        let mut troubled = self.deliver_shared(&mut delivery);
+        let over = delivery.shares.is_empty();
+        if over {
+            troubled.extend(self.deliver_special(&delivery));
         }
-        self.await_receipts(key, &batch.events);
         for (index, sent) in troubled {
             self.after_send(index, sent);
         }
-        self.observe(batch);
+        if over {
+            self.observe(&delivery.batch);
+        } else {
+            self.delivery = Some(delivery);
+        }
     }
 
-    /// Writes each list's parcel to its members but the special ones. Returns whoever did not take all of it.
-    fn deliver_shared(
-        &mut self,
-        key: u32,
-        batch: &Batch,
-        streams: &HashMap<StreamId, &StreamBatch>,
-        special: &Special,
-    ) -> Vec<(u32, Sent)> {
-        let (budget, now) = (self.budget(), self.now);
-        let Self { rooms, conns, tally, .. } = self;
-        let mut troubled = Vec::new();
+    /// Each list's parcel and its members.
+    fn shares(&self, room: &ShardRoom, batch: &Batch, special: &Special) -> Vec<Share> {
+        let (key, now) = (batch.room.key(), self.now);
         let mut told: [Option<Bytes>; 2] = [None, None];
-        for ((stream, form), seats) in rooms.get(&key).into_iter().flat_map(|room| room.roster.lists()) {
-            let share = streams.get(&stream);
+        let share = |((stream, form), seats): ((StreamId, Form), &[u32])| {
+            let share = batch.streams.iter().find(|share| share.stream == stream);
             let events = told[usize::from(form.protocol == SubProtocol::Proto)]
                 .get_or_insert_with(|| shared_events(form.protocol, &batch.events));
             let comments = share.map_or(&Bytes::new(), |share| share.frames.of(form)).clone();
             let missed = share.map_or(0, |share| share.kept.len() as u64 + share.omitted);
             let parcel = Parcel::new(events, batch.events.len(), &comments, Comments { room: key, missed, at: now });
-            if parcel.is_empty() {
-                continue;
-            }
-            for index in seats {
-                if !special.is_empty() && special.contains_key(index) {
-                    continue;
-                }
-                let Some(conn) = conns.get_mut(*index as usize) else { continue };
-                match conn.send(&parcel, budget, now, tally) {
+            let seats = seats.iter().copied().filter(|index| special.is_empty() || !special.contains_key(index));
+            (!parcel.is_empty()).then(|| Share { stream, parcel, seats: seats.collect() })
+        };
+        room.roster.lists().filter_map(share).collect()
+    }
+
+    /// Writes parcels until all are written or the slice is over, and drops the shares that are done. Returns whoever
+    /// did not take all of it.
+    fn deliver_shared(&mut self, delivery: &mut Delivery) -> Vec<(u32, Sent)> {
+        let (key, budget, now) = (delivery.batch.room.key(), self.budget(), self.now);
+        let Self { conns, tally, .. } = self;
+        let (begun, mut troubled) = (Instant::now(), Vec::new());
+        while let Some(Share { stream, parcel, seats }) = delivery.shares.last_mut() {
+            let rest = seats.len().saturating_sub(SENDS_PER_LOOK);
+            for index in seats.drain(rest..) {
+                // Whoever left meanwhile gets no more of it.
+                let reads = |conn: &&mut Conn| conn.membership(key).is_some_and(|member| member.stream == *stream);
+                let Some(conn) = conns.get_mut(index as usize).filter(reads) else { continue };
+                match conn.send(parcel, budget, now, tally) {
                     Sent::Whole => {}
-                    sent => troubled.push((*index, sent)),
+                    sent => troubled.push((index, sent)),
                 }
+            }
+            if seats.is_empty() {
+                delivery.shares.pop();
+            }
+            if begun.elapsed() >= SLICE {
+                break;
             }
         }
         troubled
+    }
+
+    /// Writes what special members get. Returns what became of each.
+    fn deliver_special(&mut self, delivery: &Delivery) -> Vec<(u32, Sent)> {
+        let Delivery { batch, special, .. } = delivery;
+        let key = batch.room.key();
+        let streams: HashMap<StreamId, &StreamBatch> = batch.streams.iter().map(|s| (s.stream, s)).collect();
+        let own =
+            |(index, concerns): (&u32, &Vec<u32>)| (*index, self.deliver_own(key, *index, batch, &streams, concerns));
+        let sent = special.iter().map(own).collect();
+        self.await_receipts(key, &batch.events);
+        sent
     }
 
     /// Who gets something of their own.

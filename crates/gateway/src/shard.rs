@@ -33,6 +33,7 @@ use crate::Common;
 use crate::close::TOO_SLOW;
 use crate::conn::{Conn, Stage};
 use crate::critical::Critical;
+use crate::deliver::Delivery;
 use crate::inbox::{Inbound, Inbox, Reply};
 use crate::members::ShardRoom;
 use crate::tally::Tally;
@@ -70,6 +71,9 @@ pub(crate) struct Shard {
     pub awaited: HashMap<ConnRef, Option<JoinRoom>>,
     pub wheel: Wheel,
     pub critical: Critical,
+    /// The batch being delivered; what has come through the inbox since waits for its end.
+    pub delivery: Option<Delivery>,
+    mail: VecDeque<Inbound>,
     /// Comments of this turn on their way to the log, handed over together at its end.
     pub submissions: Vec<Submission>,
     /// Answers to the socket being read, gathered into one write.
@@ -141,6 +145,8 @@ impl Shard {
             awaited: HashMap::default(),
             wheel: Wheel::new(),
             critical: Critical::default(),
+            delivery: None,
+            mail: VecDeque::new(),
             submissions: Vec::new(),
             answers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -174,16 +180,15 @@ impl Shard {
         let runtime = self.common.runtime.clone();
         let _entered = runtime.enter();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let mut mail = VecDeque::new();
         let mut fired = Vec::new();
         while !self.is_drained() {
-            self.turn(&mut events, &mut mail, &mut fired);
+            self.turn(&mut events, &mut fired);
         }
         self.abandon();
         self.settle();
     }
 
-    fn turn(&mut self, events: &mut Events, mail: &mut VecDeque<Inbound>, fired: &mut Vec<(u32, Seat)>) {
+    fn turn(&mut self, events: &mut Events, fired: &mut Vec<(u32, Seat)>) {
         let inbox = self.inbox().clone();
         let slept = Instant::now();
         let timeout = if inbox.may_sleep() { self.timeout(slept) } else { Duration::ZERO };
@@ -198,10 +203,7 @@ impl Shard {
         for event in events.iter() {
             self.ready(event);
         }
-        inbox.take(mail);
-        for message in mail.drain(..) {
-            self.receive(message);
-        }
+        self.read_mail(&inbox);
         self.accept();
         for seat in std::mem::take(&mut self.again) {
             self.pump(seat.index);
@@ -218,9 +220,22 @@ impl Shard {
         self.load.add(woke - slept, woke.elapsed(), &inbox);
     }
 
+    /// Goes on with the delivery, then takes what waits, up to the next delivery that takes longer than a slice.
+    fn read_mail(&mut self, inbox: &Inbox) {
+        self.deliver_on();
+        if self.mail.is_empty() {
+            inbox.take(&mut self.mail);
+        }
+        while self.delivery.is_none()
+            && let Some(message) = self.mail.pop_front()
+        {
+            self.receive(message);
+        }
+    }
+
     /// How long nothing is due.
     fn timeout(&self, now: Instant) -> Duration {
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || self.delivery.is_some() {
             return Duration::ZERO;
         }
         let now_ms = (now - self.started).as_millis() as u64;
@@ -254,7 +269,7 @@ impl Shard {
 
     fn receive(&mut self, message: Inbound) {
         match message {
-            Inbound::Hub(ToShard::Batch(batch)) => self.deliver(&batch),
+            Inbound::Hub(ToShard::Batch(batch)) => self.deliver(batch),
             Inbound::Hub(ToShard::Joined(joined)) => self.joined(joined),
             Inbound::Hub(ToShard::UserEvent(frame)) => self.tell_users(&frame),
             Inbound::Hub(ToShard::Restricted { room, settings }) => self.restricted(room, &settings),

@@ -220,7 +220,7 @@ fn measure(metrics: &Metrics) {
 }
 
 /// Removes what is older than its retention, a little at a time.
-async fn expire(store: Arc<impl Store>, retention_days: u32, client_msg_id_days: u32) {
+async fn expire(store: Arc<dyn Store>, retention_days: u32, client_msg_id_days: u32) {
     // 0 keeps comments: older than any clock can say.
     let retention_days = if retention_days == 0 { u32::MAX } else { retention_days };
     let mut tick = tokio::time::interval(EXPIRY);

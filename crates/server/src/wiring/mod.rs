@@ -1,34 +1,40 @@
-//! Wiring: the one place that names a backend. Today's shape is *alone*: an in-process log made
-//! durable by SQLite, memory for shared state, everything in this process.
+//! Wiring: the one place that names a backend.
+//!
+//! [`backends`] opens what a shape consists of: *alone*, everything in this process and SQLite; the *Redis shape*,
+//! any number of nodes over Redis and MySQL. Everything above them is put together here, the same in every shape.
+
+mod backends;
+mod settings;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context;
-use api::{ApiSettings, Origins};
+use api::Origins;
 use async_trait::async_trait;
 use bus::local::{Journal, JournalAway};
-use bus::{Entry, Places, Position, Record};
-use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
-use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
+use bus::{Entry, Record};
+use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
+use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
-use ingest::rooms::RoomRules;
-use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
-use ipnet::IpNet;
-use model::{Clock, Metrics, MsgType, SnowflakeGenerator, SystemClock};
+use ingest::{Awaited, Bans, Ingest, Rooms, Tokens};
+use model::{Clock, Metrics, MsgType, SystemClock};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
+use room::Hub;
 use room::boards::Boards;
 use room::worker::Worker;
-use room::{Hub, HubSettings};
 use socket2::{Domain, Socket, Type};
-use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
-use store::sqlite::SqliteStore;
+use store::chat::ChatStore;
 use store::{NewComment, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use self::backends::Backends;
+use self::settings::{
+    api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, room_rules, upload_settings,
+};
 use crate::config::{Config, Tls};
 use crate::secret;
 
@@ -64,7 +70,7 @@ pub struct Server {
     /// The certificate, if there is one.
     pub tls: Option<Arc<ServerTls>>,
     /// What lasts.
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The room worker.
@@ -77,14 +83,10 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let secret = secret::open(config)?;
-    let sqlite = open_store(config, &metrics)?;
-    let store: Arc<dyn Store> = sqlite.clone();
-    let (last_offset, last_id) = store.high_water().await?;
-    let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), config.server.node_id, last_id));
-
-    let journal = Arc::new(StoreJournal(store.clone()));
-    let last = Position { epoch: 1, offset: last_offset };
-    let (log, consumer) = bus::local::open(journal, Places::Counted(last), metrics.clone());
+    let backends = Backends::open(config, &clock, &metrics).await?;
+    let Backends { store, ids, .. } = &backends;
+    let (store, ids) = (store.clone(), ids.clone());
+    let (log, consumer) = bus::local::open(Arc::new(StoreJournal(store.clone())), backends.places, metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
 
     let link_signer = Signer::new(secret.as_bytes());
@@ -102,8 +104,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         awaited: Awaited::load(&*store).await?,
         filter: WordFilter::new(store.words().await?)?,
         limits: limits(config),
-        gate: Arc::new(MemoryGate::new(state::memory::KEYS_MAX)),
-        reservations: Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX)),
+        gate: backends.gate,
+        reservations: backends.reservations,
         store: store.clone(),
         log,
         ids: ids.clone(),
@@ -113,7 +115,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
 
     let uploads = Arc::new(Uploads::new(UploadParts {
         settings: upload_settings(config),
-        store: sqlite.clone(),
+        store: backends.uploads.clone(),
         archive: Arc::new(open_archive(config)?),
         signer: link_signer,
         gate: ingest.gate.clone(),
@@ -123,9 +125,9 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let post = Arc::new(Post::new());
     let chat = Chat::start(chat::Parts {
         settings: chat_settings(config),
-        store: sqlite.clone(),
+        store: backends.chat.clone(),
         gate: ingest.gate.clone(),
-        presence: Arc::new(MemoryPresence::default()),
+        presence: backends.presence,
         fanout: post.clone(),
         post: post.clone(),
         screen: screen(&ingest, config.chat.word_filter),
@@ -135,8 +137,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
-    let keys = Arc::new(Keys::new(sqlite.clone(), ingest.gate.clone(), clock.clone()));
-    let hook = open_hook(config, &sqlite, &chat, &clock, &metrics)?;
+    let keys = Arc::new(Keys::new(backends.keys, ingest.gate.clone(), clock.clone()));
+    let hook = open_hook(config, &backends.chat, &chat, &clock, &metrics)?;
 
     let boards = Arc::new(Boards::new(store.clone()));
     boards.warm(clock.now_ms()).await?;
@@ -156,7 +158,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         uploads: uploads.clone(),
         hub: hub.clone(),
         boards,
-        store,
+        store: store.clone(),
         tokens: tokens.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
@@ -192,7 +194,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         hook,
         tokens,
         tls,
-        store: sqlite,
+        store,
         metrics,
         worker,
     })
@@ -241,74 +243,9 @@ fn kept(entry: &Entry) -> Option<NewComment> {
     }
 }
 
-fn open_store(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<SqliteStore>> {
-    let data = &config.server.data;
-    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
-    let path = data.join("barrage.sqlite");
-    let store = SqliteStore::open(&path, metrics.clone()).with_context(|| format!("cannot use {}", path.display()))?;
-    Ok(Arc::new(store))
-}
-
-fn key_files(config: &Config) -> KeyFiles {
-    let given = |path: &std::path::PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
-    KeyFiles { public_key_pem: given(&config.auth.public_key_file), jwks: given(&config.auth.jwks_file) }
-}
-
-fn room_rules(config: &Config) -> RoomRules {
-    RoomRules {
-        unopened: config.rooms.unopened,
-        silence_ms: i64::from(config.rooms.session_silence_s) * 1_000,
-        session_ms_max: i64::from(config.rooms.session_s_max) * 1_000,
-        rooms_max: config.rooms.held_max,
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    let limits = &config.limits;
-    Limits {
-        comment_chars_max: limits.comment_chars_max,
-        normal_per_s: limits.normal_per_s,
-        vip_per_s: limits.vip_per_s,
-        owner_per_s: limits.owner_per_s,
-        room_per_s: limits.room_per_s,
-        global_per_s: limits.global_per_s,
-        likes_per_s: limits.likes_per_s,
-        duplicate_window_ms: limits.duplicate_window_ms,
-        cool_down: CoolDown {
-            refusals: limits.cool_down_refusals,
-            within_ms: limits.cool_down_within_ms,
-            mute_ms: limits.cool_down_mute_ms,
-            mute_ms_max: limits.cool_down_mute_ms_max,
-        },
-        mentions_max: limits.mentions_max,
-    }
-}
-
-fn chat_settings(config: &Config) -> chat::Settings {
-    let chat = &config.chat;
-    chat::Settings {
-        content_chars_max: chat.message_chars_max,
-        encrypted_bytes_max: chat.encrypted_bytes_max,
-        messages_per_s: chat.messages_per_s,
-        burst: chat.burst,
-        recall_s: chat.recall_s,
-        recall_keeps_content: chat.recall_keeps_content,
-        group_members_max: chat.group_members_max,
-        offline_days: chat.offline_days,
-        history_days: chat.history_days,
-        hook_direct: hooked(config, "direct"),
-        hook_group: hooked(config, "group"),
-    }
-}
-
-/// Whether messages of this kind of conversation are noted for the notification hook.
-fn hooked(config: &Config, kind: &str) -> bool {
-    !config.hook.url.is_empty() && config.hook.kinds.iter().any(|known| known == kind)
-}
-
 fn open_hook(
     config: &Config,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn ChatStore>,
     chat: &Arc<Chat>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
@@ -325,17 +262,6 @@ fn open_hook(
     };
     let hook = Hook::new(settings, store.clone(), chat.clone(), clock.clone(), metrics.clone());
     hook.map(Some).context("cannot prepare the notification hook")
-}
-
-fn upload_settings(config: &Config) -> UploadSettings {
-    let uploads = &config.uploads;
-    UploadSettings {
-        image_bytes_max: uploads.image_bytes_max,
-        video_bytes_max: uploads.video_bytes_max,
-        file_bytes_max: uploads.file_bytes_max,
-        types: uploads.types.clone(),
-        url_ttl_s: uploads.url_ttl_s,
-    }
 }
 
 /// The directory of uploads. What it acknowledges is on the disk.
@@ -355,59 +281,4 @@ fn screen(ingest: &Arc<Ingest>, word_filter: bool) -> chat::Screen {
         let read = word_filter && msg_type == MsgType::Text;
         ingest.screen(who, text, read).map_err(Into::into)
     })
-}
-
-fn hub_settings(config: &Config) -> HubSettings {
-    let rooms = &config.rooms;
-    HubSettings {
-        window_ms_max: rooms.window_ms_max,
-        viewer_per_s_max: rooms.viewer_per_s_max,
-        history_default: rooms.history_default,
-        history_max: rooms.history_max,
-        history_s_max: rooms.history_s_max,
-        only_users_max: rooms.only_users_max,
-        deflate_bytes_min: config.sockets.compression_bytes_min,
-        rooms_max: rooms.held_max,
-    }
-}
-
-fn node_name(config: &Config) -> String {
-    format!("{}-{}", config.server.namespace, config.server.node_id)
-}
-
-fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiSettings {
-    ApiSettings {
-        node_id: node_name(config),
-        version: env!("CARGO_PKG_VERSION").into(),
-        dev,
-        anonymous_read: config.auth.anonymous_read,
-        admin_key: (!config.auth.admin_key.is_empty()).then(|| config.auth.admin_key.clone()),
-        origins,
-        body_bytes_max: config.limits.body_bytes_max,
-        // An envelope is JSON in a JSON string: each of its quotes takes a backslash more.
-        message_body_bytes_max: config.limits.body_bytes_max.max(config.chat.encrypted_bytes_max as usize * 2),
-    }
-}
-
-fn gateway_settings(config: &Config, dev: bool) -> GatewaySettings {
-    let (limits, sockets) = (&config.limits, &config.sockets);
-    // The configuration has been checked: each is a network or an address.
-    let network = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
-    GatewaySettings {
-        node_id: node_name(config),
-        dev,
-        anonymous_read: config.auth.anonymous_read,
-        heartbeat_s: sockets.heartbeat_s,
-        handshake_s: sockets.handshake_s,
-        login_s: sockets.login_s,
-        message_bytes_max: limits.message_bytes_max,
-        compression: sockets.compression,
-        backlog_bytes_max: sockets.backlog_bytes_max,
-        slow_patience_s: sockets.slow_patience_s,
-        rooms_per_connection: sockets.rooms_per_socket_max,
-        connections_per_address: limits.connections_per_address,
-        handshakes_per_address_per_s: limits.handshakes_per_address_per_s,
-        trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text).ok()).collect(),
-        shards: config.server.shards,
-    }
 }
