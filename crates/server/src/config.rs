@@ -31,7 +31,7 @@ sections! {
     /// The whole configuration.
     Config {
         server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, chat: Chat,
-        uploads: Uploads, hook: Hook, log: Log,
+        uploads: Uploads, hook: Hook, store: Store, redis: Redis, log: Log,
     }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
@@ -75,6 +75,10 @@ sections! {
     Hook {
         url: String, secret: String, kinds: Vec<String>, include_content: bool, timeout_s: u32, attempts_max: u32,
     }
+    /// `[store]`
+    Store { url: String }
+    /// `[redis]`
+    Redis { url: String }
     /// `[log]`
     Log { level: String, format: LogFormat }
 }
@@ -265,7 +269,7 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, tls, chat, uploads, hook, log } = config;
+    let Config { server, auth, limits, rooms, sockets, tls, chat, uploads, hook, store, redis, log } = config;
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -375,6 +379,26 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ),
         ((1..=60).contains(&hook.timeout_s), "hook.timeout_s", "a number of seconds from 1 to 60"),
         ((1..=30).contains(&hook.attempts_max), "hook.attempts_max", "a number from 1 to 30"),
+        (
+            store.url.is_empty() || store.url.starts_with("mysql://"),
+            "store.url",
+            "mysql://user:password@host:port/database, or empty",
+        ),
+        (
+            store.url.is_empty() == redis.url.is_empty(),
+            "redis.url",
+            "set when store.url is, and empty when that is: several nodes need both",
+        ),
+        (
+            redis.url.is_empty() || redis.url.parse::<redis_client::Address>().is_ok(),
+            "redis.url",
+            "redis://host:port, redis+sentinel://host:port,host:port/master-name, redis+cluster://host:port,host:port, or empty",
+        ),
+        (
+            redis.url.is_empty() || !auth.hmac_secret.is_empty(),
+            "auth.hmac_secret",
+            "set when redis.url is: nodes that each make their own do not know each other's tokens",
+        ),
         (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),
             "log.level",

@@ -4,6 +4,7 @@
 //! wrong here panics, with what was heard until then: a test that cannot go on has failed.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
 
+mod cluster;
 mod device;
 mod http;
 mod keys;
@@ -18,12 +19,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use cluster::Cluster;
 pub use device::Device;
 pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
-pub use services::{Killed, kill_a_redis_master, service};
+pub use services::{Killed, Services, kill_a_redis_master, service};
 pub use stream::{Events, StreamEvent};
 pub use tls::{Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};

@@ -30,6 +30,7 @@ pub(super) struct Backends {
 impl Backends {
     /// Opens those of the shape that is configured.
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        anyhow::ensure!(config.redis.url.is_empty(), "several nodes over redis.url are not wired yet");
         Self::alone(config, clock, metrics).await
     }
 

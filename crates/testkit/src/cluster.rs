@@ -1,0 +1,87 @@
+//! Several nodes of one deployment, each a process of its own, over real servers.
+
+use std::ops::{Index, IndexMut};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::join_all;
+
+use crate::services::repository;
+use crate::{Options, Server, Services, now_s, service};
+
+/// The nodes; dropping them kills them.
+pub struct Cluster {
+    /// Each with a data directory of its own.
+    pub nodes: Vec<Server>,
+    options: Options,
+}
+
+impl Cluster {
+    /// Starts `nodes` of the Redis shape from `config/cluster-redis.toml`, over the shared Redis and MySQL, with a namespace
+    /// and a database that no other test uses. `None` when those do not run.
+    pub async fn redis(binary: impl Into<PathBuf>, nodes: usize) -> Option<Self> {
+        let (redis, mysql) = (service("BARRAGE_TEST_REDIS")?, service("BARRAGE_TEST_MYSQL")?);
+        Some(Self::start(binary, nodes, &redis, &mysql, "").await)
+    }
+
+    /// The same over servers that the test may kill, which are called `redis` and `mysql` there.
+    pub async fn redis_over(services: &Services, binary: impl Into<PathBuf>, nodes: usize) -> Self {
+        let (redis, mysql) = (services.address("BARRAGE_TEST_REDIS"), services.address("BARRAGE_TEST_MYSQL"));
+        Self::start(binary, nodes, &redis, &mysql, "").await
+    }
+
+    /// The same with these addresses of Redis and MySQL, and with this appended to the configuration.
+    pub async fn start(binary: impl Into<PathBuf>, nodes: usize, redis: &str, mysql: &str, config: &str) -> Self {
+        let options = options(binary.into(), redis, mysql, config);
+        let nodes = join_all((0..nodes).map(|_| options.clone().start())).await;
+        Self { nodes, options }
+    }
+
+    /// One more node.
+    pub async fn join(&mut self) -> &mut Server {
+        self.nodes.push(self.options.clone().start().await);
+        let last = self.nodes.len() - 1;
+        &mut self.nodes[last]
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Server;
+
+    fn index(&self, node: usize) -> &Server {
+        &self.nodes[node]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, node: usize) -> &mut Server {
+        &mut self.nodes[node]
+    }
+}
+
+fn options(binary: PathBuf, redis: &str, mysql: &str, config: &str) -> Options {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("test_{}_{}_{number}", std::process::id(), now_s());
+    let example = std::fs::read_to_string(repository().join("config/cluster-redis.toml")).expect("the example");
+    Options::new(binary)
+        .config(&format!("{example}\n{config}"))
+        .env("BARRAGE__SERVER__NAMESPACE", &name)
+        .env("BARRAGE__REDIS__URL", redis)
+        .env("BARRAGE__STORE__URL", &database(mysql, &name))
+}
+
+/// Makes a database beside the one that the address names.
+fn database(mysql: &str, name: &str) -> String {
+    let (server, _) = mysql.rsplit_once('/').expect("mysql://user@host:port/database");
+    let (_, host) = server.rsplit_once('@').expect("mysql://user@host:port/database");
+    let (host, port) = host.split_once(':').expect("mysql://user@host:port/database");
+    let made = Command::new("mariadb")
+        .args(["--no-defaults", "--protocol=tcp", "-u", "root", "-h", host, "-P", port])
+        .args(["-e", &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")])
+        .output()
+        .expect("mariadb's client is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("{server}/{name}")
+}
