@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use bus::{AppendError, Record, Submission};
 use model::metrics::count;
-use model::{Comment, CommentStatus, Identity, Kind, Level, RoomId, RoomSettings, Snowflake, UserId};
+use model::{Code, Comment, CommentStatus, Identity, Kind, Level, NoIds, RoomId, RoomSettings, Snowflake, UserId};
 use protocol::message::CommentDraft;
 use state::{Answer, FirstAnswer, Knock, Rate, Reserved};
 use store::{NewComment, Review, ReviewStatus};
@@ -58,7 +58,7 @@ impl Ingest {
     /// # Errors
     /// Says why not; a refused comment left no trace but in the limits and counters.
     pub async fn admit(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<Admitted, Refusal> {
-        let attempt = self.attempt(who, room, &draft);
+        let attempt = self.attempt(who, room, &draft)?;
         let decided = match self.begin(&attempt, draft).await {
             Ok(Decided::Append(record, admitted)) => {
                 let appended = self.log.append(room.clone(), record).await;
@@ -80,7 +80,14 @@ impl Ingest {
         draft: CommentDraft,
         then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
     ) -> Option<Submission> {
-        let (ingest, attempt) = (self.clone(), self.attempt(who, room, &draft));
+        let attempt = match self.attempt(who, room, &draft) {
+            Ok(attempt) => attempt,
+            Err(refusal) => {
+                wake(then(Err(refusal)));
+                return None;
+            }
+        };
+        let ingest = self.clone();
         let runtime_too = runtime.clone();
         let checked = here::begin(async move {
             match ingest.begin(&attempt, draft).await {
@@ -120,9 +127,11 @@ impl Ingest {
         })
     }
 
-    fn attempt(&self, who: &Identity, room: &RoomId, draft: &CommentDraft) -> Attempt {
-        let (who, room, id) = (who.clone(), room.clone(), self.ids.next());
-        Attempt { who, room, id, client_msg_id: draft.client_msg_id.clone() }
+    fn attempt(&self, who: &Identity, room: &RoomId, draft: &CommentDraft) -> Result<Attempt, Refusal> {
+        let id = self.ids.next().inspect_err(|NoIds| {
+            count(&self.metrics.comments, "outcome", Code::Unavailable.as_str());
+        })?;
+        Ok(Attempt { who: who.clone(), room: room.clone(), id, client_msg_id: draft.client_msg_id.clone() })
     }
 
     /// Everything up to the append.

@@ -186,7 +186,7 @@ impl Server {
 
     pub fn comment(&self, room: &str, user: &str, content: &str) -> Comment {
         Comment {
-            id: self.ids.next(),
+            id: self.ids.next().expect("a number"),
             room_id: RoomId::new(room).unwrap(),
             session_id: None,
             user_id: UserId::new(user).unwrap(),
