@@ -11,9 +11,12 @@ pub mod fanout;
 pub mod local;
 pub mod log;
 pub mod notice;
+pub mod number;
 pub mod record;
 pub mod redis;
+pub mod spool;
 
 pub use fanout::Fanout;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
+pub use number::{Lease, NodeNumber};
 pub use notice::{Notice, Sockets, UserFanout};

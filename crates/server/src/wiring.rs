@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use api::{ApiSettings, Origins};
 use async_trait::async_trait;
-use bus::local::{Journal, JournalAway};
-use bus::{Entry, Position, Record};
+use bus::local::Journal;
+use bus::{AppendError, Entry, Position, Record};
 use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use gateway::{GatewaySettings, HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
@@ -221,12 +221,12 @@ struct StoreJournal(Arc<dyn Store>);
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
         let kept: Vec<_> = entries.iter().filter_map(kept).collect();
         if kept.is_empty() {
             return Ok(());
         }
-        self.0.append_comments(kept).await.map_err(|_| JournalAway)
+        self.0.append_comments(kept).await.map_err(|_| AppendError::Away)
     }
 }
 
