@@ -7,6 +7,7 @@
 mod device;
 mod http;
 mod keys;
+mod own;
 mod recordings;
 mod server;
 mod services;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 pub use device::Device;
 pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
+pub use own::OwnServer;
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
 pub use services::{Killed, kill_a_redis_master, service};

@@ -62,6 +62,6 @@ impl Killed {
     }
 }
 
-fn repository() -> std::path::PathBuf {
+pub(crate) fn repository() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
