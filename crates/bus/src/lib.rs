@@ -11,11 +11,14 @@ pub mod fanout;
 pub mod local;
 pub mod log;
 pub mod notice;
+pub mod number;
 pub mod record;
 pub mod redis;
+pub mod spool;
 pub mod stamp;
 
 pub use fanout::Fanout;
 pub use local::Places;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{Notice, Sockets, UserFanout};
+pub use number::{Lease, NodeNumber};

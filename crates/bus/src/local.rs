@@ -27,13 +27,8 @@ const DELIVERIES_MAX: usize = 8;
 pub trait Journal: Send + Sync + 'static {
     /// Commits the run as a whole: `Ok` means that it survives a crash, `Err` that none of it was
     /// kept. The journal says why in its own log.
-    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway>;
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError>;
 }
-
-/// The journal could not commit.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the journal is away")]
-pub struct JournalAway;
 
 /// The appending end; clones share it. The log closes when the last clone is gone and what was
 /// waiting has been committed.
@@ -146,7 +141,7 @@ impl Committer {
                 // A consumer that has gone away drops the delivery, which acknowledges it: it is durable.
                 let _ = self.deliveries.send(delivery).await;
             }
-            Err(JournalAway) => refused(owed),
+            Err(why) => answer(owed.into_iter().map(|done| (done, Err(why)))),
         }
     }
 }
@@ -204,9 +199,9 @@ mod tests {
 
     #[async_trait]
     impl Journal for Counting {
-        async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+        async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
             if self.away.load(Ordering::SeqCst) {
-                return Err(JournalAway);
+                return Err(AppendError::Away);
             }
             self.kept.fetch_add(entries.len(), Ordering::SeqCst);
             Ok(())

@@ -31,11 +31,42 @@ pub struct Batch {
     pub entries: Vec<Entry>,
 }
 
-/// Bytes that are not a batch of ours.
+/// One record by itself, as it stands on a log outside of this process.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// The record with its room and place.
+    pub entry: Entry,
+    /// Viewers were given it by another way; it is there to be kept.
+    pub delivered: bool,
+}
+
+impl Logged {
+    /// The bytes; `None` of a picture, which is drawn by each node and stands on no log.
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let Self { entry, delivered } = self;
+        let logged =
+            proto::Logged { room_id: entry.room_id.to_string(), entry: Some(entry_out(entry)?), delivered: *delivered };
+        Some(logged.encode_to_vec())
+    }
+
+    /// A record from its bytes; `None` when this node does not understand what a newer one says.
+    ///
+    /// # Errors
+    /// [`BadBatch`] when the bytes are none, or name an impossible room.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, BadBatch> {
+        let logged = proto::Logged::decode(bytes)?;
+        let room_id = RoomId::new(&logged.room_id).map_err(|error| BadBatch::Room(error.to_string()))?;
+        let entry = logged.entry.and_then(|entry| entry_in(entry, &room_id));
+        Ok(entry.map(|entry| Self { entry, delivered: logged.delivered }))
+    }
+}
+
+/// Bytes that are not of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBatch {
     /// Not Protobuf.
-    #[error("not a batch: {0}")]
+    #[error("not a batch or record: {0}")]
     Protobuf(#[from] prost::DecodeError),
     /// A name that cannot be one.
     #[error("an impossible room: {0}")]
@@ -287,8 +318,17 @@ mod tests {
         }
 
         #[test]
+        fn one_record_by_itself_does_so_too(record in any_record(), delivered: bool) {
+            let entry = Entry { room_id: room(), position: Position { epoch: 1, offset: 9 }, record };
+            let logged = Logged { entry, delivered };
+            let back = Logged::decode(&logged.encode().expect("it has bytes")).expect("ours").expect("known");
+            prop_assert_eq!(format!("{logged:?}"), format!("{back:?}"));
+        }
+
+        #[test]
         fn no_bytes_are_fatal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Batch::decode(&bytes);
+            let _ = Logged::decode(&bytes);
         }
     }
 

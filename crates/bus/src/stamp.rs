@@ -8,10 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::Clock;
-
-/// The node's number, 0 to 1023, while it may use it.
-pub type NodeNumber = Arc<dyn Fn() -> Option<u16> + Send + Sync>;
+use model::{Clock, Fence};
 
 const NODE_BITS: u32 = 10;
 const SEQUENCE_BITS: u32 = 10;
@@ -20,7 +17,7 @@ const TIME_SHIFT: u32 = NODE_BITS + SEQUENCE_BITS;
 /// Makes stamps for one node.
 pub struct Stamps {
     clock: Arc<dyn Clock>,
-    node: NodeNumber,
+    node: Box<dyn Fence>,
     /// Time and sequence of the last stamp, side by side.
     last: AtomicU64,
 }
@@ -28,14 +25,14 @@ pub struct Stamps {
 impl Stamps {
     /// Stamps after `last`, the highest that is stored: an earlier run may have had a clock that was ahead.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, node: NodeNumber, last: u64) -> Self {
-        Self { clock, node, last: AtomicU64::new(last >> NODE_BITS) }
+    pub fn new(clock: Arc<dyn Clock>, node: impl Fence + 'static, last: u64) -> Self {
+        Self { clock, node: Box::new(node), last: AtomicU64::new(last >> NODE_BITS) }
     }
 
     /// The next one, higher than every one before; `None` while the node has no number. A millisecond has 1,024 of
     /// them, then the next one is begun early.
     pub fn next(&self) -> Option<u64> {
-        let node = (self.node)()?;
+        let node = self.node.node()?;
         let now = self.clock.now_ms().max(0).unsigned_abs() << SEQUENCE_BITS;
         let step = |last: u64| Some(now.max(last + 1));
         let previous = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
@@ -58,8 +55,16 @@ mod tests {
 
     use super::*;
 
+    struct Nobody;
+
+    impl Fence for Nobody {
+        fn node(&self) -> Option<u16> {
+            None
+        }
+    }
+
     fn stamps(clock: &Arc<ManualClock>, node: u16, last: u64) -> Stamps {
-        Stamps::new(clock.clone(), Arc::new(move || Some(node)), last)
+        Stamps::new(clock.clone(), node, last)
     }
 
     proptest! {
@@ -93,6 +98,6 @@ mod tests {
     #[test]
     fn without_a_number_there_are_none() {
         let clock = Arc::new(ManualClock::at(1_800_000_000_000));
-        assert_eq!(Stamps::new(clock, Arc::new(|| None), 0).next(), None);
+        assert_eq!(Stamps::new(clock, Nobody, 0).next(), None);
     }
 }

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bus::redis::registry::{LEASE, NodeLease, nodes};
-use model::Metrics;
+use bus::{Lease, NodeNumber};
 use model::clock::{Clock, SystemClock};
+use model::{Metrics, NoIds, SnowflakeGenerator};
 use prometheus_client::registry::Registry;
 use redis_client::{Address, Redis};
 
@@ -108,4 +110,35 @@ async fn without_redis_a_number_is_used_no_longer_than_leased_and_kept_if_nobody
     let _server = Server::start(directory.path(), port);
     testkit::eventually("it to be held again", async || lease.is_held().then_some(())).await;
     assert_eq!(nodes(&redis).await.expect("an answer")[0].number, lease.number());
+}
+
+#[tokio::test]
+async fn a_node_whose_number_was_given_away_goes_on_with_another() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let redis = connect(&address).await;
+    let starts = Arc::new(AtomicU64::new(1));
+    let take = {
+        let (redis, starts) = (redis.clone(), starts.clone());
+        async move || NodeLease::take(redis.clone(), "ann", starts.fetch_add(1, Ordering::Relaxed), SHORT).await
+    };
+    let number = Arc::new(NodeNumber::new(take().await.expect("a number")));
+    let ids = SnowflakeGenerator::new(Arc::new(SystemClock), number.clone(), None);
+    let before = ids.next().expect("a number");
+    let first = model::Fence::node(&*number).expect("a number");
+    let kept = tokio::spawn({
+        let number = number.clone();
+        async move { number.keep(take).await }
+    });
+
+    // As a failover that lost the lease would have it: somebody else holds the number.
+    let mut theft = redis::cmd("HSET");
+    theft.arg(redis.key("nodes:{all}:holders")).arg(first).arg("another:bo");
+    redis.command::<i64>("test", &theft).await.expect("an answer");
+    testkit::eventually("another number", async || model::Fence::node(&*number).filter(|now| *now != first)).await;
+    assert!(ids.next().expect("a number") > before);
+
+    let lease = number.leave().expect("it is held");
+    assert!(lease.is_held());
+    assert_eq!(ids.next(), Err(NoIds), "what was left is not used");
+    kept.await.expect("it ends when the number is left");
 }

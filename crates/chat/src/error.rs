@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::{Code, WireError};
+use model::{Code, NoIds, WireError};
 use state::StateError;
 use store::StoreError;
 
@@ -89,6 +89,12 @@ impl From<ChatError> for WireError {
 
 impl From<StoreError> for ChatError {
     fn from(_: StoreError) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<NoIds> for ChatError {
+    fn from(_: NoIds) -> Self {
         Self::Unavailable
     }
 }

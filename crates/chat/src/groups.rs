@@ -151,7 +151,7 @@ impl Chat {
         if others.len() >= members_max as usize {
             return Err(ChatError::GroupFull { members_max });
         }
-        let (id, at_ms) = (GroupId(self.parts.ids.next()), self.now_ms());
+        let (id, at_ms) = (GroupId(self.parts.ids.next()?), self.now_ms());
         let everybody: Vec<UserId> = std::iter::once(who.user_id.clone()).chain(others.iter().cloned()).collect();
         let new = NewGroup { id, name: name.clone(), owner: who.user_id.clone(), members: others, at_ms };
         self.parts.store.create_group(new).await?;

@@ -142,7 +142,7 @@ impl Chat {
     async fn prepare(&self, who: &Identity, draft: Draft) -> Result<Prepared> {
         content::check_client_msg_id(&draft.client_msg_id)?;
         match self.admit(who, &draft).await {
-            Ok(content) => Ok(Prepared::New(Box::new(self.letter(who, draft, content)))),
+            Ok(content) => Ok(Prepared::New(Box::new(self.letter(who, draft, content)?))),
             Err(refusal) => {
                 let first = self.parts.store.first_message(&who.user_id, &draft.client_msg_id).await?;
                 first.map(|message| Prepared::Repeat(Sent { message, repeated: true })).ok_or(refusal)
@@ -165,14 +165,14 @@ impl Chat {
         Ok(content)
     }
 
-    fn letter(&self, who: &Identity, draft: Draft, content: String) -> NewMessage {
+    fn letter(&self, who: &Identity, draft: Draft, content: String) -> Result<NewMessage> {
         let outbox = match draft.to {
             Recipient::User(_) => self.parts.settings.hook_direct,
             Recipient::Group(_) => self.parts.settings.hook_group,
         };
-        NewMessage {
-            id: self.parts.ids.next(),
-            conversation_id: ConversationId(self.parts.ids.next()),
+        Ok(NewMessage {
+            id: self.parts.ids.next()?,
+            conversation_id: ConversationId(self.parts.ids.next()?),
             client_msg_id: draft.client_msg_id.into(),
             from_user: who.user_id.clone(),
             from_name: (*who.username).into(),
@@ -181,7 +181,7 @@ impl Chat {
             msg_type: draft.msg_type,
             created_at_ms: self.now_ms(),
             outbox,
-        }
+        })
     }
 
     async fn may_write_to(&self, user: &UserId, other: &UserId) -> Result<()> {

@@ -130,7 +130,7 @@ impl Uploads {
         let allowed = self.parts.gate.allow(key, ANNOUNCE, now_ms).await?;
         allowed.map_err(|retry_after_ms| ChatError::Limited { retry_after_ms })?;
         let upload = Upload {
-            id: self.parts.ids.next(),
+            id: self.parts.ids.next()?,
             owner: who.user_id.clone(),
             msg_type: draft.msg_type,
             content_type,

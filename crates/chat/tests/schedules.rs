@@ -639,8 +639,8 @@ impl World {
         let Drafted { from, place, draft, .. } = &self.model.drafts[n];
         let server = self.server();
         let new = NewMessage {
-            id: server.ids.next(),
-            conversation_id: ConversationId(server.ids.next()),
+            id: server.ids.next().expect("a number"),
+            conversation_id: ConversationId(server.ids.next().expect("a number")),
             client_msg_id: draft.client_msg_id.as_str().into(),
             from_user: who(*from).user_id,
             from_name: NAMES[*from].into(),

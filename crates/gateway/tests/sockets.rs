@@ -393,7 +393,7 @@ fn the_binary_protocol_speaks_both_ways() {
 
 fn announcement(server: &Server, critical_for: Audience) -> Event {
     Event {
-        id: server.ids.next(),
+        id: server.ids.next().expect("a number"),
         room_id: RoomId::new("r").unwrap(),
         audience: Audience::Everyone,
         critical_for,
@@ -486,7 +486,7 @@ fn a_drain_tells_everybody_when_to_come_back() {
 fn ranking(server: &Server, score: u64) -> Event {
     let entry = RankingEntry { rank: 1, user_id: user("u"), username: "u".into(), score };
     let body = EventBody::Ranking { entries: [entry].into() };
-    let (id, at_ms, room_id) = (server.ids.next(), 0, RoomId::new("r").unwrap());
+    let (id, at_ms, room_id) = (server.ids.next().expect("a number"), 0, RoomId::new("r").unwrap());
     Event { id, room_id, audience: Audience::Everyone, critical_for: Audience::Nobody, at_ms, body }
 }
 

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use bus::{AppendError, Record, Submission};
 use model::metrics::count;
-use model::{Comment, CommentStatus, Identity, Kind, Level, RoomId, RoomSettings, Snowflake, UserId};
+use model::{Code, Comment, CommentStatus, Identity, Kind, Level, NoIds, RoomId, RoomSettings, Snowflake, UserId};
 use protocol::message::CommentDraft;
 use state::{Answer, FirstAnswer, Knock, Rate, Reserved};
 use store::{NewComment, Review, ReviewStatus};
@@ -58,7 +58,7 @@ impl Ingest {
     /// # Errors
     /// Says why not; a refused comment left no trace but in the limits and counters.
     pub async fn admit(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<Admitted, Refusal> {
-        let attempt = self.attempt(who, room, &draft);
+        let attempt = self.attempt(who, room, &draft)?;
         let decided = match self.begin(&attempt, draft).await {
             Ok(Decided::Append(record, admitted)) => {
                 let appended = self.log.append(room.clone(), record).await;
@@ -80,7 +80,14 @@ impl Ingest {
         draft: CommentDraft,
         then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
     ) -> Option<Submission> {
-        let (ingest, attempt) = (self.clone(), self.attempt(who, room, &draft));
+        let attempt = match self.attempt(who, room, &draft) {
+            Ok(attempt) => attempt,
+            Err(refusal) => {
+                wake(then(Err(refusal)));
+                return None;
+            }
+        };
+        let ingest = self.clone();
         let runtime_too = runtime.clone();
         let checked = here::begin(async move {
             match ingest.begin(&attempt, draft).await {
@@ -120,9 +127,11 @@ impl Ingest {
         })
     }
 
-    fn attempt(&self, who: &Identity, room: &RoomId, draft: &CommentDraft) -> Attempt {
-        let (who, room, id) = (who.clone(), room.clone(), self.ids.next());
-        Attempt { who, room, id, client_msg_id: draft.client_msg_id.clone() }
+    fn attempt(&self, who: &Identity, room: &RoomId, draft: &CommentDraft) -> Result<Attempt, Refusal> {
+        let id = self.ids.next().inspect_err(|NoIds| {
+            count(&self.metrics.comments, "outcome", Code::Unavailable.as_str());
+        })?;
+        Ok(Attempt { who: who.clone(), room: room.clone(), id, client_msg_id: draft.client_msg_id.clone() })
     }
 
     /// Everything up to the append.
@@ -175,17 +184,19 @@ impl Ingest {
                 let first = self.reservations.wait(user, key, FIRST_ATTEMPT_MAX).await?;
                 first.map(Some).ok_or(Refusal::Unavailable)
             }
-            Reserved::New => {
-                let Some(store::FirstAnswer { id, pending_review, created_at_ms }) =
-                    self.store.first_answer(user, key).await?
-                else {
-                    return Ok(None);
-                };
-                let first = FirstAnswer { id, pending_review, created_at_ms };
-                self.reservations.finish(user, key, first).await?;
-                Ok(Some(first))
-            }
+            Reserved::New => self.answered_long_ago(user, key).await,
+            // While the store is away the deployment's memory is enough.
+            Reserved::NewEverywhere => Ok(self.answered_long_ago(user, key).await.unwrap_or(None)),
         }
+    }
+
+    /// The answer that the store has, if it has one; remembered for the next who asks.
+    async fn answered_long_ago(&self, user: &UserId, key: &str) -> Result<Option<FirstAnswer>, Refusal> {
+        let Some(first) = self.store.first_answer(user, key).await? else { return Ok(None) };
+        let store::FirstAnswer { id, pending_review, created_at_ms } = first;
+        let first = FirstAnswer { id, pending_review, created_at_ms };
+        self.reservations.finish(user, key, first).await?;
+        Ok(Some(first))
     }
 
     async fn decide(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bus::{AppendError, Record};
 use dashmap::DashSet;
-use model::{Audience, Event, EventBody, Identity, RoomId, Snowflake, UserId};
+use model::{Audience, Event, EventBody, Identity, NoIds, RoomId, Snowflake, UserId};
 use store::{Store, StoreError};
 
 use crate::Ingest;
@@ -65,8 +65,8 @@ pub(crate) enum Importance {
 
 impl Ingest {
     /// Makes an event and appends it to its room's order.
-    pub(crate) async fn tell(&self, room: &RoomId, how: Importance, body: EventBody) -> Result<Snowflake, AppendError> {
-        let event = Arc::new(self.event(room, how, body));
+    pub(crate) async fn tell(&self, room: &RoomId, how: Importance, body: EventBody) -> Result<Snowflake, StoreOrLog> {
+        let event = Arc::new(self.event(room, how, body)?);
         self.log.append(room.clone(), Record::Event(event.clone())).await?;
         Ok(event.id)
     }
@@ -79,7 +79,7 @@ impl Ingest {
         how: Importance,
         body: EventBody,
     ) -> Result<Snowflake, StoreOrLog> {
-        let event = Arc::new(self.event(room, how, body));
+        let event = Arc::new(self.event(room, how, body)?);
         if let Audience::Users(users) = &event.critical_for {
             self.store.keep_event(&event, users).await?;
             users.iter().for_each(|user| self.awaited.add(user.clone()));
@@ -88,15 +88,15 @@ impl Ingest {
         Ok(event.id)
     }
 
-    fn event(&self, room: &RoomId, how: Importance, body: EventBody) -> Event {
+    fn event(&self, room: &RoomId, how: Importance, body: EventBody) -> Result<Event, NoIds> {
         let (audience, critical_for) = match how {
             Importance::Plain => (Audience::Everyone, Audience::Nobody),
             Importance::Critical => (Audience::Everyone, Audience::Everyone),
             Importance::CriticalFor(users) => (Audience::Everyone, Audience::Users(users)),
             Importance::Private(users) => (Audience::Users(users.clone()), Audience::Users(users)),
         };
-        let (id, at_ms) = (self.ids.next(), self.clock.now_ms());
-        Event { id, room_id: room.clone(), audience, critical_for, at_ms, body }
+        let (id, at_ms) = (self.ids.next()?, self.clock.now_ms());
+        Ok(Event { id, room_id: room.clone(), audience, critical_for, at_ms, body })
     }
 
     /// Tells a user of a cool-down. It is short, so it is not kept for later.
@@ -124,11 +124,13 @@ impl Ingest {
     }
 }
 
-/// The store or the log is away.
+/// The store or the log is away, or this node has no number.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreOrLog {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] AppendError),
+    #[error(transparent)]
+    Ids(#[from] NoIds),
 }

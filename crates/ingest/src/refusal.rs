@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bus::AppendError;
-use model::{Code, WireError};
+use model::{Code, NoIds, WireError};
 use state::{Scope, StateError};
 use store::StoreError;
 
@@ -165,6 +165,12 @@ impl From<StoreError> for Refusal {
 
 impl From<StateError> for Refusal {
     fn from(_: StateError) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<NoIds> for Refusal {
+    fn from(_: NoIds) -> Self {
         Self::Unavailable
     }
 }

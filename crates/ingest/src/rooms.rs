@@ -11,8 +11,8 @@ use bus::{Log, Record};
 use dashmap::DashMap;
 use model::room::{InvalidSetting, RoomPatch};
 use model::{
-    Audience, Clock, Event, EventBody, Identity, Level, RoomId, RoomSettings, RoomState, Session, SnowflakeGenerator,
-    Speakers, WireError,
+    Audience, Clock, Event, EventBody, Identity, Level, NoIds, RoomId, RoomSettings, RoomState, Session,
+    SnowflakeGenerator, Speakers, WireError,
 };
 use store::{RoomRow, Store, StoreError};
 use tokio::sync::{Mutex, OnceCell};
@@ -82,6 +82,12 @@ impl From<StoreError> for ChangeError {
 
 impl From<bus::AppendError> for ChangeError {
     fn from(_: bus::AppendError) -> Self {
+        Self::Away
+    }
+}
+
+impl From<NoIds> for ChangeError {
+    fn from(_: NoIds) -> Self {
         Self::Away
     }
 }
@@ -301,7 +307,7 @@ impl Rooms {
     async fn start(&self, seat: &Seat, room: &RoomId, explicit: bool) -> Result<Arc<Session>, ChangeError> {
         let started_at_ms = self.clock.now_ms();
         let session =
-            Session { id: self.ids.next(), room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
+            Session { id: self.ids.next()?, room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
         let session = Arc::new(self.store.start_session(&session).await?);
         self.log.append(room.clone(), Record::SessionStarted(session.clone())).await?;
         let info = seat.info.load_full();
@@ -328,7 +334,7 @@ impl Rooms {
             session_id: info.session.as_ref().map(|session| session.id),
         };
         let event = Event {
-            id: self.ids.next(),
+            id: self.ids.next()?,
             room_id: room.clone(),
             audience: Audience::Everyone,
             critical_for: Audience::Nobody,

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::NoIds;
+
 /// A stable reason, the same over HTTP and sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -94,6 +96,12 @@ pub struct WireError {
     pub message: Cow<'static, str>,
     /// When trying again may succeed, in milliseconds.
     pub retry_after_ms: Option<u64>,
+}
+
+impl From<NoIds> for WireError {
+    fn from(_: NoIds) -> Self {
+        Self::unavailable()
+    }
 }
 
 impl WireError {

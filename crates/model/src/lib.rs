@@ -23,4 +23,4 @@ pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
 pub use identity::Identity;
 pub use metrics::Metrics;
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
-pub use snowflake::SnowflakeGenerator;
+pub use snowflake::{Fence, NoIds, SnowflakeGenerator};

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+pub use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::{Registry, Unit};
 
 /// A label set of one name; which name is said where the family is declared.
@@ -65,6 +66,20 @@ pub struct Metrics {
     /// Entries and batches that did not reach another node, by `reason`: full, away (not sent); behind, unreadable, hole
     /// (not heard).
     pub fanout_lost: Labelled,
+    /// Seconds a call to a dependency took, by its `name`: redis, mysql.
+    pub call_time: Family<Vec<(&'static str, &'static str)>, Histogram, fn() -> Histogram>,
+    /// 1 while a dependency answers, 0 while it does not, by its `name`.
+    pub dependency_up: Family<Vec<(&'static str, &'static str)>, Gauge>,
+    /// 1 while this node's memory decides because the shared state is away, by `port`: gate, reservations.
+    pub by_memory: Family<Vec<(&'static str, &'static str)>, Gauge>,
+    /// Records that wait in the spool.
+    pub spool_records: Gauge,
+    /// Their bytes.
+    pub spool_bytes: Gauge,
+    /// Records put aside in the spool because they were refused.
+    pub spool_aside: Gauge,
+    /// Failures of the spool's file.
+    pub spool_errors: Counter,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
     /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
@@ -80,7 +95,6 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("barrage");
-        let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 15));
         let comments = Labelled::default();
         let accepted = comments.get_or_create(&vec![("outcome", "accepted")]).clone();
         let metrics = Self {
@@ -99,16 +113,23 @@ impl Metrics {
             bytes_in: Counter::default(),
             closes: Family::default(),
             parse_errors: Family::default(),
-            publish_to_socket: seconds(),
+            publish_to_socket: short_seconds(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             backlog_bytes: Gauge::default(),
             events_repeated: Counter::default(),
             events_unacknowledged: Counter::default(),
             log_depth: Gauge::default(),
-            log_commit: seconds(),
+            log_commit: short_seconds(),
             store_errors: Family::default(),
             redis_errors: Family::default(),
             fanout_lost: Family::default(),
+            call_time: Family::new_with_constructor(short_seconds),
+            dependency_up: Family::default(),
+            by_memory: Family::default(),
+            spool_records: Gauge::default(),
+            spool_bytes: Gauge::default(),
+            spool_aside: Gauge::default(),
+            spool_errors: Counter::default(),
             word_hits: Family::default(),
             hook_calls: Family::default(),
             cpu_seconds: Counter::default(),
@@ -146,11 +167,24 @@ impl Metrics {
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
         r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
         r.register("fanout_lost", "What did not reach another node, by reason", self.fanout_lost.clone());
+        let help = "Duration of a call to a dependency, by its name";
+        r.register_with_unit("dependency_call", help, Unit::Seconds, self.call_time.clone());
+        r.register("dependency_up", "Whether a dependency answers, by its name", self.dependency_up.clone());
+        r.register("by_memory", "Whether this node's memory decides, by port", self.by_memory.clone());
+        r.register("spool_records", "Records that wait in the spool", self.spool_records.clone());
+        r.register_with_unit("spool", "Bytes that wait in the spool", Unit::Bytes, self.spool_bytes.clone());
+        r.register("spool_aside", "Records put aside because they were refused", self.spool_aside.clone());
+        r.register("spool_errors", "Failures of the spool's file", self.spool_errors.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
     }
+}
+
+/// From half a millisecond to eight seconds.
+fn short_seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_5, 2.0, 15))
 }
 
 /// Counts one under a single label.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Metrics;
-use model::metrics::count;
+use model::metrics::{Histogram, count};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
@@ -52,6 +52,7 @@ pub struct Redis {
     namespace: Arc<str>,
     cluster: bool,
     metrics: Arc<Metrics>,
+    time: Histogram,
     _supervisor: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -89,7 +90,10 @@ impl Redis {
         let state = Arc::new(State::default());
         let supervisor = tokio::spawn(supervise::run(state.clone(), address.source()?));
         let supervisor = Arc::new(AbortOnDropHandle::new(supervisor));
-        Ok(Self { state, namespace: namespace.into(), cluster: address.is_cluster(), metrics, _supervisor: supervisor })
+        // Found once, because there are so many calls.
+        let time = metrics.call_time.get_or_create(&vec![("name", "redis")]).clone();
+        let (namespace, cluster) = (namespace.into(), address.is_cluster());
+        Ok(Self { state, namespace, cluster, metrics, time, _supervisor: supervisor })
     }
 
     /// Waits until Redis is there, at most `patience`.
@@ -162,7 +166,12 @@ impl Redis {
         work: impl FnOnce(Connection) -> F,
     ) -> Result<T> {
         let answer = match self.state.connection() {
-            Some((life, connection)) => self.bounded(life, work(connection)).await,
+            Some((life, connection)) => {
+                let started = Instant::now();
+                let answer = self.bounded(life, work(connection)).await;
+                self.time.observe(started.elapsed().as_secs_f64());
+                answer
+            }
             None => Err(Failure::Away),
         };
         answer.inspect_err(|_| count(&self.metrics.redis_errors, "operation", operation))

@@ -451,13 +451,15 @@ impl HubRoom {
         if !shed.surprised || now_ms - view.noticed_ms < NOTICE_MS {
             return None;
         }
+        // Without a number there is no notice yet.
+        let id = self.shared.ids.next().ok()?;
         view.noticed_ms = now_ms;
         let body = EventBody::Notice {
             code: "too_many_comments".into(),
             message: "too many comments: you are shown a sample · 弹幕过多，仅显示部分弹幕".into(),
         };
         Some(Arc::new(EventFrame::new(Arc::new(Event {
-            id: self.shared.ids.next(),
+            id,
             room_id: self.id.clone(),
             audience: Audience::Everyone,
             critical_for: Audience::Nobody,

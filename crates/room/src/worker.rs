@@ -94,20 +94,21 @@ impl Worker {
         if !news.is_empty() {
             self.told.insert(room_id.clone(), now_ms);
         }
-        entries.extend(news.into_iter().map(|body| self.picture(room_id, body, now_ms)));
+        entries.extend(news.into_iter().filter_map(|body| self.picture(room_id, body, now_ms)));
     }
 
-    /// A picture of a state has no place in the log's order.
-    fn picture(&self, room_id: &RoomId, body: EventBody, now_ms: i64) -> Entry {
+    /// A picture of a state has no place in the log's order. A node without a number draws none: the next one comes soon.
+    fn picture(&self, room_id: &RoomId, body: EventBody, now_ms: i64) -> Option<Entry> {
         let event = Event {
-            id: self.ids.next(),
+            id: self.ids.next().ok()?,
             room_id: room_id.clone(),
             audience: Audience::Everyone,
             critical_for: Audience::Nobody,
             at_ms: now_ms,
             body,
         };
-        Entry { room_id: room_id.clone(), position: Position::default(), record: Record::Event(Arc::new(event)) }
+        let record = Record::Event(Arc::new(event));
+        Some(Entry { room_id: room_id.clone(), position: Position::default(), record })
     }
 
     fn tell_news(&mut self) {

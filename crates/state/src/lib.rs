@@ -2,7 +2,7 @@
 //!
 //! [`gate`] decides whether a comment's rate admits it, [`reservations`] gives a retry its first
 //! answer, [`gcra`] is the rule behind every limit. Ports first; [`memory`] is the backend of one
-//! process; [`redis`] has those of many;
+//! process; [`redis`] has those of many, and [`fallback`] puts memory in their place while they are away;
 //! [`conformance`] is the suite every backend passes. [`connections`] counts sockets per address and belongs to one
 //! process by nature.
 //!
@@ -11,6 +11,7 @@
 
 pub mod conformance;
 pub mod connections;
+pub mod fallback;
 pub mod gate;
 pub mod gcra;
 pub mod memory;
@@ -19,6 +20,7 @@ pub mod redis;
 pub mod reservations;
 
 pub use connections::{Connections, Permit};
+pub use fallback::{FallbackGate, FallbackReservations};
 pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
 pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};

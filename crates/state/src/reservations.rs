@@ -1,7 +1,7 @@
 //! The port that gives a retry its first answer, also when both are under way at once.
 //!
 //! Called by `ingest`, first thing after identity and around the append. Remembers recent answers only:
-//! older ones are in the store, which the caller asks after [`Reserved::New`]. Never makes an id.
+//! older ones are in the store, which the caller asks after [`Reserved::New`] and [`Reserved::NewEverywhere`]. Never makes an id.
 
 use std::time::Duration;
 
@@ -27,8 +27,12 @@ pub struct FirstAnswer {
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
-    /// The caller's: it goes on with its id, then calls `finish` or `release`.
+    /// The caller's: it goes on with its id, then calls `finish` or `release`. Only this process was asked, so the store
+    /// must be.
     New,
+    /// The caller's, as `New`, and no node of the deployment has given an answer lately. The store knows older
+    /// ones; while it is away this is enough.
+    NewEverywhere,
     /// Nobody's: this was answered before.
     Known(FirstAnswer),
     /// Another's, who goes on with this id; `wait` for its answer.
@@ -37,7 +41,7 @@ pub enum Reserved {
 
 /// Reservations of `client_msg_id`, each user's apart.
 ///
-/// Of any number of concurrent `reserve` for one key exactly one is told [`Reserved::New`]. A caller that
+/// Of any number of concurrent `reserve` for one key exactly one is told [`Reserved::New`] (or `NewEverywhere`). A caller that
 /// cannot know whether its append succeeded calls neither `finish` nor `release`: retries then learn the
 /// id it used, for [`IN_FLIGHT_MS`]. A bounded number of answers is remembered, the newest; a forgotten
 /// key is `New` again, and the store's unique key is the last word.

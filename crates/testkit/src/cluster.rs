@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::join_all;
 
 use crate::services::repository;
-use crate::{Options, Server, Services, now_s, service};
+use crate::{Options, OwnServer, Server, now_s, service};
 
 /// The nodes; dropping them kills them.
 pub struct Cluster {
@@ -25,10 +25,16 @@ impl Cluster {
         Some(Self::start(binary, nodes, &redis, &mysql, "").await)
     }
 
-    /// The same over servers that the test may kill, which are called `redis` and `mysql` there.
-    pub async fn redis_over(services: &Services, binary: impl Into<PathBuf>, nodes: usize) -> Self {
-        let (redis, mysql) = (services.address("BARRAGE_TEST_REDIS"), services.address("BARRAGE_TEST_MYSQL"));
-        Self::start(binary, nodes, &redis, &mysql, "").await
+    /// The same over a Redis that the test may kill.
+    pub async fn redis_over(redis: &OwnServer, binary: impl Into<PathBuf>, nodes: usize) -> Option<Self> {
+        let mysql = service("BARRAGE_TEST_MYSQL")?;
+        Some(Self::start(binary, nodes, &redis.address(), &mysql, "").await)
+    }
+
+    /// The same over a MySQL that the test may kill.
+    pub async fn mysql_over(mysql: &OwnServer, binary: impl Into<PathBuf>, nodes: usize) -> Option<Self> {
+        let redis = service("BARRAGE_TEST_REDIS")?;
+        Some(Self::start(binary, nodes, &redis, &mysql.address(), "").await)
     }
 
     /// The same with these addresses of Redis and MySQL, and with this appended to the configuration.

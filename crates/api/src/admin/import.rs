@@ -85,7 +85,8 @@ pub(crate) async fn import(
     let sent = recording.comments.len() as u64;
     let session = session(&app, room.clone(), &recording).await?;
     let session_id = session.id;
-    let comments = recording.comments.into_iter().filter_map(|one| comment(&app, &session, one)).collect();
+    let comments = recording.comments.into_iter().filter_map(|one| comment(&app, &session, one).transpose());
+    let comments = comments.collect::<Result<_, _>>()?;
     let imported = app.ingest.import(&who, &room, session, comments).await?;
     let answer = Imported { session_id, imported, skipped: sent.saturating_sub(imported) };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
@@ -103,7 +104,7 @@ async fn session(app: &Services, room_id: RoomId, recording: &Recording) -> Resu
         Some(session) => (session.id, session.started_at_ms, session.ended_at_ms.unwrap_or(0)),
         None => {
             let started = recording.session.started_at.map(|time| time.0);
-            (app.ingest.ids.next(), started.unwrap_or_else(|| app.clock.now_ms() - last_ms), 0)
+            (app.ingest.ids.next()?, started.unwrap_or_else(|| app.clock.now_ms() - last_ms), 0)
         }
     };
     let ended_at_ms = Some(ended_at_ms.max(started_at_ms.saturating_add(last_ms)));
@@ -119,21 +120,21 @@ async fn finished(app: &Services, room: &RoomId, id: Snowflake) -> Result<Sessio
     }
 }
 
-fn comment(app: &Services, session: &Session, one: Recorded) -> Option<Comment> {
+fn comment(app: &Services, session: &Session, one: Recorded) -> Result<Option<Comment>, WireError> {
     let chars_max = app.ingest.limits.comment_chars_max as usize;
     let content: String = words::sanitise(&one.content).chars().take(chars_max).collect();
     if content.is_empty() || !(0..=OFFSET_MS_MAX).contains(&one.offset_ms) {
-        return None;
+        return Ok(None);
     }
-    let user_id = user_id(one.user_id.as_deref())?;
+    let Some(user_id) = user_id(one.user_id.as_deref()) else { return Ok(None) };
     let shown = one.username.as_deref().map(words::sanitise).filter(|name| !name.is_empty());
     let username = shown.map_or_else(
         || short_name(one.user_id.as_deref().unwrap_or(NOBODY)),
         |name| name.chars().take(USERNAME_CHARS_MAX).collect(),
     );
     let created_at_ms = one.created_at.map_or(session.started_at_ms.saturating_add(one.offset_ms), |time| time.0);
-    Some(Comment {
-        id: app.ingest.ids.next(),
+    Ok(Some(Comment {
+        id: app.ingest.ids.next()?,
         room_id: session.room_id.clone(),
         session_id: Some(session.id),
         user_id,
@@ -146,7 +147,7 @@ fn comment(app: &Services, session: &Session, one: Recorded) -> Option<Comment> 
         created_at_ms,
         offset_ms: one.offset_ms,
         like_count: 0,
-    })
+    }))
 }
 
 /// A file's name for a sender as a user id: as it is where it can be one, otherwise a number made of

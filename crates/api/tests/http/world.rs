@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
-use bus::local::{Journal, JournalAway};
+use bus::local::Journal;
 use bus::{Entry, Position, Record};
 use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use ingest::filter::WordFilter;
@@ -224,7 +224,7 @@ struct StoreJournal(Arc<dyn Store>);
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), bus::AppendError> {
         let kept = |entry: &Entry| match &entry.record {
             Record::Comment { comment, client_msg_id, keep: true } => Some(NewComment {
                 comment: comment.clone(),
@@ -233,6 +233,6 @@ impl Journal for StoreJournal {
             }),
             _ => None,
         };
-        self.0.append_comments(entries.iter().filter_map(kept).collect()).await.map_err(|_| JournalAway)
+        self.0.append_comments(entries.iter().filter_map(kept).collect()).await.map_err(|_| bus::AppendError::Away)
     }
 }

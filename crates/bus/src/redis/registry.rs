@@ -16,6 +16,8 @@ use redis_client::{Failure, Redis};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::number::Lease;
+
 /// How long a lease lasts that nobody prolongs.
 pub const LEASE: Duration = Duration::from_secs(15);
 /// A lease is prolonged so many times in its length.
@@ -125,6 +127,20 @@ impl NodeLease {
         let mut script = keys(&GIVE, &held.redis);
         script.arg(&held.token).arg(&held.name).arg(held.number);
         held.redis.script("give_number", &script).await
+    }
+}
+
+impl Lease for NodeLease {
+    fn number(&self) -> u16 {
+        Self::number(self)
+    }
+
+    fn is_held(&self) -> bool {
+        Self::is_held(self)
+    }
+
+    fn is_lost(&self) -> bool {
+        Self::is_lost(self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::local::{Journal, JournalAway};
+use bus::local::Journal;
 use bus::{Entry, Fanout, Position, Record};
 use chat::{Chat, Post};
 use gateway::{Gateway, GatewaySettings, Services};
@@ -35,7 +35,7 @@ struct Nowhere;
 
 #[async_trait::async_trait]
 impl Journal for Nowhere {
-    async fn commit(&self, _: &[Entry]) -> Result<(), JournalAway> {
+    async fn commit(&self, _: &[Entry]) -> Result<(), bus::AppendError> {
         Ok(())
     }
 }
@@ -187,7 +187,7 @@ impl Server {
 
     pub fn comment(&self, room: &str, user: &str, content: &str) -> Comment {
         Comment {
-            id: self.ids.next(),
+            id: self.ids.next().expect("a number"),
             room_id: RoomId::new(room).unwrap(),
             session_id: None,
             user_id: UserId::new(user).unwrap(),

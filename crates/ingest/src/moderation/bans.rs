@@ -45,7 +45,7 @@ impl Ingest {
         check_note("reason", new.reason.as_deref().unwrap_or_default())?;
         let at_ms = self.clock.now_ms();
         let ban = Ban {
-            id: self.ids.next(),
+            id: self.ids.next()?,
             user_id: new.user_id,
             room_id: new.room_id,
             kind: new.kind,

@@ -11,7 +11,7 @@ mod reviews;
 mod rooms;
 
 use bus::AppendError;
-use model::{Code, Identity, Level, RoomId, WireError};
+use model::{Code, Identity, Level, NoIds, RoomId, WireError};
 use store::{AuditEntry, StoreError};
 use words::BuildError;
 
@@ -97,6 +97,12 @@ impl From<StoreError> for ModerationError {
 
 impl From<AppendError> for ModerationError {
     fn from(_: AppendError) -> Self {
+        Self::Away
+    }
+}
+
+impl From<NoIds> for ModerationError {
+    fn from(_: NoIds) -> Self {
         Self::Away
     }
 }

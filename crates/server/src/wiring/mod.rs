@@ -12,8 +12,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use api::Origins;
 use async_trait::async_trait;
-use bus::local::{Journal, JournalAway};
-use bus::{Entry, Record};
+use bus::local::Journal;
+use bus::{AppendError, Entry, Record};
 use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
@@ -223,12 +223,12 @@ struct StoreJournal(Arc<dyn Store>);
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
         let kept: Vec<_> = entries.iter().filter_map(kept).collect();
         if kept.is_empty() {
             return Ok(());
         }
-        self.0.append_comments(kept).await.map_err(|_| JournalAway)
+        self.0.append_comments(kept).await.map_err(|_| AppendError::Away)
     }
 }
 

@@ -78,7 +78,7 @@ impl Reservations for RedisReservations {
         script.arg(self.redis.at_ms(now_ms)).arg(id.0).arg(IN_FLIGHT_MS).arg(CLOCK_JITTER_MS);
         let there: Option<String> = self.redis.script("reserve", &script).await?;
         Ok(match there.map(|text| parse(&text)).transpose()? {
-            None => Reserved::New,
+            None => Reserved::NewEverywhere,
             Some(Held::Answer(answer)) => Reserved::Known(answer),
             Some(Held::InFlight(id)) => Reserved::InFlight(id),
         })

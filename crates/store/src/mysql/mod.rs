@@ -17,12 +17,13 @@ mod partitions;
 mod rooms;
 mod row;
 mod schema;
+mod way;
 
 use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use model::metrics::count;
@@ -30,6 +31,7 @@ use model::{Comment, Event, Metrics, RoomId, RoomSettings, Session, Snowflake, U
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{Executor, MySqlPool};
 
+use self::way::{ANSWER_TIMEOUT, Way};
 use crate::{
     AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, SessionRow,
     Store, StoreError, WordList,
@@ -67,6 +69,7 @@ pub enum OpenError {
 /// A store in a MySQL database, shared by any number of nodes.
 pub struct MySqlStore {
     pool: MySqlPool,
+    way: Arc<Way>,
     /// This process's row of `high_water`.
     slot: i32,
     failing: AtomicBool,
@@ -134,23 +137,34 @@ impl MySqlStore {
                     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map(drop)
                 })
             })
-            .connect_with(options)
+            .connect_with(options.clone())
             .await?;
         schema::migrate(&pool).await?;
         partitions::make(&pool, now_ms).await?;
         let slot = schema::take_slot(&pool).await?;
-        Ok(Self { pool, slot, failing: AtomicBool::new(false), metrics })
+        Ok(Self { pool, way: Way::new(options), slot, failing: AtomicBool::new(false), metrics })
     }
 
-    /// Waits for the work, no longer than it may take; tells failures once in the log and in the metrics.
+    /// Waits for the work, no longer than it may take, and not at all while the database is away ([`way`]); tells failures
+    /// in the log and in the metrics.
     async fn done<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = std::result::Result<T, sqlx::Error>> + Send,
     ) -> Result<T> {
         let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-        let done = tokio::time::timeout(CALL_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out()));
+        let started = Instant::now();
+        let done = tokio::select! {
+            biased;
+            () = self.way.closed() => {
+                count(&self.metrics.store_errors, "operation", operation);
+                return Err(StoreError(format!("{operation}: the database is away")));
+            }
+            done = tokio::time::timeout(CALL_TIMEOUT, work) => done.unwrap_or_else(|_| Err(timed_out())),
+        };
+        self.metrics.call_time.get_or_create(&vec![("name", "mysql")]).observe(started.elapsed().as_secs_f64());
         done.map_err(|error| {
+            self.way.suspect(&error);
             count(&self.metrics.store_errors, "operation", operation);
             tracing::error!(operation, %error, "the store failed");
             StoreError(format!("{operation}: {error}"))
@@ -177,11 +191,18 @@ impl Store for MySqlStore {
     }
 
     async fn probe(&self) -> Result<()> {
-        if self.failing.load(Ordering::Relaxed) {
-            write!(self, "probe", db => schema::probe(db, self.slot))
-        } else {
-            read!(self, "probe", db => sqlx::query("SELECT 1").execute(db)).map(drop)
-        }
+        let probe = async {
+            if self.failing.load(Ordering::Relaxed) {
+                write!(self, "probe", db => schema::probe(db, self.slot))
+            } else {
+                read!(self, "probe", db => sqlx::query("SELECT 1").execute(db)).map(drop)
+            }
+        };
+        // Whoever asks wants to know soon; and a database that hangs is found out before its calls have waited long.
+        tokio::time::timeout(ANSWER_TIMEOUT, probe).await.unwrap_or_else(|_| {
+            self.way.suspect(&sqlx::Error::PoolTimedOut);
+            Err(StoreError("probe: no answer".to_owned()))
+        })
     }
 
     async fn first_answer(&self, user: &UserId, client_msg_id: &str) -> Result<Option<FirstAnswer>> {

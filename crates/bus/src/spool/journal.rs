@@ -1,0 +1,147 @@
+//! A journal that goes on while what it writes to is away.
+//!
+//! Runs go to what lies behind; when that fails, or takes longer than [`PATIENCE`], they go to the spool, at once and
+//! without asking again, until what lies behind is found there. [`SpoolingJournal::drain`] moves the spool over then, oldest first.
+//!
+//! New runs may overtake what still waits: the order is that of the positions, which were given before. A run
+//! whose fate is not known (it took too long) is kept twice: in the spool, and perhaps behind. That is harmless, since what lies
+//! behind knows each comment by its id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{sleep, timeout};
+
+use super::{Spool, SpoolError, Spooled};
+use crate::local::Journal;
+use crate::log::{AppendError, Entry};
+
+/// How long a run may take before it goes to the spool: an acknowledgement must not take longer.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the spool is looked at, and what lies behind while it is away.
+const LOOK: Duration = Duration::from_millis(200);
+/// Records handed over in one run.
+const RUN_MAX: usize = 500;
+
+/// What a journal keeps its runs in. A run may be given to it again.
+#[async_trait]
+pub trait Behind: Journal {
+    /// Whether it takes runs now. Answers within a second or two.
+    async fn is_there(&self) -> bool;
+    /// Whether it keeps an entry at all; what it does not is not spooled.
+    fn keeps(&self, entry: &Entry) -> bool;
+}
+
+/// The journal.
+pub struct SpoolingJournal {
+    behind: Arc<dyn Behind>,
+    spool: Spool,
+    /// As the last run or look found it.
+    is_there: AtomicBool,
+}
+
+/// Why the spool is not empty yet.
+enum Halt {
+    /// What lies behind is away.
+    Away,
+    /// The spool cannot be read.
+    Spool,
+}
+
+impl From<SpoolError> for Halt {
+    fn from(_: SpoolError) -> Self {
+        Self::Spool
+    }
+}
+
+impl SpoolingJournal {
+    /// Over `behind`, which is taken to be there.
+    #[must_use]
+    pub fn new(behind: Arc<dyn Behind>, spool: Spool) -> Self {
+        Self { behind, spool, is_there: AtomicBool::new(true) }
+    }
+
+    /// Whether runs go to the spool now, or some wait in it.
+    #[must_use]
+    pub fn is_spooling(&self) -> bool {
+        !self.is_there.load(Ordering::Relaxed) || self.spool.depth().rows > 0
+    }
+
+    /// Moves the spool to what lies behind whenever that is there. Never returns: to be spawned, and aborted at any moment.
+    pub async fn drain(&self) {
+        loop {
+            if !self.is_there.load(Ordering::Relaxed) && self.behind.is_there().await {
+                tracing::info!(waiting = self.spool.depth().rows, "what was away is back");
+                self.is_there.store(true, Ordering::Relaxed);
+            }
+            if self.is_there.load(Ordering::Relaxed)
+                && self.spool.depth().rows > 0
+                && matches!(self.drain_all().await, Err(Halt::Away))
+            {
+                self.note_away();
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn drain_all(&self) -> Result<(), Halt> {
+        loop {
+            let run = self.spool.oldest(RUN_MAX).await?;
+            if run.is_empty() {
+                tracing::info!("the spool is empty");
+                return Ok(());
+            }
+            let rows = run.iter().map(|spooled| spooled.row).collect();
+            if self.hand_over(&run).await.is_ok() {
+                self.spool.remove(rows).await?;
+            } else {
+                self.one_by_one(run).await?;
+            }
+        }
+    }
+
+    /// What no version understands any more is handed over as nothing.
+    async fn hand_over(&self, run: &[Spooled]) -> Result<(), AppendError> {
+        let entries = run.iter().filter_map(|spooled| Some(spooled.logged.as_ref()?.entry.clone()));
+        self.behind.commit(&entries.collect::<Vec<_>>()).await
+    }
+
+    /// A run was refused: because what lies behind is away, or because of one record in it, which is found and put
+    /// aside.
+    async fn one_by_one(&self, run: Vec<Spooled>) -> Result<(), Halt> {
+        for spooled in run {
+            let one = std::slice::from_ref(&spooled);
+            if self.hand_over(one).await.is_ok() {
+                self.spool.remove(vec![spooled.row]).await?;
+            } else if self.behind.is_there().await {
+                tracing::error!(row = spooled.row, "a record was refused where others are taken; it is put aside");
+                self.spool.put_aside(spooled.row).await?;
+            } else {
+                return Err(Halt::Away);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_away(&self) {
+        if self.is_there.swap(false, Ordering::Relaxed) {
+            tracing::warn!("what comments are kept in is away; they go to the spool");
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for SpoolingJournal {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
+        if self.is_there.load(Ordering::Relaxed) {
+            if let Ok(Ok(())) = timeout(PATIENCE, self.behind.commit(entries)).await {
+                return Ok(());
+            }
+            self.note_away();
+        }
+        let kept: Vec<_> = entries.iter().filter(|entry| self.behind.keeps(entry)).cloned().collect();
+        if kept.is_empty() { Ok(()) } else { self.spool.put(&kept, true).await }
+    }
+}

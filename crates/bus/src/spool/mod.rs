@@ -1,0 +1,250 @@
+//! The spool: a file of this node that takes records while the system they belong to is away.
+//!
+//! A record in it is as durable as this node's disk: an SQLite database, each put one transaction and one fsync
+//! (`synchronous=FULL`). It keeps records in the order in which they came, with their positions, until somebody has
+//! handed them over and removes them; whoever is killed between the two hands them over again, so what lies behind must
+//! drop repeats by id. [`journal`] is how the in-process log uses it. Bounded in rows and bytes: a full spool takes
+//! nothing.
+
+mod journal;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::Metrics;
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+
+pub use self::journal::{Behind, SpoolingJournal};
+use crate::local::Journal;
+use crate::log::{AppendError, Entry, Record};
+use crate::record::Logged;
+
+/// How long to wait for a file that another process holds: one that is just ending.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What the file may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Records.
+    pub rows_max: u64,
+    /// Bytes of all records together; the file is a little larger.
+    pub bytes_max: u64,
+}
+
+/// The file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the spool: {0}")]
+pub struct SpoolError(#[from] rusqlite::Error);
+
+/// A record that waits.
+#[derive(Debug)]
+pub struct Spooled {
+    /// Names it for removing.
+    pub row: i64,
+    /// The record, and whether viewers have it; `None` when a newer version wrote what this one does not understand.
+    pub logged: Option<Logged>,
+}
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Records to be handed over.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that were put aside, because they were refused where others are taken.
+    pub aside: u64,
+}
+
+/// The file; clones share it. Only one process may have it open.
+#[derive(Clone)]
+pub struct Spool {
+    file: Arc<Mutex<File>>,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+}
+
+struct File {
+    db: Connection,
+    depth: Depth,
+}
+
+impl Spool {
+    /// Opens the file, which is made when it is not there, with what an earlier run left in it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another process has it.
+    pub fn open(path: &Path, bounds: Bounds, metrics: Arc<Metrics>) -> Result<Self, SpoolError> {
+        let db = Connection::open(path)?;
+        db.busy_timeout(BUSY)?;
+        db.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA secure_delete = FAST;
+             CREATE TABLE IF NOT EXISTS spool
+                 (row INTEGER PRIMARY KEY, logged BLOB NOT NULL, aside INTEGER NOT NULL DEFAULT 0) STRICT;
+             CREATE INDEX IF NOT EXISTS spool_waiting ON spool (row) WHERE NOT aside;",
+        )?;
+        let depth = db.query_row(
+            "SELECT COUNT(*) FILTER (WHERE NOT aside), COALESCE(SUM(LENGTH(logged)) FILTER (WHERE NOT aside), 0),
+                 COUNT(*) FILTER (WHERE aside) FROM spool",
+            [],
+            |row| {
+                let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+                Ok(Depth { rows: count(0)?, bytes: count(1)?, aside: count(2)? })
+            },
+        )?;
+        let spool = Self { file: Arc::new(Mutex::new(File { db, depth })), bounds, metrics };
+        spool.show(depth);
+        Ok(spool)
+    }
+
+    /// Keeps a run: `Ok` means that it is on the disk, `Err` that none of it is.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when it would hold too much, [`AppendError::Away`] when the file cannot be written.
+    pub async fn put(&self, entries: &[Entry], delivered: bool) -> Result<(), AppendError> {
+        let logged = |entry: &Entry| Logged { entry: entry.clone(), delivered }.encode();
+        let run: Vec<_> = entries.iter().filter_map(logged).collect();
+        let bytes: u64 = run.iter().map(|logged| logged.len() as u64).sum();
+        let bounds = self.bounds;
+        let put = self.with(move |file| {
+            let Depth { rows, bytes: held, .. } = file.depth;
+            if rows + run.len() as u64 > bounds.rows_max || held + bytes > bounds.bytes_max {
+                return Ok(Err(AppendError::Full));
+            }
+            file.insert(&run)?;
+            file.depth = Depth { rows: rows + run.len() as u64, bytes: held + bytes, ..file.depth };
+            Ok(Ok(()))
+        });
+        put.await.unwrap_or(Err(AppendError::Away))
+    }
+
+    /// The oldest records that wait, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`SpoolError`], counted and logged.
+    pub async fn oldest(&self, limit: usize) -> Result<Vec<Spooled>, SpoolError> {
+        self.with(move |file| {
+            let sql = "SELECT row, logged FROM spool WHERE NOT aside ORDER BY row LIMIT ?";
+            let mut statement = file.db.prepare_cached(sql)?;
+            let spooled = statement.query_map([limit as i64], |row| {
+                let logged = Logged::decode(row.get_ref(1)?.as_blob()?).ok().flatten();
+                Ok(Spooled { row: row.get(0)?, logged })
+            })?;
+            spooled.collect()
+        })
+        .await
+    }
+
+    /// Forgets records that were handed over.
+    ///
+    /// # Errors
+    /// [`SpoolError`], counted and logged; they are then handed over again.
+    pub async fn remove(&self, rows: Vec<i64>) -> Result<(), SpoolError> {
+        self.with(move |file| file.take_out(&rows, "DELETE FROM spool WHERE row = ? RETURNING LENGTH(logged)", false))
+            .await
+    }
+
+    /// Puts a record aside that was refused where others are taken, for people to look at, so that it holds nobody up.
+    ///
+    /// # Errors
+    /// [`SpoolError`], counted and logged.
+    pub async fn put_aside(&self, row: i64) -> Result<(), SpoolError> {
+        let sql = "UPDATE spool SET aside = 1 WHERE row = ? RETURNING LENGTH(logged)";
+        self.with(move |file| file.take_out(&[row], sql, true)).await
+    }
+
+    /// How much waits now.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        self.file.lock().depth
+    }
+
+    /// Works on the file, on a thread that may wait for the disk.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut File) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let file = self.file.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut file = file.lock();
+            (work(&mut file), file.depth)
+        });
+        let (done, depth) = match done.await {
+            Ok(done) => done,
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        };
+        self.show(depth);
+        done.map_err(|error| {
+            self.metrics.spool_errors.inc();
+            tracing::error!(%error, "the spool failed");
+            error.into()
+        })
+    }
+
+    fn show(&self, depth: Depth) {
+        self.metrics.spool_records.set(depth.rows.cast_signed());
+        self.metrics.spool_bytes.set(depth.bytes.cast_signed());
+        self.metrics.spool_aside.set(depth.aside.cast_signed());
+    }
+}
+
+impl File {
+    fn insert(&mut self, run: &[Vec<u8>]) -> rusqlite::Result<()> {
+        let transaction = self.db.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO spool (logged) VALUES (?)")?;
+            for logged in run {
+                insert.execute(params![logged])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Runs `sql`, which answers a record's bytes, for each of the rows.
+    fn take_out(&mut self, rows: &[i64], sql: &str, aside: bool) -> rusqlite::Result<()> {
+        let transaction = self.db.transaction()?;
+        let mut depth = self.depth;
+        for row in rows {
+            let mut statement = transaction.prepare_cached(sql)?;
+            let bytes: i64 = statement.query_row([row], |row| row.get(0))?;
+            depth.rows = depth.rows.saturating_sub(1);
+            depth.bytes = depth.bytes.saturating_sub(bytes.unsigned_abs());
+            depth.aside += u64::from(aside);
+        }
+        transaction.commit()?;
+        self.depth = depth;
+        Ok(())
+    }
+}
+
+/// A log may be kept in the spool alone, and delivered by another way meanwhile.
+#[async_trait]
+impl Journal for Spool {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
+        self.put(entries, true).await
+    }
+}
+
+/// The answers in the spool to `client_msg_id`s: what an earlier run accepted and the store does not know yet.
+impl Spool {
+    /// Calls `each` with every comment that waits and the sender's own id for it, oldest first.
+    ///
+    /// # Errors
+    /// [`SpoolError`], counted and logged.
+    pub async fn answered(&self, each: impl Fn(&model::Comment, &str)) -> Result<(), SpoolError> {
+        for spooled in self.oldest(usize::MAX >> 1).await? {
+            if let Some(Logged { entry, .. }) = spooled.logged
+                && let Record::Comment { comment, client_msg_id: Some(key), .. } = entry.record
+            {
+                each(&comment, &key);
+            }
+        }
+        Ok(())
+    }
+}
