@@ -29,6 +29,8 @@ use store::chat::{ChatStore, OutboxCall};
 const PARALLEL: usize = 8;
 /// Calls taken from the outbox at once.
 const PAGE: usize = 64;
+/// What noting the outcome of a page of calls may take beside the calls, in milliseconds.
+const SETTLE_MS: i64 = 10_000;
 /// How often the outbox is looked at while it is empty.
 const LOOK: Duration = Duration::from_millis(500);
 /// After a start people are given so long to come back before they count as offline.
@@ -115,13 +117,18 @@ impl Hook {
     /// Makes the calls that are due, at most a page of them; how many there were. One that cannot be noted as made
     /// ends the page, so that a store that is away is not a reason to call for ever.
     async fn make_due_calls(&self) -> Result<usize, StepError> {
-        let due = self.store.outbox_due(self.clock.now_ms(), PAGE).await?;
+        let due = self.store.outbox_due(self.clock.now_ms(), self.lease_ms(), PAGE).await?;
         let count = due.len();
         let mut calls = futures::stream::iter(due).map(|call| self.make(call)).buffer_unordered(PARALLEL);
         while let Some(made) = calls.next().await {
             made?;
         }
         Ok(count)
+    }
+
+    /// How long a page of calls takes at most, with some time to note what became of them.
+    fn lease_ms(&self) -> i64 {
+        i64::from(self.settings.timeout_s) * 1_000 * (PAGE / PARALLEL) as i64 + SETTLE_MS
     }
 
     async fn make(&self, call: OutboxCall) -> Result<(), StepError> {

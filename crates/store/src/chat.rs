@@ -313,8 +313,10 @@ pub trait ChatStore: Send + Sync + 'static {
 
     // The notification hook's outbox -------------------------------------------------------------
 
-    /// Calls that are due, those due longest first. Recalled messages are not among them.
-    async fn outbox_due(&self, now_ms: i64, limit: usize) -> Result<Vec<OutboxCall>>;
+    /// Calls that are due, those due longest first. Recalled messages are not among them. Whoever asks is to settle
+    /// them ([`ChatStore::outbox_retry`], [`ChatStore::outbox_done`]) within `lease_ms`: no other node is given them
+    /// before.
+    async fn outbox_due(&self, now_ms: i64, lease_ms: i64, limit: usize) -> Result<Vec<OutboxCall>>;
     /// Puts a call off; its attempts count one more.
     async fn outbox_retry(&self, message: Snowflake, next_at_ms: i64) -> Result<()>;
     /// Forgets calls: made, given up, or not needed.

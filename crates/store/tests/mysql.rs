@@ -8,7 +8,7 @@ use model::clock::{Clock, SystemClock};
 use model::{Metrics, Session, Snowflake};
 use prometheus_client::registry::Registry;
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
-use store::conformance::{comment, placed, room, suite, user, whole};
+use store::conformance::{self, comment, placed, room, suite, user, whole};
 use store::mysql::MySqlStore;
 use store::{NewComment, Store};
 
@@ -29,6 +29,12 @@ async fn fresh(server: &str) -> String {
     format!("{server}/{name}")
 }
 
+/// A store in a database of its own.
+fn new(server: &str) -> MySqlStore {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| runtime.block_on(async { open(&fresh(server).await).await }))
+}
+
 async fn open(url: &str) -> MySqlStore {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     MySqlStore::open(url, SystemClock.now_ms(), metrics).await.expect("it opens")
@@ -37,9 +43,32 @@ async fn open(url: &str) -> MySqlStore {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_passes_the_suite() {
     let Some(server) = server() else { return };
+    suite(|| new(&server)).await.expect("no error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_the_suite_of_chat() {
+    let Some(server) = server() else { return };
+    conformance::chat::suite(|| new(&server)).await.expect("no error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_the_suites_of_keys_and_uploads() {
+    let Some(server) = server() else { return };
+    conformance::keys::suite(|| new(&server)).await.expect("no error");
+    conformance::uploads::suite(|| new(&server)).await.expect("no error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_chat() {
+    let Some(server) = server() else { return };
     let runtime = tokio::runtime::Handle::current();
-    let fresh = || tokio::task::block_in_place(|| runtime.block_on(async { open(&fresh(&server).await).await }));
-    suite(fresh).await.expect("no error");
+    let nodes = async || {
+        let url = fresh(&server).await;
+        join_all((0..2).map(|_| open(&url))).await.into_iter().map(Arc::new).collect()
+    };
+    let nodes = || tokio::task::block_in_place(|| runtime.block_on(nodes()));
+    conformance::chat::nodes::suite(nodes).await.expect("no error");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,13 @@ async fn it_passes_the_suite() {
     suite(fresh).await.expect("no error");
     conformance::chat::suite(fresh).await.expect("no error");
     conformance::keys::suite(fresh).await.expect("no error");
+    conformance::uploads::suite(fresh).await.expect("no error");
+    // The parts of one process share one store.
+    let shared = || {
+        let store = Arc::new(fresh());
+        vec![store.clone(), store]
+    };
+    conformance::chat::nodes::suite(shared).await.expect("no error");
 }
 
 #[tokio::test]

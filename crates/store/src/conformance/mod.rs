@@ -8,6 +8,7 @@ pub mod keys;
 mod likes;
 mod moderation;
 mod rooms;
+pub mod uploads;
 
 use std::sync::Arc;
 

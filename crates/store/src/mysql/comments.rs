@@ -150,7 +150,8 @@ pub(super) async fn high_water(db: &mut MySqlConnection) -> Result<(u64, Option<
     let sql = "SELECT (SELECT COALESCE(MAX(position), 0) FROM high_water), (SELECT MAX(id) FROM (
          SELECT MAX(id) AS id FROM comments UNION ALL SELECT MAX(id) FROM client_msg_ids
          UNION ALL SELECT MAX(id) FROM reviews UNION ALL SELECT MAX(id) FROM sessions
-         UNION ALL SELECT MAX(id) FROM bans UNION ALL SELECT MAX(event_id) FROM unacknowledged_events) ids)";
+         UNION ALL SELECT MAX(id) FROM bans UNION ALL SELECT MAX(event_id) FROM unacknowledged_events
+         UNION ALL SELECT MAX(id) FROM messages UNION ALL SELECT MAX(id) FROM conversations) ids)";
     let row = sqlx::query(sql).fetch_one(db).await?;
     Ok((uint(&row, 0)?, optional_id(&row, 1)?))
 }

@@ -110,11 +110,13 @@ fn listed(sql: &str, ids: &[i64]) -> QueryBuilder<MySql> {
     sql
 }
 
-async fn delete_by_id(db: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<()> {
+/// How many rows went.
+pub(super) async fn delete_by_id(db: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<u64> {
+    let mut removed = 0;
     for some in ids.chunks(IDS_MAX) {
-        listed(sql, some).build().persistent(false).execute(&mut *db).await?;
+        removed += listed(sql, some).build().persistent(false).execute(&mut *db).await?.rows_affected();
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// A session goes after its gifts, which may take several calls.

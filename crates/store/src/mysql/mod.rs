@@ -8,15 +8,18 @@
 //! When the connection breaks while a commit is under way nobody knows whether it was kept: the call fails, and
 //! because every write may be repeated (by id, by key), repeating it is safe.
 
+mod chat;
 mod comments;
 mod events;
 mod expire;
+mod keys;
 mod likes;
 mod moderation;
 mod partitions;
 mod rooms;
 mod row;
 mod schema;
+mod uploads;
 mod way;
 
 use std::future::Future;
@@ -89,6 +92,22 @@ macro_rules! read {
     };
 }
 
+/// Several reads as one picture of the database: `picture!(self, "operation", db => work)`.
+macro_rules! picture {
+    ($store:expr, $operation:literal, $db:ident => $work:expr) => {
+        $store
+            .done($operation, async {
+                let mut connection = $store.pool.acquire().await?;
+                sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *connection).await?;
+                // It ends by being dropped: there is nothing to commit.
+                let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
+                let $db = &mut *transaction;
+                $work.await
+            })
+            .await
+    };
+}
+
 /// A call in a transaction, tried again while others make it fail: `write!(self, "operation", db => work)`.
 macro_rules! write {
     ($store:expr, $operation:literal, $db:ident => $work:expr) => {{
@@ -107,17 +126,19 @@ macro_rules! write {
                         error
                     }
                 };
-                if tries == TRIES_MAX || !is_contention(&error) {
+                if tries == $crate::mysql::TRIES_MAX || !$crate::mysql::is_contention(&error) {
                     return Err(error);
                 }
                 tries += 1;
             }
         });
         let done = done.await;
-        $store.failing.store(done.is_err(), Ordering::Relaxed);
+        $store.failing.store(done.is_err(), std::sync::atomic::Ordering::Relaxed);
         done
     }};
 }
+
+use {picture, read, write};
 
 impl MySqlStore {
     /// Connects to `mysql://user:password@host:port/database`, brings the database to the newest schema and makes the

@@ -62,6 +62,12 @@ pub(super) fn optional_parsed<T: FromStr<Err: std::error::Error + Send + Sync + 
     }
 }
 
+/// A text that is told apart to the byte, and so kept as bytes.
+pub(super) fn text(row: &MySqlRow, index: usize) -> Result<Box<str>> {
+    let text = String::from_utf8(row.try_get(index)?).map_err(|error| unreadable(index, Box::new(error)))?;
+    Ok(text.into())
+}
+
 pub(super) fn json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::Encode(Box::new(error)))
 }

@@ -8,7 +8,8 @@ use sqlx::{Executor, MySqlConnection, MySqlPool, Result};
 use super::OpenError;
 
 /// Every migration, oldest first; one that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/mysql/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/mysql/0001_initial.sql"), include_str!("../../migrations/mysql/0002_chat.sql")];
 
 /// Rows of `high_water`: many more than nodes, so that two of them rarely share one.
 const SLOTS: u32 = 64;

@@ -126,12 +126,12 @@ pub(super) async fn calls_of_the_hook_wait_with_their_message(store: &dyn ChatSt
     store.append_messages(vec![noted(2, to("bob")), letter(3, "ann", to("bob")), noted(4, in_group(group))]).await?;
     store.append_messages(vec![noted(5, to("bob"))]).await?;
     store.recall(&user("ann"), id(5), START_MS, 0, false).await?;
-    let due = store.outbox_due(START_MS + 100, 10).await?;
+    let due = store.outbox_due(START_MS + 100, 60_000, 10).await?;
     let told: Vec<_> = due.iter().map(|call| (number(call.message.id), call.recipients.len(), call.attempts)).collect();
     assert_eq!(told, [(2, 1, 0), (4, 2, 0)], "neither without a note nor recalled");
     store.outbox_retry(id(2), START_MS + 500).await?;
     store.outbox_done(&[id(4)]).await?;
-    assert!(store.outbox_due(START_MS + 499, 10).await?.is_empty());
-    assert_eq!(store.outbox_due(START_MS + 500, 10).await?[0].attempts, 1);
+    assert!(store.outbox_due(START_MS + 499, 60_000, 10).await?.is_empty());
+    assert_eq!(store.outbox_due(START_MS + 500, 60_000, 10).await?[0].attempts, 1);
     Ok(())
 }

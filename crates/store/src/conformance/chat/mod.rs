@@ -4,6 +4,7 @@
 mod groups;
 mod marks;
 mod messages;
+pub mod nodes;
 mod people;
 mod sync;
 

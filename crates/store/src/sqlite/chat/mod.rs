@@ -159,7 +159,8 @@ impl ChatStore for SqliteStore {
         self.read("blocks", move |db| people::blocks(db, &user, limit)).await
     }
 
-    async fn outbox_due(&self, now_ms: i64, limit: usize) -> Result<Vec<OutboxCall>> {
+    /// There is no other node, so nothing is noted: after a crash calls are due at once.
+    async fn outbox_due(&self, now_ms: i64, _lease_ms: i64, limit: usize) -> Result<Vec<OutboxCall>> {
         self.read("outbox_due", move |db| at_once(db, |db| outbox::due(db, now_ms, limit))).await
     }
 

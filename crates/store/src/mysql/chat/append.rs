@@ -1,0 +1,357 @@
+//! Storing messages: each once, in the order of its run.
+//!
+//! What was sent before, who blocks whom and which conversations there are is read first; groups are locked, so that
+//! nobody leaves one meanwhile. Only then are positions taken, and the rest is three or four statements for the whole
+//! run, since all nodes wait for each other there. Two nodes that store the same `client_msg_id`, or begin the same
+//! conversation, meet in a unique key: the later transaction begins anew and finds it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use model::chat::{ConversationId, GroupId, GroupRole, Message, Recipient};
+use model::{Snowflake, UserId};
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Result};
+
+use super::messages::{COLUMNS, message_row};
+use super::orders::{self, Order};
+use super::{NewMember, execute, fetch, join, push_numbers, push_pairs};
+use crate::chat::{Appended, NewMessage};
+use crate::mysql::row::{code, id, int, parsed, uint};
+
+/// Rows of one statement: with the longest contents it stays below the 16 MiB that a server takes by default.
+const ROWS_MAX: usize = 128;
+
+pub(super) async fn append(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Vec<Appended>> {
+    let verdicts = judge(run, &Known::read(db, run).await?);
+    let accepted: Vec<_> = run.iter().zip(&verdicts).filter_map(|(new, verdict)| verdict.accepted(new)).collect();
+    let first = if accepted.is_empty() { 0 } else { orders::take(db, Order::Positions, accepted.len()).await? };
+    let stored: Vec<_> = (first..).zip(accepted).map(|(position, accepted)| accepted.at(position)).collect();
+    if !stored.is_empty() {
+        begin_conversations(db, &stored, first - 1).await?;
+        touch_conversations(db, &stored).await?;
+        insert(db, &stored).await?;
+    }
+    Ok(answers(verdicts, stored))
+}
+
+// What is known before --------------------------------------------------------------------------------
+
+/// Two people, the lower id first.
+type Pair = (UserId, UserId);
+
+fn pair(one: &UserId, other: &UserId) -> Pair {
+    (one.min(other).clone(), one.max(other).clone())
+}
+
+/// What the decisions about a run rest on.
+struct Known {
+    /// By sender and `client_msg_id`.
+    firsts: HashMap<(UserId, Box<str>), Arc<Message>>,
+    /// Who blocks whom.
+    blocks: HashSet<(UserId, UserId)>,
+    directs: HashMap<Pair, ConversationId>,
+    /// The state of a group's membership, for those senders who belong to it.
+    groups: HashMap<(GroupId, UserId), u64>,
+}
+
+impl Known {
+    async fn read(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Self> {
+        let directs = || run.iter().filter_map(|new| direct_to(new).map(|other| (&new.from_user, other)));
+        Ok(Self {
+            firsts: firsts(db, run).await?,
+            blocks: blocks(db, directs().map(|(from, to)| (to.clone(), from.clone())).collect()).await?,
+            directs: directs_between(db, directs().map(|(from, to)| pair(from, to)).collect()).await?,
+            groups: groups(db, run.iter().filter_map(|new| Some((group_of(new)?, new.from_user.clone()))).collect())
+                .await?,
+        })
+    }
+}
+
+fn direct_to(new: &NewMessage) -> Option<&UserId> {
+    match &new.to {
+        Recipient::User(other) => Some(other),
+        Recipient::Group(_) => None,
+    }
+}
+
+fn group_of(new: &NewMessage) -> Option<GroupId> {
+    match new.to {
+        Recipient::Group(group) => Some(group),
+        Recipient::User(_) => None,
+    }
+}
+
+async fn firsts(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<HashMap<(UserId, Box<str>), Arc<Message>>> {
+    let mut found = HashMap::new();
+    for some in run.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
+        let keys = some.iter().map(|new| (new.from_user.to_string(), new.client_msg_id.as_bytes().to_vec()));
+        push_pairs(&mut sql, "x.from_user", "x.client_msg_id", keys);
+        for row in &fetch(db, &mut sql, some.len()).await? {
+            let message = message_row(row)?;
+            found.insert((message.from_user.clone(), message.client_msg_id.clone()), message);
+        }
+    }
+    Ok(found)
+}
+
+async fn blocks(db: &mut MySqlConnection, asked: BTreeSet<(UserId, UserId)>) -> Result<HashSet<(UserId, UserId)>> {
+    let mut found = HashSet::new();
+    for some in asked.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, blocked FROM blocks WHERE ");
+        push_pairs(&mut sql, "user_id", "blocked", some.iter().map(|(by, whom)| (by.to_string(), whom.to_string())));
+        for row in &fetch(db, &mut sql, some.len()).await? {
+            found.insert((parsed(row, 0)?, parsed(row, 1)?));
+        }
+    }
+    Ok(found)
+}
+
+async fn directs_between(db: &mut MySqlConnection, pairs: BTreeSet<Pair>) -> Result<HashMap<Pair, ConversationId>> {
+    let mut found = HashMap::new();
+    for some in pairs.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("SELECT low_user, high_user, id FROM conversations WHERE ");
+        let some_pairs = some.iter().map(|(low, high)| (low.to_string(), high.to_string()));
+        push_pairs(&mut sql, "low_user", "high_user", some_pairs);
+        for row in &fetch(db, &mut sql, some.len()).await? {
+            found.insert((parsed(row, 0)?, parsed(row, 1)?), ConversationId(id(row, 2)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Locks the groups in the order of their numbers, and then looks who of the senders belongs to them.
+async fn groups(
+    db: &mut MySqlConnection,
+    senders: BTreeSet<(GroupId, UserId)>,
+) -> Result<HashMap<(GroupId, UserId), u64>> {
+    let numbers: Vec<_> = senders.iter().map(|(group, _)| group.0).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut versions = HashMap::new();
+    for some in numbers.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("SELECT id, members_version FROM conversations WHERE id");
+        push_numbers(&mut sql, some.iter().copied());
+        sql.push(" AND low_user IS NULL ORDER BY id FOR UPDATE");
+        for row in &fetch(db, &mut sql, some.len()).await? {
+            versions.insert(GroupId(id(row, 0)?), uint(row, 1)?);
+        }
+    }
+    let mut found = HashMap::new();
+    for some in senders.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("SELECT conversation, user_id FROM members WHERE ");
+        let keys = some.iter().map(|(group, user)| (int(group.0.0), user.to_string()));
+        push_pairs(&mut sql, "conversation", "user_id", keys);
+        for row in &fetch(db, &mut sql, some.len()).await? {
+            let group = GroupId(id(row, 0)?);
+            if let Some(version) = versions.get(&group) {
+                found.insert((group, parsed(row, 1)?), *version);
+            }
+        }
+    }
+    Ok(found)
+}
+
+// Decisions -------------------------------------------------------------------------------------------
+
+enum Verdict {
+    /// Not stored; the answer.
+    Answered(Appended),
+    /// Repeats the message of that number in the run, which is accepted.
+    Again(usize),
+    Accepted {
+        conversation: ConversationId,
+        /// The conversation begins with it.
+        begins: bool,
+        members_version: u64,
+    },
+}
+
+/// A message on its way into the table.
+struct Stored<'a> {
+    new: &'a NewMessage,
+    conversation: ConversationId,
+    begins: bool,
+    position: i64,
+}
+
+impl Verdict {
+    fn accepted<'a>(&self, new: &'a NewMessage) -> Option<Stored<'a>> {
+        match *self {
+            Self::Accepted { conversation, begins, .. } => Some(Stored { new, conversation, begins, position: 0 }),
+            _ => None,
+        }
+    }
+}
+
+/// Message by message in order, so that a repeat inside the run finds the first.
+fn judge(run: &[NewMessage], known: &Known) -> Vec<Verdict> {
+    let mut accepted = HashMap::new();
+    let mut begun = HashMap::new();
+    let mut verdicts = Vec::with_capacity(run.len());
+    for (number, new) in run.iter().enumerate() {
+        let key = (new.from_user.clone(), new.client_msg_id.clone());
+        let verdict = if let Some(first) = known.firsts.get(&key) {
+            Verdict::Answered(Appended::Repeat(first.clone()))
+        } else if let Some(first) = accepted.get(&key) {
+            Verdict::Again(*first)
+        } else {
+            admit(new, known, &mut begun)
+        };
+        if let Verdict::Accepted { .. } = verdict {
+            accepted.insert(key, number);
+        }
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+/// Whether a new message may be stored, and where. `begun` are the conversations that begin in this run.
+fn admit(new: &NewMessage, known: &Known, begun: &mut HashMap<Pair, ConversationId>) -> Verdict {
+    match &new.to {
+        Recipient::User(other) if known.blocks.contains(&(other.clone(), new.from_user.clone())) => {
+            Verdict::Answered(Appended::Blocked)
+        }
+        Recipient::User(other) => {
+            let pair = pair(&new.from_user, other);
+            let before = known.directs.get(&pair).or_else(|| begun.get(&pair)).copied();
+            let conversation = before.unwrap_or(new.conversation_id);
+            if before.is_none() {
+                begun.insert(pair, conversation);
+            }
+            Verdict::Accepted { conversation, begins: before.is_none(), members_version: 0 }
+        }
+        Recipient::Group(group) => match known.groups.get(&(*group, new.from_user.clone())) {
+            Some(version) => {
+                Verdict::Accepted { conversation: group.conversation(), begins: false, members_version: *version }
+            }
+            None => Verdict::Answered(Appended::NoGroup),
+        },
+    }
+}
+
+/// The answers in the order of the run.
+fn answers(verdicts: Vec<Verdict>, stored: Vec<Stored<'_>>) -> Vec<Appended> {
+    let mut stored = stored.into_iter();
+    let mut answers: Vec<Appended> = Vec::with_capacity(verdicts.len());
+    for verdict in verdicts {
+        let answer = match verdict {
+            Verdict::Answered(answer) => Some(answer),
+            Verdict::Again(first) => answers.get(first).map(repeated),
+            Verdict::Accepted { members_version, .. } => {
+                stored.next().map(|stored| Appended::New { message: Arc::new(stored.message()), members_version })
+            }
+        };
+        answers.extend(answer);
+    }
+    answers
+}
+
+/// The answer to a repeat of what was answered so.
+fn repeated(first: &Appended) -> Appended {
+    match first {
+        Appended::New { message, .. } => Appended::Repeat(message.clone()),
+        other => other.clone(),
+    }
+}
+
+// Writing ---------------------------------------------------------------------------------------------
+
+impl Stored<'_> {
+    fn at(self, position: i64) -> Self {
+        Self { position, ..self }
+    }
+
+    /// The two of a direct one, the lower id first.
+    fn people(&self) -> Pair {
+        let from = &self.new.from_user;
+        pair(from, direct_to(self.new).unwrap_or(from))
+    }
+
+    fn message(&self) -> Message {
+        let NewMessage { id, client_msg_id, from_user, from_name, to, content, msg_type, created_at_ms, .. } =
+            self.new.clone();
+        Message {
+            id,
+            position: u64::try_from(self.position).unwrap_or(0),
+            client_msg_id,
+            conversation_id: self.conversation,
+            from_user,
+            from_name,
+            to,
+            content,
+            msg_type,
+            created_at_ms,
+            recalled: None,
+        }
+    }
+}
+
+/// Makes the conversations of two people that begin here; they see what comes after `before`.
+async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], before: i64) -> Result<()> {
+    let begun: Vec<_> = stored.iter().filter(|stored| stored.begins).collect();
+    for some in begun.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new(
+            "INSERT INTO conversations (id, low_user, high_user, created_at_ms, member_count, last_position) ",
+        );
+        sql.push_values(some, |mut row, stored| {
+            let (low, high) = stored.people();
+            row.push_bind(int(stored.conversation.0.0)).push_bind(low.to_string()).push_bind(high.to_string());
+            row.push_bind(stored.new.created_at_ms).push_bind(2).push_bind(before);
+        });
+        execute(db, &mut sql, some.len()).await?;
+        let members = some.iter().flat_map(|stored| {
+            let (conversation, at_ms) = (stored.conversation, stored.new.created_at_ms);
+            let (low, high) = stored.people();
+            [low, high].map(|user| NewMember { conversation, user, role: GroupRole::Member, at_ms })
+        });
+        join(db, &members.collect::<Vec<_>>(), before).await?;
+    }
+    Ok(())
+}
+
+/// Notes the newest position of each conversation.
+async fn touch_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
+    let newest: BTreeMap<_, _> = stored.iter().map(|stored| (int(stored.conversation.0.0), stored.position)).collect();
+    for some in newest.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("UPDATE conversations SET last_position = CASE id");
+        for (conversation, position) in some {
+            sql.push(" WHEN ").push_bind(*conversation).push(" THEN ").push_bind(*position);
+        }
+        push_numbers(
+            sql.push(" END WHERE id"),
+            some.iter().map(|(conversation, _)| Snowflake(conversation.cast_unsigned())),
+        );
+        execute(db, &mut sql, some.len()).await?;
+    }
+    Ok(())
+}
+
+async fn insert(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
+    for some in stored.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new(
+            "INSERT INTO messages (conversation, position, id, from_user, from_name, to_user, content, msg_type,
+             client_msg_id, created_at_ms, upload_id) ",
+        );
+        sql.push_values(some, |mut row, Stored { new, conversation, position, .. }| {
+            row.push_bind(int(conversation.0.0)).push_bind(*position).push_bind(int(new.id.0));
+            row.push_bind(new.from_user.to_string()).push_bind(new.from_name.to_string());
+            row.push_bind(direct_to(new).map(UserId::to_string)).push_bind(new.content.to_string());
+            row.push_bind(code(new.msg_type)).push_bind(new.client_msg_id.as_bytes().to_vec());
+            row.push_bind(new.created_at_ms).push_bind(upload_of(new));
+        });
+        execute(db, &mut sql, some.len()).await?;
+    }
+    let noted: Vec<_> = stored.iter().map(|stored| stored.new).filter(|new| new.outbox).collect();
+    for some in noted.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("INSERT INTO outbox (message_id, next_at_ms) ");
+        sql.push_values(some, |mut row, new| {
+            row.push_bind(int(new.id.0)).push_bind(new.created_at_ms);
+        });
+        execute(db, &mut sql, some.len()).await?;
+    }
+    Ok(())
+}
+
+/// The upload that a message refers to.
+fn upload_of(new: &NewMessage) -> Option<i64> {
+    new.content.parse().ok().filter(|_| new.msg_type.is_upload())
+}

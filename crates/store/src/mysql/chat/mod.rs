@@ -1,0 +1,245 @@
+//! Private and group chat for many nodes: the port, method by method. One file per noun holds the SQL; what several
+//! of them need is here. In which order messages and changes become visible, and which locks that takes, is told in
+//! [`orders`].
+
+mod append;
+mod changes;
+mod conversations;
+mod eyes;
+mod groups;
+mod messages;
+mod orders;
+mod outbox;
+pub(super) mod people;
+mod sync;
+mod upkeep;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::chat::{
+    Conversation, ConversationCursor, ConversationId, Group, GroupId, GroupMember, GroupRole, GroupWish, Message, Seen,
+};
+use model::{DeviceId, Snowflake, UserId};
+use sqlx::mysql::{MySqlQueryResult, MySqlRow};
+use sqlx::{Encode, MySql, MySqlConnection, QueryBuilder, Type};
+
+use super::row::{code, coded, int, uint};
+use super::{MySqlStore, picture, read, write};
+use crate::Result;
+use crate::chat::{
+    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall, Profile,
+    Recalled, Sighting, SyncPage, SyncQuery,
+};
+
+#[async_trait]
+impl ChatStore for MySqlStore {
+    async fn append_messages(&self, run: Vec<NewMessage>) -> Result<Vec<Appended>> {
+        write!(self, "append_messages", db => append::append(db, &run))
+    }
+
+    async fn first_message(&self, user: &UserId, client_msg_id: &str) -> Result<Option<Arc<Message>>> {
+        read!(self, "first_message", db => messages::first(db, user, client_msg_id))
+    }
+
+    async fn message(&self, user: &UserId, id: Snowflake) -> Result<Option<Seen>> {
+        picture!(self, "message", db => messages::seen(db, user, id))
+    }
+
+    async fn mark_read(&self, user: &UserId, message: Snowflake, at_ms: i64) -> Result<Option<Marked>> {
+        write!(self, "mark_read", db => changes::mark(db, user, message, at_ms))
+    }
+
+    async fn recall(
+        &self,
+        user: &UserId,
+        message: Snowflake,
+        at_ms: i64,
+        not_before_ms: i64,
+        keep_content: bool,
+    ) -> Result<Recalled> {
+        write!(self, "recall", db => changes::recall(db, user, message, at_ms, not_before_ms, keep_content))
+    }
+
+    async fn sync(&self, query: SyncQuery) -> Result<SyncPage> {
+        picture!(self, "sync", db => sync::sync(db, &query))
+    }
+
+    async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>> {
+        read!(self, "device_cursor", db => people::device_cursor(db, user, device))
+    }
+
+    async fn set_device_cursor(&self, user: &UserId, device: &DeviceId, since: Snowflake, at_ms: i64) -> Result<()> {
+        write!(self, "set_device_cursor", db => people::set_device_cursor(db, user, device, since, at_ms))
+    }
+
+    async fn conversations(
+        &self,
+        user: &UserId,
+        before: Option<ConversationCursor>,
+        limit: usize,
+    ) -> Result<Vec<Conversation>> {
+        picture!(self, "conversations", db => conversations::list(db, user, before, limit))
+    }
+
+    async fn history(
+        &self,
+        user: &UserId,
+        conversation: ConversationId,
+        before: Option<Snowflake>,
+        limit: usize,
+    ) -> Result<Option<HistoryPage>> {
+        picture!(self, "history", db => messages::history(db, user, conversation, before, limit))
+    }
+
+    async fn create_group(&self, group: NewGroup) -> Result<()> {
+        write!(self, "create_group", db => groups::create(db, &group))
+    }
+
+    async fn change_group(&self, group: GroupId, actor: &UserId, wish: GroupWish, at_ms: i64) -> Result<GroupAnswer> {
+        write!(self, "change_group", db => groups::change(db, group, actor, &wish, at_ms))
+    }
+
+    async fn group(&self, user: &UserId, group: GroupId) -> Result<Option<Group>> {
+        read!(self, "group", db => groups::group(db, user, group))
+    }
+
+    async fn group_members(
+        &self,
+        user: &UserId,
+        group: GroupId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Option<Vec<GroupMember>>> {
+        picture!(self, "group_members", db => groups::page(db, user, group, after, limit))
+    }
+
+    async fn membership(&self, group: GroupId) -> Result<Membership> {
+        read!(self, "membership", db => groups::membership(db, group))
+    }
+
+    async fn sight(&self, seen: Vec<Sighting>) -> Result<()> {
+        write!(self, "sight", db => people::sight(db, &seen))
+    }
+
+    async fn set_hidden(&self, user: &UserId, hidden: bool) -> Result<()> {
+        write!(self, "set_hidden", db => people::set_hidden(db, user, hidden))
+    }
+
+    async fn profiles(&self, asker: &UserId, users: &[UserId]) -> Result<Vec<Profile>> {
+        read!(self, "profiles", db => people::profiles(db, asker, users))
+    }
+
+    async fn block(&self, user: &UserId, other: &UserId, at_ms: i64, max: usize) -> Result<bool> {
+        write!(self, "block", db => people::block(db, user, other, at_ms, max))
+    }
+
+    async fn unblock(&self, user: &UserId, other: &UserId) -> Result<()> {
+        write!(self, "unblock", db => people::unblock(db, user, other))
+    }
+
+    async fn blocks(&self, user: &UserId, limit: usize) -> Result<Vec<UserId>> {
+        read!(self, "blocks", db => people::blocks(db, user, limit))
+    }
+
+    async fn outbox_due(&self, now_ms: i64, lease_ms: i64, limit: usize) -> Result<Vec<OutboxCall>> {
+        write!(self, "outbox_due", db => outbox::take_due(db, now_ms, lease_ms, limit))
+    }
+
+    async fn outbox_retry(&self, message: Snowflake, next_at_ms: i64) -> Result<()> {
+        write!(self, "outbox_retry", db => outbox::retry(db, message, next_at_ms))
+    }
+
+    async fn outbox_done(&self, messages: &[Snowflake]) -> Result<()> {
+        write!(self, "outbox_done", db => outbox::done(db, messages))
+    }
+
+    async fn expire_chat(&self, not_before_ms: i64, devices_not_before_ms: i64, limit: usize) -> Result<u64> {
+        let found = read!(self, "expire_chat", db => upkeep::find(db, not_before_ms, limit))?;
+        write!(self, "expire_chat", db => upkeep::remove(db, &found, devices_not_before_ms, limit))
+    }
+}
+
+// Members ---------------------------------------------------------------------------------------------
+
+/// What a member may do and see.
+struct Member {
+    role: GroupRole,
+    /// What came after this position is visible.
+    joined: u64,
+}
+
+async fn member(db: &mut MySqlConnection, conversation: ConversationId, user: &UserId) -> sqlx::Result<Option<Member>> {
+    let sql = "SELECT role, joined_position FROM members WHERE conversation = ? AND user_id = ?";
+    let row = sqlx::query(sql).bind(int(conversation.0.0)).bind(user.as_str()).fetch_optional(db).await?;
+    let member = |row| Ok(Member { role: coded(row, 0)?, joined: uint(row, 1)? });
+    row.as_ref().map(member).transpose()
+}
+
+/// Somebody who comes into a conversation.
+struct NewMember {
+    conversation: ConversationId,
+    user: UserId,
+    role: GroupRole,
+    at_ms: i64,
+}
+
+/// Members of one statement.
+const MEMBERS_MAX: usize = 500;
+
+/// Puts people into conversations, to see what comes after `position`; those who are in it stay as they are.
+async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sqlx::Result<()> {
+    for some in new.chunks(MEMBERS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new(
+            "INSERT INTO members (conversation, user_id, role, joined_position, joined_at_ms, read_position) ",
+        );
+        sql.push_values(some, |mut row, member| {
+            row.push_bind(int(member.conversation.0.0)).push_bind(member.user.to_string());
+            row.push_bind(code(member.role)).push_bind(position).push_bind(member.at_ms).push_bind(position);
+        });
+        sql.push(" ON DUPLICATE KEY UPDATE role = members.role");
+        execute(db, &mut sql, some.len()).await?;
+    }
+    Ok(())
+}
+
+// Statements of several rows --------------------------------------------------------------------------
+
+/// Statements of up to so many rows are kept prepared.
+const KEPT_ROWS_MAX: usize = 16;
+
+async fn fetch(db: &mut MySqlConnection, sql: &mut QueryBuilder<MySql>, rows: usize) -> sqlx::Result<Vec<MySqlRow>> {
+    sql.build().persistent(rows <= KEPT_ROWS_MAX).fetch_all(db).await
+}
+
+async fn execute(
+    db: &mut MySqlConnection,
+    sql: &mut QueryBuilder<MySql>,
+    rows: usize,
+) -> sqlx::Result<MySqlQueryResult> {
+    sql.build().persistent(rows <= KEPT_ROWS_MAX).execute(db).await
+}
+
+/// Writes ` IN (…)`.
+fn push_numbers(sql: &mut QueryBuilder<MySql>, numbers: impl IntoIterator<Item = Snowflake>) {
+    let mut list = sql.push(" IN (").separated(", ");
+    for number in numbers {
+        list.push_bind(int(number.0));
+    }
+    sql.push(")");
+}
+
+/// Writes `((a = … AND b = …) OR …)`, which all databases answer by an index of both columns.
+fn push_pairs<A, B>(sql: &mut QueryBuilder<MySql>, a: &str, b: &str, pairs: impl IntoIterator<Item = (A, B)>)
+where
+    A: for<'q> Encode<'q, MySql> + Type<MySql> + 'static,
+    B: for<'q> Encode<'q, MySql> + Type<MySql> + 'static,
+{
+    let mut opening = "((";
+    for (one, other) in pairs {
+        sql.push(opening).push(a).push(" = ").push_bind(one);
+        sql.push(" AND ").push(b).push(" = ").push_bind(other).push(")");
+        opening = " OR (";
+    }
+    sql.push(")");
+}
