@@ -47,6 +47,10 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a transaction is tried that others made fail.
 const TRIES_MAX: u32 = 5;
+/// A connection of which the database hears nothing for so long is ended, and with it the locks of a node that froze in
+/// the middle of a transaction; connections that nobody needs are closed before.
+const SILENCE_MAX_S: u32 = 60;
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Statements with other numbers of rows are kept for each connection, so there may be many.
 const STATEMENTS_MAX: usize = 256;
 
@@ -152,10 +156,13 @@ impl MySqlStore {
         let pool = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECTION_WAIT)
+            .idle_timeout(IDLE_MAX)
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     // What a transaction has read is locked by name where it must stay; gaps need not be.
-                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map(drop)
+                    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                    let silence = sqlx::query("SET SESSION wait_timeout = ?").bind(SILENCE_MAX_S);
+                    silence.execute(connection).await.map(drop)
                 })
             })
             .connect_with(options.clone())
