@@ -13,6 +13,9 @@ use prometheus_client::registry::{Registry, Unit};
 /// A label set of one name; which name is said where the family is declared.
 pub type Labelled = Family<Vec<(&'static str, &'static str)>, Counter>;
 
+/// Histograms by one label; which is said where the family is declared.
+pub type Times = Family<Vec<(&'static str, &'static str)>, Histogram, fn() -> Histogram>;
+
 /// The handles. One instance per process, shared by reference.
 pub struct Metrics {
     /// Open sockets.
@@ -67,7 +70,7 @@ pub struct Metrics {
     /// (not heard).
     pub fanout_lost: Labelled,
     /// Seconds a call to a dependency took, by its `name`: redis, mysql.
-    pub call_time: Family<Vec<(&'static str, &'static str)>, Histogram, fn() -> Histogram>,
+    pub call_time: Times,
     /// 1 while a dependency answers, 0 while it does not, by its `name`.
     pub dependency_up: Family<Vec<(&'static str, &'static str)>, Gauge>,
     /// 1 while this node's memory decides because the shared state is away, by `port`: gate, reservations.

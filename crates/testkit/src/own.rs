@@ -41,7 +41,7 @@ impl OwnServer {
     /// Kills it, as a crash would, and waits until it is gone.
     pub fn kill(&self) {
         self.signal(libc::SIGKILL);
-        let process = PathBuf::from(format!("/proc/{}/cwd", self.pid()));
+        let process = PathBuf::from(format!("/proc/{}/cwd", self.pid().expect("it was started")));
         while process.exists() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -72,24 +72,25 @@ impl OwnServer {
         command.output().expect("scripts/services")
     }
 
-    fn pid(&self) -> i32 {
+    fn pid(&self) -> Option<i32> {
         let folder = if self.name == "mysql" { "mysql/data" } else { self.name };
-        let pid = std::fs::read_to_string(self.state.path().join(folder).join("pid")).expect("a pid");
-        i32::from_str(pid.trim()).expect("a pid")
+        let pid = std::fs::read_to_string(self.state.path().join(folder).join("pid")).ok()?;
+        i32::from_str(pid.trim()).ok()
     }
 
     fn signal(&self, signal: i32) {
         // SAFETY: kill(2) touches no memory; the process is one that this server started.
-        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.pid().expect("it was started"), signal) }, 0);
     }
 }
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        // Asked to end, a server that hangs would not hear it; one that is gone is not asked.
-        let pid = self.pid();
-        // SAFETY: as above.
-        unsafe { libc::kill(pid, libc::SIGCONT) };
+        // A server that hangs does not hear that it is to end. One that never started has no pid.
+        if let Some(pid) = self.pid() {
+            // SAFETY: as above.
+            unsafe { libc::kill(pid, libc::SIGCONT) };
+        }
         self.services("down");
     }
 }

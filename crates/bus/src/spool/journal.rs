@@ -24,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// Records handed over in one run.
 const RUN_MAX: usize = 500;
+/// So often a record is tried by itself.
+const REFUSALS_MAX: u32 = 5;
 
 /// What a journal keeps its runs in. A run may be given to it again.
 #[async_trait]
@@ -112,17 +114,28 @@ impl SpoolingJournal {
     /// aside.
     async fn one_by_one(&self, run: Vec<Spooled>) -> Result<(), Halt> {
         for spooled in run {
-            let one = std::slice::from_ref(&spooled);
-            if self.hand_over(one).await.is_ok() {
+            if self.is_taken(&spooled).await? {
                 self.spool.remove(vec![spooled.row]).await?;
-            } else if self.behind.is_there().await {
-                tracing::error!(row = spooled.row, "a record was refused where others are taken; it is put aside");
-                self.spool.put_aside(spooled.row).await?;
             } else {
-                return Err(Halt::Away);
+                tracing::error!(row = spooled.row, "a record is refused where others are taken; it is put aside");
+                self.spool.put_aside(spooled.row).await?;
             }
         }
         Ok(())
+    }
+
+    /// Hands one over. It is refused when that fails [`REFUSALS_MAX`] times while what lies behind is there.
+    async fn is_taken(&self, spooled: &Spooled) -> Result<bool, Halt> {
+        for _ in 0..REFUSALS_MAX {
+            if self.hand_over(std::slice::from_ref(spooled)).await.is_ok() {
+                return Ok(true);
+            }
+            if !self.behind.is_there().await {
+                return Err(Halt::Away);
+            }
+            sleep(LOOK).await;
+        }
+        Ok(false)
     }
 
     fn note_away(&self) {

@@ -73,7 +73,8 @@ struct File {
 }
 
 impl Spool {
-    /// Opens the file, which is made when it is not there, with what an earlier run left in it.
+    /// Opens the file, which is made when it is not there, with what an earlier run left in it. What was put aside waits
+    /// again.
     ///
     /// # Errors
     /// When it cannot be used, or another process has it.
@@ -87,17 +88,13 @@ impl Spool {
              PRAGMA secure_delete = FAST;
              CREATE TABLE IF NOT EXISTS spool
                  (row INTEGER PRIMARY KEY, logged BLOB NOT NULL, aside INTEGER NOT NULL DEFAULT 0) STRICT;
-             CREATE INDEX IF NOT EXISTS spool_waiting ON spool (row) WHERE NOT aside;",
+             CREATE INDEX IF NOT EXISTS spool_waiting ON spool (row) WHERE NOT aside;
+             UPDATE spool SET aside = 0 WHERE aside;",
         )?;
-        let depth = db.query_row(
-            "SELECT COUNT(*) FILTER (WHERE NOT aside), COALESCE(SUM(LENGTH(logged)) FILTER (WHERE NOT aside), 0),
-                 COUNT(*) FILTER (WHERE aside) FROM spool",
-            [],
-            |row| {
-                let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-                Ok(Depth { rows: count(0)?, bytes: count(1)?, aside: count(2)? })
-            },
-        )?;
+        let depth = db.query_row("SELECT COUNT(*), COALESCE(SUM(LENGTH(logged)), 0) FROM spool", [], |row| {
+            let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            Ok(Depth { rows: count(0)?, bytes: count(1)?, aside: 0 })
+        })?;
         let spool = Self { file: Arc::new(Mutex::new(File { db, depth })), bounds, metrics };
         spool.show(depth);
         Ok(spool)
@@ -150,7 +147,8 @@ impl Spool {
             .await
     }
 
-    /// Puts a record aside that was refused where others are taken, for people to look at, so that it holds nobody up.
+    /// Puts a record aside that was refused where others are taken, so that it holds nobody up. It is tried again at the
+    /// next start.
     ///
     /// # Errors
     /// [`SpoolError`], counted and logged.
