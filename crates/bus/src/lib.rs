@@ -11,6 +11,7 @@ pub mod fanout;
 pub mod local;
 pub mod log;
 pub mod notice;
+pub mod people;
 pub mod record;
 pub mod redis;
 
