@@ -17,4 +17,4 @@ pub mod redis;
 
 pub use fanout::Fanout;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
-pub use notice::{Notice, Sockets, UserFanout};
+pub use notice::{News, Notice, Sockets, Unsure, UserFanout};

@@ -159,7 +159,10 @@ fn message_out(message: &chat::Message) -> proto::Message {
         content: message.content.to_string(),
         msg_type: msg_type_out(message.msg_type).into(),
         created_at_ms: message.created_at_ms,
-        recalled: message.recalled.as_ref().map(|recall| proto::Recall { by: recall.by.to_string(), at_ms: recall.at_ms }),
+        recalled: message
+            .recalled
+            .as_ref()
+            .map(|recall| proto::Recall { by: recall.by.to_string(), at_ms: recall.at_ms }),
     }
 }
 
@@ -408,12 +411,18 @@ mod tests {
             place().prop_map(|(message_id, conversation, by, at_ms)| {
                 Notice::Recalled { message_id, conversation_id: ConversationId(conversation), by, at_ms }
             }),
-            (any_user(), any_recipient(), any::<bool>())
-                .prop_map(|(from, to, typing)| Notice::Typing { from, to, typing }),
+            (any_user(), any_recipient(), any::<bool>()).prop_map(|(from, to, typing)| Notice::Typing {
+                from,
+                to,
+                typing
+            }),
             (any_user(), any::<bool>(), any::<Option<i64>>())
                 .prop_map(|(user, online, last_seen_ms)| Notice::Presence { user, online, last_seen_ms }),
-            (any_id(), any_user(), any_done())
-                .prop_map(|(group, by, done)| Notice::Group { group_id: GroupId(group), by, done }),
+            (any_id(), any_user(), any_done()).prop_map(|(group, by, done)| Notice::Group {
+                group_id: GroupId(group),
+                by,
+                done
+            }),
         ]
     }
 
