@@ -32,6 +32,8 @@ pub struct Stir {
     pub source: String,
     /// Who came, went, shows or hides.
     pub users: Vec<UserId>,
+    /// Anybody may have.
+    pub everybody: bool,
     /// As in [`UserPost`], for everybody.
     pub missed_since_ms: Option<i64>,
 }
@@ -83,6 +85,7 @@ impl Stir {
         let stir = proto::Stir {
             source: self.source.clone(),
             user_ids: names(&self.users),
+            everybody: self.everybody,
             missed_since_ms: self.missed_since_ms.unwrap_or(0),
         };
         stir.encode_to_vec()
@@ -97,6 +100,7 @@ impl Stir {
         Ok(Self {
             source: stir.source,
             users: stir.user_ids.iter().filter_map(|text| user(text)).collect(),
+            everybody: stir.everybody,
             missed_since_ms: Some(stir.missed_since_ms).filter(|ms| *ms != 0),
         })
     }
@@ -439,9 +443,9 @@ mod tests {
 
         #[test]
         fn so_do_those_who_came_and_went(
-            users in prop::collection::vec(any_user(), 0..6), missed in prop::option::of(1i64..),
+            users in prop::collection::vec(any_user(), 0..6), everybody: bool, missed in prop::option::of(1i64..),
         ) {
-            let stir = Stir { source: "node-1".into(), users, missed_since_ms: missed };
+            let stir = Stir { source: "node-1".into(), users, everybody, missed_since_ms: missed };
             prop_assert_eq!(Stir::decode(&stir.encode()), Ok(stir));
         }
 

@@ -48,7 +48,10 @@ impl Shared {
             if let Some(since_ms) = stir.missed_since_ms {
                 self.all_missed(since_ms);
             }
-            self.pending.stirred(stir.users);
+            match stir.everybody {
+                true => self.pending.stirred_all(),
+                false => self.pending.stirred(stir.users),
+            }
         }
         Ok(())
     }

@@ -132,9 +132,7 @@ impl Shared {
     fn publish(&self, outgoing: Outgoing) {
         if let Err(error) = self.outgoing.try_send(outgoing) {
             count(&self.metrics.fanout_lost, "reason", "full");
-            if let Some(since_ms) = error.into_inner().missed_since_ms(self.now_ms()) {
-                self.pending.owe_everybody(since_ms);
-            }
+            self.pending.owe(error.into_inner().lost(self.now_ms()));
         }
     }
 

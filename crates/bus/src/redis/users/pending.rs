@@ -17,7 +17,16 @@ const STIRRED_MAX: usize = 10_000;
 pub(super) struct Pending {
     news: Mutex<Gathered>,
     came: Notify,
-    owed_since_ms: Mutex<Option<i64>>,
+    owed: Mutex<Owed>,
+}
+
+/// What is to be published for everybody, because what was for some was lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// Messages since this moment were missed.
+    pub missed_since_ms: Option<i64>,
+    /// Somebody came or went.
+    pub stir: bool,
 }
 
 #[derive(Default)]
@@ -64,14 +73,15 @@ impl Pending {
         }
     }
 
-    /// Something was lost before it could be published, and for whom is not known.
-    pub fn owe_everybody(&self, since_ms: i64) {
-        let mut owed = self.owed_since_ms.lock();
-        *owed = Some(owed.map_or(since_ms, |owed| owed.min(since_ms)));
+    /// Something could not be published, and for whom is not known any more.
+    pub fn owe(&self, more: Owed) {
+        let mut owed = self.owed.lock();
+        owed.stir |= more.stir;
+        owed.missed_since_ms = owed.missed_since_ms.into_iter().chain(more.missed_since_ms).min();
     }
 
     /// What is owed to everybody, once.
-    pub fn owed(&self) -> Option<i64> {
-        self.owed_since_ms.lock().take()
+    pub fn owed(&self) -> Owed {
+        std::mem::take(&mut *self.owed.lock())
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::pending::Owed;
 use crate::notice::{Notice, Sockets};
 use crate::people::{Stir, UserPost};
 
@@ -34,15 +35,16 @@ pub(super) enum Outgoing {
 }
 
 impl Outgoing {
-    /// Since when somebody has missed something if this is lost; `None` when it is not kept anywhere.
-    pub fn missed_since_ms(&self, now_ms: i64) -> Option<i64> {
+    /// What is owed to everybody if this is lost.
+    pub fn lost(&self, now_ms: i64) -> Owed {
         match self {
-            Self::Notice { notice, .. } => missed_since_ms(notice, now_ms),
-            Self::Stir(_) => None,
+            Self::Notice { notice, .. } => Owed { missed_since_ms: missed_since_ms(notice, now_ms), stir: false },
+            Self::Stir(_) => Owed { missed_since_ms: None, stir: true },
         }
     }
 }
 
+/// Since when somebody has missed something without this notice; `None` when it is not kept anywhere.
 fn missed_since_ms(notice: &Notice, now_ms: i64) -> Option<i64> {
     match notice {
         Notice::Message(message) => Some(made_at_ms(message.id).min(now_ms) - MARGIN_MS),
@@ -74,7 +76,7 @@ impl Publisher {
     }
 
     async fn turn(&mut self, gathered: Vec<Outgoing>) {
-        let owed_since_ms = self.shared.pending.owed();
+        let owed = self.shared.pending.owed();
         let (mut posts, mut stirred) = (HashMap::<UserId, Vec<(Sockets, Notice)>>::new(), HashSet::new());
         for outgoing in gathered {
             match outgoing {
@@ -93,8 +95,8 @@ impl Publisher {
             }
         }
         self.post(posts).await;
-        if owed_since_ms.is_some() || !stirred.is_empty() {
-            self.stir(stirred.into_iter().collect(), owed_since_ms).await;
+        if owed != Owed::default() || !stirred.is_empty() {
+            self.stir(stirred.into_iter().collect(), owed).await;
         }
     }
 
@@ -146,17 +148,17 @@ impl Publisher {
         let Some(since_ms) = missed.into_iter().chain(post.missed_since_ms).min() else { return };
         if self.owed.len() >= OWED_MAX && !self.owed.contains_key(&post.user_id) {
             let oldest_ms = self.owed.drain().map(|(_, since_ms)| since_ms).min().unwrap_or(since_ms);
-            self.shared.pending.owe_everybody(oldest_ms.min(since_ms));
+            self.shared.pending.owe(Owed { missed_since_ms: Some(oldest_ms.min(since_ms)), stir: false });
         } else {
             self.owed.insert(post.user_id.clone(), since_ms);
         }
     }
 
-    async fn stir(&self, users: Vec<UserId>, missed_since_ms: Option<i64>) {
-        let stir = Stir { source: self.shared.source.clone(), users, missed_since_ms };
-        let published = publish(&self.shared, &self.shared.everybodys(), stir.encode()).await;
-        if !published && let Some(since_ms) = missed_since_ms {
-            self.shared.pending.owe_everybody(since_ms);
+    async fn stir(&self, users: Vec<UserId>, owed: Owed) {
+        let Owed { missed_since_ms, stir: everybody } = owed;
+        let stir = Stir { source: self.shared.source.clone(), users, everybody, missed_since_ms };
+        if !publish(&self.shared, &self.shared.everybodys(), stir.encode()).await {
+            self.shared.pending.owe(Owed { missed_since_ms, stir: true });
         }
     }
 }
