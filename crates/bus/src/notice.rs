@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use model::chat::{ChangeKind, ConversationId, GroupDone, GroupId, Message, Recipient};
 use model::{Snowflake, UserId};
 
@@ -109,7 +110,58 @@ impl Sockets {
 
 /// At most once to the open sockets of these users, wherever they are connected, in the order of the
 /// calls; never blocks.
+///
+/// All but [`UserFanout::notify`] is about other nodes; where there is none, as is the default, nothing is to be done.
+#[async_trait]
 pub trait UserFanout: Send + Sync {
     /// Tells `users`, each of whom is named once.
     fn notify(&self, users: Arc<[UserId]>, sockets: Sockets, notice: Notice);
+
+    /// This node has one more socket or waiting poll of `user`: it hears what other nodes notify.
+    fn hold(&self, _user: &UserId) {}
+
+    /// It has one less.
+    fn release(&self, _user: &UserId) {}
+
+    /// Waits until what is notified on other nodes from here on is heard for a held user; a second at most.
+    async fn heard(&self, _user: &UserId) {}
+
+    /// Tells `user`'s sockets here what they may have missed, unless they were told before.
+    fn remind(&self, user: &UserId, notice: Notice) {
+        self.notify(Arc::new([user.clone()]), Sockets::All, notice);
+    }
+
+    /// Somebody came, went, shows or hides: nodes whose sockets watch them are to look again.
+    fn stir(&self, _user: &UserId) {}
+
+    /// What came from other nodes that is to be looked into; waits until there is something. For one caller.
+    async fn news(&self) -> News {
+        std::future::pending().await
+    }
+
+    /// What may not have reached one whose newest message was made at `made_ms`. `None` where there are no other nodes.
+    fn unsure(&self, _made_ms: i64) -> Option<Unsure> {
+        None
+    }
+}
+
+/// Which messages before somebody's newest one may not have reached them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsure {
+    /// Those made from here on, Unix milliseconds.
+    pub since_ms: i64,
+    /// Nodes did not hear each other; otherwise what one node made comes in its order, and only what others made may
+    /// have come later.
+    pub outage: bool,
+}
+
+/// What a node is to look into because of other nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// Whose watchers are to be told how it is.
+    pub stirred: Vec<UserId>,
+    /// Anybody may have come or gone.
+    pub all_stirred: bool,
+    /// Who may have missed messages, and since when (Unix milliseconds).
+    pub missed: Vec<(UserId, i64)>,
 }

@@ -12,7 +12,7 @@ use prost::Message;
 use crate::log::{Entry, Position, Record};
 
 #[allow(missing_docs, clippy::all)] // Generated; the schema says what each means.
-mod proto {
+pub(crate) mod proto {
     include!(concat!(env!("OUT_DIR"), "/barrage.record.v1.rs"));
 }
 

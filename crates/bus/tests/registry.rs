@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bus::NodeNumber;
 use bus::redis::registry::{LEASE, NodeLease, nodes};
-use bus::{Lease, NodeNumber};
 use model::clock::{Clock, SystemClock};
 use model::{Metrics, NoIds, SnowflakeGenerator};
 use prometheus_client::registry::Registry;

@@ -11,6 +11,7 @@ mod frames;
 mod groups;
 mod keys;
 mod mailroom;
+mod nodes;
 mod post;
 mod presence;
 mod reading;
@@ -31,6 +32,8 @@ use store::chat::ChatStore;
 
 use groups::Groups;
 use mailroom::Mailroom;
+use nodes::Handed;
+use parking_lot::Mutex;
 use presence::Here;
 
 pub use error::ChatError;
@@ -144,6 +147,7 @@ pub struct Chat {
     mailroom: Mailroom,
     groups: Arc<Groups>,
     here: Here,
+    handed: Mutex<Handed>,
 }
 
 impl Chat {
@@ -153,8 +157,10 @@ impl Chat {
     pub fn start(parts: Parts) -> Arc<Self> {
         let groups = Arc::new(Groups::new(parts.store.clone()));
         let mailroom = Mailroom::start(parts.store.clone(), groups.clone(), parts.fanout.clone());
-        let chat = Arc::new(Self { parts, mailroom, groups, here: Here::default() });
+        let (here, handed) = (Here::default(), Mutex::default());
+        let chat = Arc::new(Self { parts, mailroom, groups, here, handed });
         tokio::spawn(presence::upkeep(Arc::downgrade(&chat)));
+        tokio::spawn(nodes::follow(Arc::downgrade(&chat), chat.parts.fanout.clone()));
         chat
     }
 

@@ -1,13 +1,14 @@
 //! Who is here: sockets that come and go, people who ask, people who watch, people who hide or block.
 //!
 //! Whether somebody has an open socket is in [`state::Presence`]; this file owns which sockets of
-//! this node watch whom, and the sightings that wait to be stored.
+//! this node watch whom, and the sightings that wait to be stored. Other nodes hear of everybody who comes or goes, and
+//! tell the watchers they have.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::{HashMap, HashSet};
-use bus::{Notice, Sockets};
+use bus::{Notice, Sockets, UserFanout};
 use model::{Identity, UserId};
 use parking_lot::Mutex;
 use state::Rate;
@@ -63,6 +64,11 @@ impl Here {
         some.map(sighting).collect()
     }
 
+    /// Everybody whom sockets here watch.
+    pub fn watched(&self) -> Vec<UserId> {
+        self.watches.lock().watched()
+    }
+
     /// These are stored; whoever was seen again meanwhile waits on.
     fn stored(&self, seen: &[Sighting]) {
         let mut sightings = self.sightings.lock();
@@ -103,6 +109,11 @@ impl Watches {
         }
     }
 
+    /// Everybody who is watched.
+    fn watched(&self) -> Vec<UserId> {
+        self.sockets_of.keys().cloned().collect()
+    }
+
     /// Who watches somebody, and by which socket.
     fn watchers(&self, user: &UserId) -> Vec<(UserId, u64)> {
         let sockets = self.sockets_of.get(user).into_iter().flatten();
@@ -125,6 +136,7 @@ impl Chat {
     /// A socket has an identity now. `socket` is its number, unique in the deployment. Costs the
     /// store nothing unless somebody watches.
     pub async fn connected(&self, who: &Identity, socket: u64) {
+        self.parts.fanout.hold(&who.user_id);
         // A failure was told by the state; presence comes right with the next change.
         if self.parts.presence.enter(&who.user_id, socket, self.now_ms()).await == Ok(true) {
             self.tell_watchers(&who.user_id).await;
@@ -134,6 +146,7 @@ impl Chat {
     /// A socket closed, or has no identity any more. What it watched is forgotten.
     pub async fn disconnected(&self, who: &Identity, socket: u64) {
         self.here.watches.lock().forget(socket);
+        self.parts.fanout.release(&who.user_id);
         if self.parts.presence.leave(&who.user_id, socket, self.now_ms()).await == Ok(true) {
             self.here.saw(who, self.now_ms());
             self.tell_watchers(&who.user_id).await;
@@ -238,8 +251,14 @@ impl Chat {
         Ok(self.parts.store.blocks(&who.user_id, BLOCKS_MAX).await?)
     }
 
-    /// Tells those who watch somebody how it is now.
-    async fn tell_watchers(&self, user: &UserId) {
+    /// Tells those who watch somebody how it is now, on this node and on others.
+    pub(crate) async fn tell_watchers(&self, user: &UserId) {
+        self.parts.fanout.stir(user);
+        self.tell_watchers_here(user).await;
+    }
+
+    /// Tells those who watch somebody here how it is now.
+    pub(crate) async fn tell_watchers_here(&self, user: &UserId) {
         if self.here.watches.lock().watchers(user).is_empty() {
             return;
         }
@@ -271,7 +290,7 @@ impl Chat {
         users.sort_unstable();
         users.dedup();
         let notice = Notice::Presence { user, online, last_seen_ms };
-        self.parts.fanout.notify(users.into(), Sockets::Only(sockets.into()), notice);
+        self.parts.post.notify(users.into(), Sockets::Only(sockets.into()), notice);
     }
 
     /// Stores the sightings that wait. Called every few seconds by itself, and once more at the end.

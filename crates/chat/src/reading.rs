@@ -25,10 +25,10 @@ impl Chat {
     /// [`crate::ChatError::Invalid`] for a limit out of range, [`crate::ChatError::Unavailable`].
     pub async fn sync(&self, who: &Identity, request: SyncRequest) -> Result<Synced> {
         self.here.saw(who, self.now_ms());
+        // What is pushed from other nodes is heard before the store is looked at: nothing falls between the two.
+        let _held = self.hear(&who.user_id).await;
         let query = self.query(who, request).await?;
-        let page = self.parts.store.sync(query).await?;
-        let latest_id = page.latest_id.unwrap_or(BEGINNING);
-        Ok(Synced { page, latest_id })
+        self.first_look(query).await
     }
 
     /// [`Chat::sync`], waiting at most `wait` while there is nothing. May be dropped at any time.
@@ -38,24 +38,44 @@ impl Chat {
     pub async fn poll(&self, who: &Identity, request: SyncRequest, wait: Duration) -> Result<Synced> {
         self.here.saw(who, self.now_ms());
         let changes_too = request.since_change.is_some();
-        let query = self.query(who, request).await?;
         let deadline = Instant::now() + wait;
+        let _held = self.hear(&who.user_id).await;
+        let query = self.query(who, request).await?;
         // Without a bell the answer comes at once, and the client asks again.
         let listening = self.parts.post.listen(&who.user_id).filter(|_| !wait.is_zero());
+        let mut first = true;
         loop {
             // Rung from here on, it rings in `heard`: nothing stored after the look is missed.
             let mut heard = listening.as_ref().map(|listening| Box::pin(listening.bell.of(changes_too).notified()));
             if let Some(heard) = &mut heard {
                 heard.as_mut().enable();
             }
-            let page = self.parts.store.sync(query.clone()).await?;
-            let latest_id = page.latest_id.unwrap_or(BEGINNING);
-            let synced = Synced { page, latest_id };
+            let synced =
+                if first { self.first_look(query.clone()).await? } else { self.look_at(query.clone()).await? };
+            first = false;
             let Some(heard) = heard.filter(|_| synced.is_empty()) else { return Ok(synced) };
             if timeout_at(deadline, heard).await.is_err() {
                 return Ok(synced);
             }
         }
+    }
+
+    /// A page, with what may not have reached its reader before its place.
+    async fn first_look(&self, query: SyncQuery) -> Result<Synced> {
+        let unsure = self.unsure(&query).await?;
+        let user = query.user.clone();
+        let mut synced = self.look_at(query).await?;
+        if !unsure.is_empty() {
+            synced.page.messages.splice(0..0, unsure);
+        }
+        self.handed.lock().note(user, synced.latest_id);
+        Ok(synced)
+    }
+
+    async fn look_at(&self, query: SyncQuery) -> Result<Synced> {
+        let page = self.parts.store.sync(query).await?;
+        let latest_id = page.latest_id.unwrap_or(BEGINNING);
+        Ok(Synced { page, latest_id })
     }
 
     /// This person's conversations, newest activity first; `limit` 1–200, by default 50.

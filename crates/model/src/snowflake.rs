@@ -108,6 +108,12 @@ pub fn made_at_ms(id: Snowflake) -> i64 {
     EPOCH_MS + (id.0 >> TIME_SHIFT).cast_signed()
 }
 
+/// The number of the node that made an id.
+#[must_use]
+pub const fn node_of(id: Snowflake) -> u16 {
+    (id.0 >> SEQUENCE_BITS) as u16 & NODE_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +150,8 @@ mod tests {
     #[test]
     fn ids_tell_their_time_and_fit_63_bits() {
         let (clock, ids) = at(123_456);
-        assert_eq!(made_at_ms(ids.next().expect("a number")), clock.now_ms());
+        let (one, other) = (ids.next().expect("a number"), ids.next().expect("a number"));
+        assert_eq!((made_at_ms(one), node_of(other)), (clock.now_ms(), 5));
         clock.advance(i64::from(u32::MAX) * 100);
         assert!(i64::try_from(ids.next().expect("a number").0).is_ok());
     }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use address::{Address, BadAddress};
-pub use subscriber::{Hear, Subscriber};
+pub use subscriber::{Hear, Regained, Subscriber};
 use supervise::State;
 
 /// How long a call waits for its answer.

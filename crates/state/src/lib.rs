@@ -25,7 +25,7 @@ pub use gate::{Answer, CoolDown, Gate, Knock, LimitKey, Scope};
 pub use gcra::Rate;
 pub use memory::{MemoryGate, MemoryPresence, MemoryReservations};
 pub use presence::Presence;
-pub use redis::{RedisGate, RedisReservations};
+pub use redis::{RedisGate, RedisPresence, RedisReservations};
 pub use reservations::{FirstAnswer, Reservations, Reserved};
 
 /// The shared state could not be reached. The backend has logged and counted why.

@@ -48,7 +48,7 @@ impl RedisInbox {
                 count(&full.fanout_lost, "reason", "behind");
             }
         };
-        let subscriber = Subscriber::start(address, Arc::new(hear))?;
+        let subscriber = Subscriber::start(address, Arc::new(hear), Arc::new(|_, _| {}))?;
         let heard = Arc::new(Mutex::new(Counters::new()));
         let reader = Reader { source: source.to_owned(), here, missed, metrics, heard: heard.clone() };
         let task = AbortOnDropHandle::new(tokio::spawn(reader.run(messages)));

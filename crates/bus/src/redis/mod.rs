@@ -12,9 +12,11 @@ mod counters;
 mod inbox;
 mod publish;
 pub mod registry;
+pub mod users;
 
 pub use inbox::{Missed, RedisInbox};
 pub use publish::RedisFanout;
+pub use users::RedisUserFanout;
 
 use model::RoomId;
 use redis_client::Redis;

@@ -45,3 +45,16 @@ impl Presence for MemoryPresence {
         Ok(users.iter().map(|user| here.contains_key(user)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conformance;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn conforms() {
+        conformance::presence(Arc::new(MemoryPresence::default()), "memory", 1_000_000).await;
+    }
+}

@@ -7,9 +7,11 @@
 
 mod gate;
 mod lease;
+mod presence;
 mod reservations;
 
 pub use gate::RedisGate;
+pub use presence::{LEASE_MS, RedisPresence};
 pub use reservations::RedisReservations;
 
 use crate::StateError;

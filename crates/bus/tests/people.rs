@@ -1,0 +1,273 @@
+//! Nodes that tell each other's sockets of one user what happens, over real Redis: a single server, a master behind
+//! Sentinel, a Cluster of six.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::redis::RedisUserFanout;
+use bus::{News, Notice, Sockets, UserFanout};
+use model::chat::{ConversationId, Message, MsgType, Recipient};
+use model::clock::{Clock, SystemClock};
+use model::{Metrics, Snowflake, SnowflakeGenerator, UserId};
+use prometheus_client::registry::Registry;
+use redis_client::{Address, Redis};
+
+/// The sockets of a node: what each user was told.
+#[derive(Default)]
+struct Post(Mutex<Vec<(UserId, Sockets, String)>>);
+
+impl UserFanout for Post {
+    fn notify(&self, users: Arc<[UserId]>, sockets: Sockets, notice: Notice) {
+        let what = match notice {
+            Notice::Message(message) => message.content.to_string(),
+            other => format!("{other:?}"),
+        };
+        let told = users.iter().map(|user| (user.clone(), sockets.clone(), what.clone()));
+        self.0.lock().expect("no panic").extend(told);
+    }
+}
+
+impl Post {
+    fn told(&self, user: &UserId) -> Vec<String> {
+        let all = self.0.lock().expect("no panic");
+        all.iter().filter(|(told, ..)| told == user).map(|(_, _, what)| what.clone()).collect()
+    }
+}
+
+struct Node {
+    post: Arc<Post>,
+    fanout: Arc<RedisUserFanout>,
+    ids: SnowflakeGenerator,
+    news: Arc<Mutex<Vec<News>>>,
+    _reader: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl Node {
+    async fn start(address: &str, namespace: &str, number: u16) -> Self {
+        let address: Address = address.parse().expect("an address");
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let redis = Redis::open(&address, namespace, metrics.clone()).expect("an address");
+        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        let (post, clock) = (Arc::new(Post::default()), Arc::new(SystemClock));
+        let name = format!("node-{number}");
+        let fanout = RedisUserFanout::start(&address, redis, &name, post.clone(), clock.clone(), metrics);
+        let fanout = Arc::new(fanout.expect("it starts"));
+        let news = Arc::new(Mutex::new(Vec::new()));
+        let (noted, from) = (news.clone(), fanout.clone());
+        let reader = tokio::spawn(async move {
+            loop {
+                let news = from.news().await;
+                noted.lock().expect("no panic").push(news);
+            }
+        });
+        let reader = tokio_util::task::AbortOnDropHandle::new(reader);
+        Self { post, fanout, ids: SnowflakeGenerator::new(clock, number, None), news, _reader: reader }
+    }
+
+    /// A user connects here.
+    async fn connect(&self, user: &UserId) {
+        self.fanout.hold(user);
+        self.fanout.heard(user).await;
+    }
+
+    fn say(&self, users: &[UserId], content: &str) {
+        self.fanout.notify(users.into(), Sockets::All, self.message(content));
+    }
+
+    fn message(&self, content: &str) -> Notice {
+        let id = self.ids.next();
+        Notice::Message(Arc::new(Message {
+            id: id.expect("a number"),
+            position: 1,
+            client_msg_id: "c".into(),
+            conversation_id: ConversationId(Snowflake(7)),
+            from_user: user("ann"),
+            from_name: "Ann".into(),
+            to: Recipient::User(user("bo")),
+            content: content.into(),
+            msg_type: MsgType::Text,
+            created_at_ms: SystemClock.now_ms(),
+            recalled: None,
+        }))
+    }
+
+    fn missed(&self, user: &UserId) -> Option<i64> {
+        let news = self.news.lock().expect("no panic");
+        news.iter().flat_map(|news| &news.missed).filter(|(missed, _)| missed == user).map(|(_, since)| *since).min()
+    }
+
+    fn stirred(&self, user: &UserId) -> bool {
+        self.news.lock().expect("no panic").iter().any(|news| news.stirred.contains(user))
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).expect("an id")
+}
+
+fn namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}-{}", std::process::id(), SystemClock.now_ms(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn told(node: &Node, user: &UserId, what: &str) {
+    testkit::eventually(&format!("{user} to be told {what}"), async || {
+        node.post.told(user).iter().any(|told| told == what).then_some(())
+    })
+    .await;
+}
+
+async fn a_user_hears_on_every_node(service: &str) {
+    let Some(address) = testkit::service(service) else { return };
+    let namespace = namespace();
+    let first = Node::start(&address, &namespace, 1).await;
+    let second = Node::start(&address, &namespace, 2).await;
+    let (ann, bo, cy) = (user("ann"), user("bo"), user("cy"));
+    first.connect(&ann).await;
+    second.connect(&bo).await;
+    second.connect(&ann).await;
+
+    // From the moment that `heard` returns nothing is missed.
+    for n in 0..300 {
+        first.say(&[ann.clone(), bo.clone(), cy.clone()], &n.to_string());
+    }
+    told(&second, &bo, "299").await;
+    told(&second, &ann, "299").await;
+    let all: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    assert_eq!(second.post.told(&bo), all, "each once, in order");
+    assert_eq!(second.post.told(&ann), all);
+    assert_eq!(first.post.told(&ann), all, "its own sockets hear it once");
+    assert!(second.post.told(&cy).is_empty(), "whoever is not here costs nothing here");
+
+    first.fanout.notify([bo.clone()].into(), Sockets::Only([4, 5].into()), first.message("for two sockets"));
+    told(&second, &bo, "for two sockets").await;
+    let last = second.post.0.lock().expect("no panic").last().cloned();
+    assert_eq!(last, Some((bo.clone(), Sockets::Only([4, 5].into()), "for two sockets".to_owned())));
+
+    let again = second.message("read again");
+    for _ in 0..2 {
+        second.fanout.remind(&bo, again.clone());
+    }
+    let reminded = second.post.told(&bo).iter().filter(|told| *told == "read again").count();
+    assert_eq!(reminded, 1, "what was told is not told again");
+
+    first.fanout.stir(&ann);
+    testkit::eventually("the other node to look at ann", async || second.stirred(&ann).then_some(())).await;
+    assert!(!first.stirred(&ann), "a node looks by itself");
+}
+
+#[tokio::test]
+async fn a_user_hears_on_every_node_of_a_single_server() {
+    a_user_hears_on_every_node("BARRAGE_TEST_REDIS").await;
+}
+
+#[tokio::test]
+async fn a_user_hears_over_sentinel_also_when_the_master_is_killed() {
+    a_user_hears_on_every_node("BARRAGE_TEST_REDIS_SENTINEL").await;
+    a_killed_master_is_noticed("BARRAGE_TEST_REDIS_SENTINEL", "sentinel").await;
+}
+
+#[tokio::test]
+async fn a_user_hears_over_a_cluster_also_when_it_loses_a_master() {
+    a_user_hears_on_every_node("BARRAGE_TEST_REDIS_CLUSTER").await;
+    a_killed_master_is_noticed("BARRAGE_TEST_REDIS_CLUSTER", "cluster").await;
+}
+
+/// Whoever did not hear everything while a master was gone is named, and everybody hears again.
+async fn a_killed_master_is_noticed(service: &str, servers: &'static str) {
+    let Some(address) = testkit::service(service) else { return };
+    let namespace = namespace();
+    let first = Node::start(&address, &namespace, 1).await;
+    let second = Node::start(&address, &namespace, 2).await;
+    let users: Vec<UserId> = (0..40).map(|n| user(&format!("user-{n}"))).collect();
+    for user in &users {
+        second.connect(user).await;
+    }
+    let killed = testkit::kill_a_redis_master(servers);
+    let before_ms = SystemClock.now_ms();
+    let (mut said, deadline) = (0, tokio::time::Instant::now() + Duration::from_secs(30));
+    // Everything that is said from the kill on is either told or named as missed.
+    loop {
+        said += 1;
+        users.iter().for_each(|user| first.say(std::slice::from_ref(user), &said.to_string()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let heard = |user: &UserId| second.post.told(user).contains(&said.to_string());
+        if said > 20 && users.iter().all(heard) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "somebody stays deaf after a master was killed");
+    }
+    for user in &users {
+        let told = second.post.told(user);
+        if (1..=said).any(|n| !told.contains(&n.to_string())) {
+            let missed = testkit::eventually("the loss to be named", async || second.missed(user)).await;
+            assert!(missed <= before_ms, "{user} missed {} and is read from {missed}", said as usize - told.len());
+        }
+    }
+    killed.bring_back();
+}
+
+/// A server of this test's own, which is killed.
+struct Server(Child);
+
+impl Server {
+    fn start(directory: &Path, port: u16) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().expect("ours");
+        self.0.wait().expect("ours");
+    }
+}
+
+#[tokio::test]
+async fn after_an_outage_everybody_who_may_have_missed_something_is_named() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.expect("a free port").port();
+    let server = Server::start(directory.path(), port);
+    let (address, namespace) = (format!("redis://127.0.0.1:{port}"), namespace());
+    let first = Node::start(&address, &namespace, 1).await;
+    let second = Node::start(&address, &namespace, 2).await;
+    let (ann, bo) = (user("ann"), user("bo"));
+    first.connect(&ann).await;
+    second.connect(&bo).await;
+    first.say(std::slice::from_ref(&bo), "before");
+    told(&second, &bo, "before").await;
+    let calm = second.fanout.unsure(1_000_000).expect("there are other nodes");
+    assert_eq!((calm.since_ms, calm.outage), (995_000, false));
+
+    drop(server);
+    let gone_ms = SystemClock.now_ms();
+    first.say(&[ann.clone(), bo.clone()], "meanwhile");
+    assert_eq!(first.post.told(&ann), ["meanwhile"], "inside a node it goes on");
+    let patience = tokio::time::Instant::now();
+    second.connect(&user("cy")).await;
+    assert!(patience.elapsed() < Duration::from_secs(2), "nobody waits long for Redis");
+
+    let _server = Server::start(directory.path(), port);
+    for (node, user) in [(&first, &ann), (&second, &bo)] {
+        let since_ms = testkit::eventually("who was deaf to be named", async || node.missed(user)).await;
+        assert!(since_ms <= gone_ms);
+        assert!(
+            node.fanout.unsure(SystemClock.now_ms()).is_some_and(|unsure| unsure.outage && unsure.since_ms <= gone_ms)
+        );
+    }
+    // What the first node cannot publish yet is named like the rest.
+    testkit::eventually("bo to hear again", async || {
+        first.say(std::slice::from_ref(&bo), "after");
+        second.post.told(&bo).contains(&"after".to_owned()).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,150 @@
+//! Who is here, as several nodes see it over real Redis: a single server, and a Cluster of six that loses a master.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use model::clock::{Clock, SystemClock};
+use model::{Metrics, UserId};
+use prometheus_client::registry::Registry;
+use redis_client::{Address, Redis};
+use state::redis::LEASE_MS;
+use state::{Presence, RedisPresence};
+
+async fn connect(address: &str, namespace: &str) -> Redis {
+    let address: Address = address.parse().expect("an address");
+    let metrics = std::sync::Arc::new(Metrics::register(&mut Registry::default()));
+    let redis = Redis::open(&address, namespace, metrics).expect("an address");
+    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    redis
+}
+
+fn namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}-{}", std::process::id(), SystemClock.now_ms(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).expect("an id")
+}
+
+async fn renew(node: &RedisPresence, now_ms: i64) -> Vec<UserId> {
+    let mut changed = node.renew(now_ms).await.expect("it answers");
+    changed.sort_unstable();
+    changed
+}
+
+async fn online(node: &RedisPresence, users: &[UserId], now_ms: i64) -> Vec<bool> {
+    node.online(users, now_ms).await.expect("it answers")
+}
+
+async fn nodes_agree_who_is_here(service: &str) {
+    let Some(address) = testkit::service(service) else { return };
+    let redis = connect(&address, &namespace()).await;
+    let nodes: Vec<_> = (1..=3).map(|token| RedisPresence::new(redis.clone(), "node", token)).collect();
+    let [one, two, three] = nodes.as_slice() else { unreachable!("three") };
+    let mut now_ms = SystemClock.now_ms();
+    let (ann, bo, cy) = (user("ann"), user("bo"), user("cy"));
+    let all = [ann.clone(), bo.clone(), cy.clone()];
+    for node in &nodes {
+        assert!(renew(node, now_ms).await.is_empty());
+    }
+
+    assert_eq!(one.enter(&ann, 11, now_ms).await, Ok(true), "ann comes");
+    assert_eq!(two.enter(&ann, 21, now_ms).await, Ok(false), "she is here already, elsewhere");
+    assert_eq!(two.enter(&bo, 22, now_ms).await, Ok(true));
+    for node in &nodes {
+        assert_eq!(online(node, &all, now_ms).await, [true, true, false]);
+    }
+    assert_eq!(one.leave(&ann, 11, now_ms).await, Ok(false), "she is still here, elsewhere");
+    assert_eq!(three.enter(&cy, 31, now_ms).await, Ok(true));
+    assert_eq!(three.enter(&bo, 32, now_ms).await, Ok(false));
+
+    // The second node says nothing any more. The others do.
+    for _ in 0..6 {
+        now_ms += 5_000;
+        for node in [one, three] {
+            let changed = renew(node, now_ms).await;
+            assert!(changed.is_empty() || now_ms - LEASE_MS > 0 && changed == [ann.clone()], "{changed:?}");
+        }
+    }
+    assert_eq!(online(one, &all, now_ms).await, [false, true, true], "bo is here by the third node");
+    assert_eq!(online(three, &all, now_ms).await, [false, true, true]);
+
+    // It was only asleep: it writes everything again and has it told.
+    assert_eq!(renew(two, now_ms).await, [ann.clone(), bo.clone()]);
+    assert_eq!(online(one, &all, now_ms).await, [true; 3]);
+    assert_eq!(three.leave(&bo, 32, now_ms).await, Ok(false));
+    assert_eq!(two.leave(&bo, 22, now_ms).await, Ok(true));
+    assert_eq!(online(one, &all, now_ms).await, [true, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_agree_over_a_single_server() {
+    nodes_agree_who_is_here("BARRAGE_TEST_REDIS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_dead_nodes_users_each_is_told_by_one_node_once() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let redis = connect(&address, &namespace()).await;
+    let mut now_ms = SystemClock.now_ms();
+    let dying = RedisPresence::new(redis.clone(), "dying", 9);
+    renew(&dying, now_ms).await;
+    let mut users: Vec<_> = (0..1_500).map(|n| user(&format!("user-{n:04}"))).collect();
+    for (user, socket) in users.iter().zip(1..) {
+        assert_eq!(dying.enter(user, socket, now_ms).await, Ok(true));
+    }
+    let nodes: Vec<_> = (1..=4).map(|token| RedisPresence::new(redis.clone(), "node", token)).collect();
+    for node in &nodes {
+        renew(node, now_ms).await;
+    }
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        now_ms += 5_000;
+        let renewed = futures::future::join_all(nodes.iter().map(|node| node.renew(now_ms))).await;
+        told.extend(renewed.into_iter().flat_map(|changed| changed.expect("it answers")));
+    }
+    told.sort_unstable();
+    users.sort_unstable();
+    assert_eq!(told, users);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_each_node_knows_its_own() {
+    let metrics = std::sync::Arc::new(Metrics::register(&mut Registry::default()));
+    let nowhere: Address = "redis://127.0.0.1:1".parse().expect("an address");
+    let redis = Redis::open(&nowhere, "test", metrics).expect("an address");
+    let node = RedisPresence::new(redis, "node", 1);
+    let (ann, bo, now_ms) = (user("ann"), user("bo"), SystemClock.now_ms());
+    assert_eq!(node.enter(&ann, 1, now_ms).await, Ok(true));
+    assert_eq!(node.renew(now_ms).await, Ok(vec![]));
+    assert_eq!(node.online(&[ann.clone(), bo], now_ms).await, Ok(vec![true, false]));
+    assert_eq!(node.leave(&ann, 1, now_ms).await, Ok(true));
+}
+
+/// What a failover lost comes right within a round of renewing.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_agree_over_a_cluster_also_when_it_loses_a_master() {
+    nodes_agree_who_is_here("BARRAGE_TEST_REDIS_CLUSTER").await;
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS_CLUSTER") else { return };
+    let redis = connect(&address, &namespace()).await;
+    let (one, two) = (RedisPresence::new(redis.clone(), "node", 1), RedisPresence::new(redis, "node", 2));
+    let users: Vec<_> = (0..60).map(|n| user(&format!("user-{n}"))).collect();
+    for node in [&one, &two] {
+        renew(node, SystemClock.now_ms()).await;
+    }
+    for (user, socket) in users.iter().zip(1..) {
+        one.enter(user, socket, SystemClock.now_ms()).await.expect("it answers");
+    }
+    let killed = testkit::kill_a_redis_master("cluster");
+    one.leave(&users[0], 1, SystemClock.now_ms()).await.expect("it answers, whatever Redis does");
+    testkit::eventually("everybody who is here, seen from the other node", async || {
+        for node in [&one, &two] {
+            node.renew(SystemClock.now_ms()).await.expect("it answers");
+        }
+        let seen = two.online(&users, SystemClock.now_ms()).await.expect("it answers");
+        (!seen[0] && seen[1..].iter().all(|here| *here)).then_some(())
+    })
+    .await;
+    killed.bring_back();
+}
