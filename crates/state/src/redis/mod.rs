@@ -5,10 +5,12 @@
 //! ([`lease`]). Time is Redis's: every node adds what its own clock is off by. While Redis is away every call
 //! fails at once, and the caller decides what then holds.
 
+mod boards;
 mod gate;
 mod lease;
 mod reservations;
 
+pub use boards::RedisBoards;
 pub use gate::RedisGate;
 pub use reservations::RedisReservations;
 
