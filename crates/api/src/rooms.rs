@@ -116,7 +116,7 @@ pub(crate) async fn ranking(
     }
     caller.enter(&app, &room).await?;
     let limit = top.limit.unwrap_or(RANKING_DEFAULT).clamp(1, RANKING_MAX);
-    let entries = app.boards.ranking(&room, app.clock.now_ms()).await.map_err(away)?;
+    let entries = app.boards.ranking(&room, limit, app.clock.now_ms()).await.map_err(away)?;
     let entries = entries.get(..limit).unwrap_or(&entries);
     Ok(Json(Ranking { entries }).into_response())
 }

@@ -21,10 +21,12 @@ pub enum Record {
     },
     /// An event to show; its effects on the ranking are the worker's.
     Event(Arc<Event>),
-    /// A comment's likes changed.
+    /// A comment's likes changed. Two of one comment may come in another order than they happened in.
     Liked {
-        /// The comment as it is now, its `like_count` included.
+        /// The comment as it was then, its `like_count` included.
         comment: Arc<Comment>,
+        /// A like was taken back.
+        taken_back: bool,
     },
     /// The room's settings changed; consumers refresh what they hold.
     Settings(Arc<RoomSettings>),

@@ -1,12 +1,11 @@
 //! Records as bytes, for other nodes: `proto/barrage/record/v1/record.proto`.
 //!
-//! Pure. Rankings and hot comments are pictures that each node draws for its own viewers; they have no bytes. What a
-//! newer node says and this one does not understand is left out, never fatal.
+//! Pure. What a newer node says and this one does not understand is left out, never fatal.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use model::{Comment, Event, EventBody, Kind, Level, Mode, RoomId, Session, Size, Snowflake, Style, UserId};
+use model::{Comment, Kind, Level, Mode, RoomId, Session, Size, Snowflake, Style, UserId};
 use prost::Message;
 
 use crate::log::{Entry, Position, Record};
@@ -112,8 +111,9 @@ fn record_out(record: &Record) -> Option<proto::entry::Record> {
             client_msg_id: client_msg_id.as_deref().unwrap_or_default().to_owned(),
             keep: *keep,
         }),
-        Record::Liked { comment } => Out::Liked(comment_out(comment)),
-        Record::Event(event) => Out::Event(event_out(event)?),
+        Record::Liked { comment, taken_back: false } => Out::Liked(comment_out(comment)),
+        Record::Liked { comment, taken_back: true } => Out::Unliked(comment_out(comment)),
+        Record::Event(event) => Out::Event(serde_json::to_string(&**event).ok()?),
         Record::Settings(settings) => Out::Settings(serde_json::to_string(&**settings).ok()?),
         Record::SessionStarted(session) => Out::SessionStarted(session_out(session)),
         Record::SessionEnded(session) => Out::SessionEnded(session_out(session)),
@@ -127,13 +127,6 @@ fn record_out(record: &Record) -> Option<proto::entry::Record> {
             reason: reason.clone(),
         }),
     })
-}
-
-fn event_out(event: &Event) -> Option<String> {
-    match event.body {
-        EventBody::Ranking { .. } | EventBody::HotComments { .. } => None,
-        _ => serde_json::to_string(event).ok(),
-    }
 }
 
 fn comment_out(comment: &Comment) -> proto::Comment {
@@ -173,7 +166,8 @@ fn record_in(record: proto::entry::Record, room_id: &RoomId) -> Option<Record> {
             client_msg_id: Some(entered.client_msg_id.into_boxed_str()).filter(|id| !id.is_empty()),
             keep: entered.keep,
         },
-        In::Liked(comment) => Record::Liked { comment: comment_in(comment, room_id)? },
+        In::Liked(comment) => Record::Liked { comment: comment_in(comment, room_id)?, taken_back: false },
+        In::Unliked(comment) => Record::Liked { comment: comment_in(comment, room_id)?, taken_back: true },
         In::Event(json) => Record::Event(Arc::new(serde_json::from_str(&json).ok()?)),
         In::Settings(json) => Record::Settings(Arc::new(serde_json::from_str(&json).ok()?)),
         In::SessionStarted(session) => Record::SessionStarted(Arc::new(session_in(session, room_id))),
@@ -235,7 +229,7 @@ both_ways!(kind_out, kind_in, Kind { Comment, Imported, Recorded });
 
 #[cfg(test)]
 mod tests {
-    use model::{Audience, RoomSettings};
+    use model::{Audience, Event, EventBody, RankingEntry, RoomSettings};
     use proptest::prelude::*;
 
     use super::*;
@@ -272,21 +266,28 @@ mod tests {
                 Arc::new(Session { id: Snowflake(id), room_id: room(), started_at_ms, ended_at_ms, explicit })
             },
         );
-        let event = (any_user(), any::<i64>(), ".{0,20}").prop_map(|(user_id, at_ms, content)| {
+        let body = prop_oneof![
+            ".{0,20}".prop_map(|content| EventBody::Announcement { content }),
+            (any_user(), ".{1,20}", any::<u64>()).prop_map(|(user_id, username, score)| EventBody::Ranking {
+                entries: Arc::new([RankingEntry { rank: 1, user_id, username: username.into(), score }]),
+            }),
+            any_comment().prop_map(|comment| EventBody::HotComments { comments: Arc::new([comment]) }),
+        ];
+        let event = (any_user(), any::<i64>(), body).prop_map(|(user_id, at_ms, body)| {
             Record::Event(Arc::new(Event {
                 id: Snowflake(7),
                 room_id: room(),
                 audience: Audience::Everyone,
                 critical_for: Audience::Users(vec![user_id]),
                 at_ms,
-                body: EventBody::Announcement { content },
+                body,
             }))
         });
         prop_oneof![
             (any_comment(), prop::option::of("[^\u{0}]{1,64}"), any::<bool>()).prop_map(|(comment, id, keep)| {
                 Record::Comment { comment, client_msg_id: id.map(String::into_boxed_str), keep }
             }),
-            any_comment().prop_map(|comment| Record::Liked { comment }),
+            (any_comment(), any::<bool>()).prop_map(|(comment, taken_back)| Record::Liked { comment, taken_back }),
             event,
             (".{0,20}", any::<u16>()).prop_map(|(name, reader_groups)| Record::Settings(Arc::new(RoomSettings {
                 name,

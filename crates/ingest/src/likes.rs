@@ -18,7 +18,7 @@ impl Ingest {
         let comment = self.likeable(who, id).await?;
         let likes = self.store.like(id, &who.user_id, self.clock.now_ms()).await?;
         let likes = likes.ok_or(Refusal::AlreadyLiked)?;
-        self.tell_likes(&comment, likes).await?;
+        self.tell_likes(&comment, likes, false).await?;
         Ok(likes)
     }
 
@@ -30,7 +30,7 @@ impl Ingest {
         let comment = self.likeable(who, id).await?;
         let (likes, changed) = self.store.unlike(id, &who.user_id).await?;
         if changed {
-            self.tell_likes(&comment, likes).await?;
+            self.tell_likes(&comment, likes, true).await?;
         }
         Ok(likes)
     }
@@ -50,9 +50,9 @@ impl Ingest {
         Ok(comment)
     }
 
-    async fn tell_likes(&self, comment: &Comment, like_count: u64) -> Result<(), Refusal> {
+    async fn tell_likes(&self, comment: &Comment, like_count: u64, taken_back: bool) -> Result<(), Refusal> {
         let comment = Arc::new(Comment { like_count, ..comment.clone() });
-        self.log.append(comment.room_id.clone(), Record::Liked { comment }).await?;
+        self.log.append(comment.room_id.clone(), Record::Liked { comment, taken_back }).await?;
         Ok(())
     }
 }

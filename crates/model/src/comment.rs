@@ -120,8 +120,8 @@ pub enum CommentStatus {
     PendingReview,
 }
 
-/// A comment as it is stored, replayed and shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A comment as it is stored, replayed and shown. The serde form is for other nodes, not the wire's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comment {
     /// Unique in the deployment.
     pub id: Snowflake,

@@ -46,7 +46,7 @@ pub struct Event {
 }
 
 /// What happened, with the fields shown beside `kind` on the wire. Rankings and hot comments are
-/// passing pictures of a state kept elsewhere, so they are never stored.
+/// passing pictures of a state kept elsewhere, so they are never stored, only handed from node to node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum EventBody {
     /// Words of the house.
@@ -80,13 +80,11 @@ pub enum EventBody {
         session_id: Option<Snowflake>,
     },
     /// The ranking's head.
-    #[serde(skip)]
     Ranking {
         /// Best first.
         entries: Arc<[RankingEntry]>,
     },
     /// The most liked comments.
-    #[serde(skip)]
     HotComments {
         /// Most liked first.
         comments: Arc<[Arc<Comment>]>,
@@ -140,6 +138,18 @@ pub struct Gift {
     pub value: u64,
     /// When every screen plays it.
     pub play_at: Option<PlayAt>,
+    /// What it counts for, once somebody has counted it; not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// What a gift brought its giver to. A sum rather than a step, so that it may be told twice and in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The session that was on.
+    pub session_id: Snowflake,
+    /// All that the giver gave in it, this gift included.
+    pub given: u64,
 }
 
 /// A moment of server time, written as its sender wrote it: Unix milliseconds or RFC 3339.
@@ -185,7 +195,7 @@ impl From<PlayAt> for PlayAtText {
 }
 
 /// One line of a room's ranking.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankingEntry {
     /// 1 is best; equal scores are ordered by who reached them first.
     pub rank: u32,

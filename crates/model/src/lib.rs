@@ -12,15 +12,17 @@ pub mod id;
 pub mod identity;
 pub mod metrics;
 pub mod room;
+pub mod score;
 pub mod snowflake;
 
 pub use chat::{ConversationId, GroupId, Message, MsgStatus, MsgType, Recipient};
 pub use clock::{Clock, ManualClock, SystemClock, rfc3339_ms};
 pub use code::{Code, WireError};
 pub use comment::{Comment, CommentStatus, Kind, Level, Mode, Size, Style};
-pub use event::{Audience, Event, EventBody, Gift, PlayAt, RankingEntry};
+pub use event::{Audience, Counted, Event, EventBody, Gift, PlayAt, RankingEntry};
 pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
 pub use identity::Identity;
 pub use metrics::Metrics;
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
+pub use score::{Lane, Score};
 pub use snowflake::{Fence, NoIds, SnowflakeGenerator};

@@ -85,6 +85,12 @@ impl HotComments {
         self.moved(before, Some(place));
     }
 
+    /// The likes of a comment among those kept.
+    #[must_use]
+    pub fn likes_of(&self, id: Snowflake) -> Option<u64> {
+        self.comments.get(&id).map(|comment| comment.like_count)
+    }
+
     /// A comment was deleted.
     pub fn removed(&mut self, id: Snowflake) {
         self.removed.insert(id, (), 0);

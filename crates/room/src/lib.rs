@@ -1,6 +1,7 @@
 //! Live rooms: what a room's worker and its streams decide.
 
 pub mod batch;
+mod board;
 pub mod boards;
 pub mod budget;
 mod held;
@@ -11,6 +12,8 @@ pub mod ranking;
 mod recent;
 pub mod ring;
 pub mod select;
+mod shared;
+mod side;
 pub mod stream;
 pub mod window;
 pub mod worker;

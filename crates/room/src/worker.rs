@@ -3,7 +3,7 @@
 //!
 //! One task per log consumer owns what it reads; the boards are its only shared state. Fed by
 //! [`bus::Consumer`], heard by [`bus::Fanout`]. Never touches a socket; a slow gateway or database
-//! never delays it.
+//! never delays it, and boards that are shared delay the log's answers, not what viewers are sent.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -55,46 +55,77 @@ impl Worker {
         loop {
             tokio::select! {
                 delivery = self.consumer.next() => match delivery {
-                    Some(delivery) => self.work(delivery),
+                    Some(delivery) => self.work(delivery).await,
                     None => return,
                 },
-                _ = beat.tick() => self.tell_news(),
+                _ = beat.tick() => self.tell_news().await,
             }
         }
     }
 
-    fn work(&mut self, delivery: Box<dyn Delivery>) {
+    async fn work(&mut self, delivery: Box<dyn Delivery>) {
         let now_ms = self.clock.now_ms();
         let mut by_room: HashMap<RoomId, Vec<Entry>> = HashMap::new();
+        let mut noted = HashSet::new();
         for entry in delivery.entries() {
-            self.apply(entry, now_ms);
+            if self.boards.apply(entry, now_ms) {
+                noted.insert(entry.room_id.clone());
+            }
             by_room.entry(entry.room_id.clone()).or_default().push(entry.clone());
         }
+        let rooms: Vec<_> = by_room.keys().cloned().collect();
         for (room_id, mut entries) in by_room {
-            self.add_news(&room_id, &mut entries, now_ms);
+            if !self.boards.are_shared() {
+                self.add_news(&room_id, &mut entries, now_ms);
+            }
             self.fanout.push(&room_id, entries);
         }
-        delivery.commit();
-    }
-
-    fn apply(&mut self, entry: &Entry, now_ms: i64) {
-        if let Record::SessionStarted(session) = &entry.record {
-            self.boards.start(session, now_ms);
+        if self.boards.are_shared() {
+            self.boards.settle(noted.into_iter().collect(), now_ms).await;
         }
-        self.boards.apply(&entry.room_id, &entry.record, now_ms);
+        delivery.commit();
+        if self.boards.are_shared() {
+            self.push_news(rooms, now_ms).await;
+        }
     }
 
-    /// News travel with what made them, so that viewers get both in one send; soon after the last ones they wait.
+    /// From boards in memory news travel with what made them, so that viewers get both in one send; soon after the
+    /// last ones they wait.
     fn add_news(&mut self, room_id: &RoomId, entries: &mut Vec<Entry>, now_ms: i64) {
-        if self.told.contains_key(room_id) {
-            self.waiting.insert(room_id.clone());
+        if self.must_wait(room_id) {
             return;
         }
-        let news = self.boards.news(room_id);
+        let news = self.boards.news_here(room_id);
         if !news.is_empty() {
             self.told.insert(room_id.clone(), now_ms);
         }
         entries.extend(news.into_iter().filter_map(|body| self.picture(room_id, body, now_ms)));
+    }
+
+    /// From shared boards they are read once what made them is on its way, and looked at again soon after: another node may
+    /// have read an older state and be heard later.
+    async fn push_news(&mut self, mut rooms: Vec<RoomId>, now_ms: i64) {
+        rooms.retain(|room_id| !self.must_wait(room_id));
+        if rooms.is_empty() {
+            return;
+        }
+        for (room_id, news) in self.boards.news(rooms).await {
+            if news.is_empty() {
+                continue;
+            }
+            self.told.insert(room_id.clone(), now_ms);
+            self.waiting.insert(room_id.clone());
+            let entries = news.into_iter().filter_map(|body| self.picture(&room_id, body, now_ms)).collect();
+            self.fanout.push(&room_id, entries);
+        }
+    }
+
+    fn must_wait(&mut self, room_id: &RoomId) -> bool {
+        let wait = self.told.contains_key(room_id);
+        if wait {
+            self.waiting.insert(room_id.clone());
+        }
+        wait
     }
 
     /// A picture of a state has no place in the log's order. A node without a number draws none: the next one comes soon.
@@ -111,21 +142,30 @@ impl Worker {
         Some(Entry { room_id: room_id.clone(), position: Position::default(), record })
     }
 
-    fn tell_news(&mut self) {
+    async fn tell_news(&mut self) {
         let now_ms = self.clock.now_ms();
         // A clock that stepped back makes nobody wait.
         self.told.retain(|_, told_ms| (0..NEWS_MS).contains(&(now_ms - *told_ms)));
         let told = &self.told;
-        for room_id in self.waiting.extract_if(|room_id| !told.contains_key(room_id)).collect::<Vec<_>>() {
+        let rooms: Vec<_> = self.waiting.extract_if(|room_id| !told.contains_key(room_id)).collect();
+        if self.boards.are_shared() {
+            self.push_news(rooms, now_ms).await;
+            self.boards.tend(now_ms);
+        } else {
+            self.add_all_news(rooms, now_ms);
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(SWEEP_EVERY) {
+            self.boards.forget_idle(now_ms);
+        }
+    }
+    fn add_all_news(&mut self, rooms: Vec<RoomId>, now_ms: i64) {
+        for room_id in rooms {
             let mut entries = Vec::new();
             self.add_news(&room_id, &mut entries, now_ms);
             if !entries.is_empty() {
                 self.fanout.push(&room_id, entries);
             }
-        }
-        self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(SWEEP_EVERY) {
-            self.boards.forget_idle(now_ms);
         }
     }
 }

@@ -4,11 +4,14 @@
 //! starts at `start_ms` and goes forward day by day, so that one case leaves nothing to the next. `tag`
 //! keeps two runs on one shared backend apart. Needs a runtime with several threads.
 
+mod boards;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::{RoomId, Snowflake, UserId};
 
+pub use self::boards::boards;
 use crate::gate::{Answer, CoolDown, Gate, Knock, LimitKey, QUIET_FACTOR, Scope};
 use crate::gcra::{CLOCK_JITTER_MS, Rate};
 use crate::presence::Presence;

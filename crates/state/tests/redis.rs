@@ -12,7 +12,9 @@ use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use redis_client::{Address, Redis};
-use state::{Answer, Gate, Knock, MemoryGate, Rate, RedisGate, RedisPresence, RedisReservations, conformance};
+use state::{
+    Answer, Gate, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisPresence, RedisReservations, conformance,
+};
 
 /// A connection to the server of this name, with keys of its own; `None` when it does not run.
 async fn redis(name: &str) -> Option<Redis> {
@@ -35,7 +37,8 @@ async fn conforms(name: &str) {
     let start_ms = SystemClock.now_ms();
     conformance::gate(Arc::new(RedisGate::new(redis.clone())), "redis", start_ms).await;
     conformance::reservations(Arc::new(RedisReservations::new(redis.clone())), "redis", start_ms).await;
-    conformance::presence(Arc::new(RedisPresence::new(redis, "node", 1)), "redis", start_ms).await;
+    conformance::presence(Arc::new(RedisPresence::new(redis.clone(), "node", 1)), "redis", start_ms).await;
+    conformance::boards(Arc::new(RedisBoards::new(redis)), "redis", start_ms).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

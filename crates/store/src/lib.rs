@@ -11,6 +11,7 @@ pub mod keys;
 pub mod mysql;
 mod port;
 pub mod sqlite;
+mod tally;
 pub mod uploads;
 
 pub use chat::ChatStore;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Comment, Event, RoomId, RoomSettings, Session, Snowflake, UserId};
+use model::{Comment, Event, Lane, RoomId, RoomSettings, Score, Session, Snowflake, UserId};
 use serde::{Deserialize, Serialize};
 
 /// The store failed. The backend has logged and counted why; callers answer `unavailable`.
@@ -68,6 +68,16 @@ pub struct SessionRow {
     pub session: Session,
     /// Comments kept, deleted ones not counted.
     pub comment_count: u64,
+}
+
+/// A session's scores at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scores {
+    /// Of each user, in no order.
+    pub users: Vec<Score>,
+    /// The highest place of each lane among the comments that are counted, in no order. A lane's comments are kept in
+    /// the order of their places, so those up to it are counted and those above it are not.
+    pub seen: Vec<(Lane, u64)>,
 }
 
 /// Which comments of a recording to read, ordered by `(offset_ms, id)`.
@@ -249,12 +259,12 @@ pub trait Store: Send + Sync + 'static {
     async fn sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>>;
     /// One session.
     async fn session(&self, id: Snowflake) -> Result<Option<Session>>;
-    /// Score checkpoints of a session's ranking: comments kept per user (deleted ones count: they
-    /// were accepted; imported ones do not) plus gifts, for rebuilding after a restart, in no order.
-    /// `(user, username, score)`; the name is the last that was not erased, else the user's id.
-    async fn scores(&self, session: Snowflake) -> Result<Vec<(UserId, String, u64)>>;
-    /// Adds to what a user gave in a session.
-    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()>;
+    /// What a session's ranking can be rebuilt from: comments kept per user (deleted ones count: they
+    /// were accepted; imported ones do not) plus gifts. The name is the last that was not erased, else
+    /// the user's id.
+    async fn scores(&self, session: Snowflake) -> Result<Scores>;
+    /// Adds to what a user gave in a session; returns all that the user gave in it by now.
+    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<u64>;
 
     // Likes --------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 //! What the house says: announcements, gifts, and what its own programs want shown.
 
-use model::{EventBody, Gift, RoomId, Snowflake, UserId};
+use model::{Counted, EventBody, Gift, RoomId, Snowflake, UserId};
 use serde::Deserialize;
 
 use super::{Done, ModerationError, Moderator, check_note};
@@ -74,7 +74,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When a field is out of range, or this moderator may not.
-    pub async fn give(&self, who: &Moderator, room: &RoomId, gift: Gift, critical: bool) -> Done<Snowflake> {
+    pub async fn give(&self, who: &Moderator, room: &RoomId, mut gift: Gift, critical: bool) -> Done<Snowflake> {
         self.authorise(who, Some(room)).await?;
         check_note("gift", &gift.gift)?;
         if gift.gift.is_empty() || gift.count == 0 || gift.value > i64::MAX.cast_unsigned() {
@@ -82,9 +82,13 @@ impl Ingest {
         }
         check_username(&gift.username)?;
         let info = self.rooms.info(room).await?;
-        if let Some(session) = &info.session {
-            self.store.add_gift(session.id, &gift.user_id, &gift.username, gift.value).await?;
-        }
+        gift.counted = match &info.session {
+            Some(session) => {
+                let given = self.store.add_gift(session.id, &gift.user_id, &gift.username, gift.value).await?;
+                Some(Counted { session_id: session.id, given })
+            }
+            None => None,
+        };
         let how = if critical { Importance::Critical } else { Importance::CriticalFor(concerned(&info, &gift)) };
         let id = self.tell_and_keep(room, how, EventBody::Gift(gift)).await?;
         self.audit(who, "gift", Some(room), id.to_string(), None).await?;

@@ -5,11 +5,13 @@
 //! ([`lease`]). Time is Redis's: every node adds what its own clock is off by. While Redis is away every call
 //! fails at once, and the caller decides what then holds.
 
+mod boards;
 mod gate;
 mod lease;
 mod presence;
 mod reservations;
 
+pub use boards::RedisBoards;
 pub use gate::RedisGate;
 pub use presence::{LEASE_MS, RedisPresence};
 pub use reservations::RedisReservations;

@@ -35,7 +35,7 @@ pub(super) async fn a_run_may_be_repeated(store: &dyn Store) -> Case {
     let kept = store.comment(Snowflake(10)).await?.expect("kept");
     assert_eq!(&*kept.content, "first");
     assert_eq!(store.sessions(&room("r"), 1).await?[0].comment_count, 2, "a repeat is not counted");
-    assert_eq!(store.scores(Snowflake(1)).await?[0].2, 2, "a repeat does not score");
+    assert_eq!(store.scores(Snowflake(1)).await?.users[0].score, 2, "a repeat does not score");
     store.append_comments(Vec::new()).await
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn imports_have_no_place_in_the_live_order(store: &dyn Store) -
     assert_eq!(ids(&store.replay(whole("r", 10)).await?), [20, 10, 11, 12]);
     assert_eq!(store.position_of(Snowflake(10)).await?, Some((room("r"), 0)));
     assert_eq!(store.sessions(&room("r"), 1).await?[0].comment_count, 3);
-    assert_eq!(store.scores(Snowflake(1)).await?, [], "a recording scores for nobody");
+    assert_eq!(store.scores(Snowflake(1)).await?, Scores::default(), "a recording scores for nobody");
     assert_eq!(store.room(&room("r")).await?.map(|row| row.session), Some(None), "its session is over");
     Ok(())
 }
@@ -263,7 +263,7 @@ pub(super) async fn expiry_clears_what_hangs_on_comments(store: &dyn Store) -> C
     }
     assert_eq!(store.sessions(&room("r"), 10).await?.len(), 1, "the empty session is gone");
     assert_eq!(store.session(Snowflake(1)).await?, None);
-    assert_eq!(store.scores(Snowflake(1)).await?, []);
+    assert_eq!(store.scores(Snowflake(1)).await?, Scores::default());
     assert_eq!(store.sessions(&room("r"), 10).await?[0].comment_count, 1);
     assert_eq!(store.first_answer(&user("u"), "m1").await?, None);
     assert!(store.first_answer(&user("u"), &format!("m{}", 9 * DAY_MS)).await?.is_some());

@@ -14,14 +14,15 @@ use std::sync::Arc;
 
 use model::snowflake::EPOCH_MS;
 use model::{
-    Audience, Comment, Event, EventBody, Kind, Level, Mode, RoomId, RoomSettings, Session, Size, Snowflake, Style,
-    UserId,
+    Audience, Comment, Event, EventBody, Kind, Lane, Level, Mode, RoomId, RoomSettings, Score, Session, Size,
+    Snowflake, Style, UserId,
 };
 
 use self::events::event;
 use self::moderation::{ban, review};
 use crate::{
-    AuditEntry, Ban, BanKind, FirstAnswer, NewComment, ReplayQuery, Review, ReviewStatus, Store, StoreError, WordList,
+    AuditEntry, Ban, BanKind, FirstAnswer, NewComment, ReplayQuery, Review, ReviewStatus, Scores, Store, StoreError,
+    WordList,
 };
 
 /// 2024-01-01T00:00:00Z: ids below are made at small times after it.

@@ -90,15 +90,27 @@ pub(super) async fn scores_are_comments_and_gifts(store: &dyn Store) -> Case {
     store.append_comments(vec![said(1, "u", "old"), said(2, "v", "V"), said(3, "u", "new")]).await?;
     store.delete_comments(&[Snowflake(1)]).await?;
     store.add_gift(Snowflake(1), &user("u"), "new", 500).await?;
-    store.add_gift(Snowflake(1), &user("w"), "W", 7).await?;
+    store.add_gift(Snowflake(1), &user("w"), "W", 4).await?;
+    assert_eq!(store.add_gift(Snowflake(1), &user("w"), "W", 3).await?, 7, "all that was given by now");
     store.add_gift(Snowflake(2), &user("w"), "W", 1_000).await?;
-    let mut scores = store.scores(Snowflake(1)).await?;
-    scores.sort();
-    let expected = [(user("u"), "new".into(), 502), (user("v"), "V".into(), 1), (user("w"), "W".into(), 7)];
-    assert_eq!(scores, expected, "deleted comments count, for they were accepted");
+    let Scores { mut users, mut seen } = store.scores(Snowflake(1)).await?;
+    users.sort();
+    let score = |who: &str, username: &str, [score, given, reached]: [u64; 3]| Score {
+        user_id: user(who),
+        username: username.into(),
+        score,
+        given,
+        reached,
+    };
+    let expected = [score("u", "new", [502, 500, 3]), score("v", "V", [1, 0, 2]), score("w", "W", [7, 7, 0])];
+    assert_eq!(users, expected, "deleted comments count, for they were accepted");
+    seen.sort();
+    let mut lanes = [("u", 1), ("v", 2), ("u", 3)].map(|(who, place)| (Lane::of(place, &user(who)), place));
+    lanes.sort();
+    assert_eq!(seen, lanes, "here each comment has a lane to itself");
     store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
     store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
-    let richest = store.scores(Snowflake(1)).await?.into_iter().map(|(_, _, score)| score).max();
+    let richest = store.scores(Snowflake(1)).await?.users.into_iter().map(|user| user.score).max();
     assert!(richest >= Some(i64::MAX as u64), "a score stops at its end");
     Ok(())
 }

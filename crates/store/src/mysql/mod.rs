@@ -36,8 +36,8 @@ use sqlx::{Executor, MySqlPool};
 
 use self::way::{ANSWER_TIMEOUT, Way};
 use crate::{
-    AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, SessionRow,
-    Store, StoreError, WordList,
+    AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, Scores,
+    SessionRow, Store, StoreError, WordList,
 };
 
 /// Connections of one process at most; a call waits for one no longer than [`CONNECTION_WAIT`].
@@ -308,11 +308,11 @@ impl Store for MySqlStore {
         read!(self, "session", db => rooms::session(db, id))
     }
 
-    async fn scores(&self, session: Snowflake) -> Result<Vec<(UserId, String, u64)>> {
+    async fn scores(&self, session: Snowflake) -> Result<Scores> {
         read!(self, "scores", db => rooms::scores(db, session))
     }
 
-    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()> {
+    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<u64> {
         write!(self, "add_gift", db => rooms::add_gift(db, session, user, username, value))
     }
 

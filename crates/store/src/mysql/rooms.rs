@@ -1,14 +1,13 @@
 //! Rooms, live sessions, and what their rankings are made of.
 
-use std::collections::HashMap;
-
 use futures::TryStreamExt;
 use model::{RoomId, RoomSettings, Session, Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Result, Row};
 
 use super::row::{flag, from_json, id, int, json, optional_id, parsed, uint};
-use crate::{RoomRow, SessionRow};
+use crate::tally::Tally;
+use crate::{RoomRow, Scores, SessionRow};
 
 /// The room's key, if the room is known.
 async fn find(db: &mut MySqlConnection, room: &RoomId) -> Result<Option<i64>> {
@@ -174,26 +173,24 @@ pub(super) async fn session(db: &mut MySqlConnection, id: Snowflake) -> Result<O
 
 /// Gathered here rather than by SQL, which would sort the whole session. The shown name is that of
 /// the user's last comment or, when all are deleted, of the gifts.
-pub(super) async fn scores(db: &mut MySqlConnection, session: Snowflake) -> Result<Vec<(UserId, String, u64)>> {
-    let mut scores = gifts(db, session).await?;
-    let sql = "SELECT user_id, username FROM comments WHERE session_id = ? AND position > 0 ORDER BY offset_ms, id";
+pub(super) async fn scores(db: &mut MySqlConnection, session: Snowflake) -> Result<Scores> {
+    let mut tally = gifts(db, session).await?;
+    let sql = "SELECT user_id, username, position FROM comments
+               WHERE session_id = ? AND position > 0 ORDER BY offset_ms, id";
     let mut rows = sqlx::query(sql).bind(int(session.0)).fetch(db);
     while let Some(row) = rows.try_next().await? {
-        let username: &str = row.try_get(1)?;
-        let (name, score) = scores.entry(parsed(&row, 0)?).or_default();
-        *score = score.saturating_add(1);
-        if !username.is_empty() && name != username {
-            username.clone_into(name);
-        }
+        tally.comment(row.try_get(0)?, row.try_get(1)?, uint(&row, 2)?, || parsed(&row, 0))?;
     }
-    let named = |user: &UserId, name: String| if name.is_empty() { user.to_string() } else { name };
-    Ok(scores.into_iter().map(|(user, (name, score))| (user.clone(), named(&user, name), score)).collect())
+    Ok(tally.scores())
 }
 
-async fn gifts(db: &mut MySqlConnection, session: Snowflake) -> Result<HashMap<UserId, (String, u64)>> {
+async fn gifts(db: &mut MySqlConnection, session: Snowflake) -> Result<Tally> {
     let sql = "SELECT user_id, username, value FROM gifts WHERE session_id = ?";
-    let rows = sqlx::query(sql).bind(int(session.0)).fetch_all(db).await?;
-    rows.iter().map(|row| Ok((parsed(row, 0)?, (row.try_get(1)?, uint(row, 2)?)))).collect()
+    let mut tally = Tally::default();
+    for row in sqlx::query(sql).bind(int(session.0)).fetch_all(db).await? {
+        tally.gifts(parsed(&row, 0)?, row.try_get(1)?, uint(&row, 2)?);
+    }
+    Ok(tally)
 }
 
 /// Adds to what a user gave; the sum stops at the largest number instead of wrapping.
@@ -203,7 +200,7 @@ pub(super) async fn add_gift(
     user: &UserId,
     username: &str,
     value: u64,
-) -> Result<()> {
+) -> Result<u64> {
     sqlx::query(
         "INSERT INTO gifts (session_id, user_id, username, value) VALUES (?, ?, ?, ?)
          ON DUPLICATE KEY UPDATE username = VALUES(username),
@@ -213,9 +210,14 @@ pub(super) async fn add_gift(
     .bind(user.as_str())
     .bind(username)
     .bind(int(value))
-    .execute(db)
-    .await
-    .map(drop)
+    .execute(&mut *db)
+    .await?;
+    let sum = sqlx::query("SELECT value FROM gifts WHERE session_id = ? AND user_id = ?")
+        .bind(int(session.0))
+        .bind(user.as_str())
+        .fetch_one(db)
+        .await?;
+    uint(&sum, 0)
 }
 
 /// Adds to the number of comments kept for a session; the change may be negative.

@@ -41,8 +41,8 @@ pub(crate) use self::codes::Pinned;
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
-    AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, SessionRow,
-    Store, StoreError, WordList,
+    AuditEntry, Ban, FirstAnswer, NewComment, Placed, ReplayQuery, Result, Review, ReviewStatus, RoomRow, Scores,
+    SessionRow, Store, StoreError, WordList,
 };
 
 /// Why a database could not be opened.
@@ -246,11 +246,11 @@ impl Store for SqliteStore {
         self.read("session", move |db| rooms::session(db, id)).await
     }
 
-    async fn scores(&self, session: Snowflake) -> Result<Vec<(UserId, String, u64)>> {
+    async fn scores(&self, session: Snowflake) -> Result<Scores> {
         self.read("scores", move |db| rooms::scores(db, session)).await
     }
 
-    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()> {
+    async fn add_gift(&self, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<u64> {
         let (user, username) = (user.clone(), username.to_owned());
         self.write("add_gift", move |db| rooms::add_gift(db, session, &user, &username, value)).await
     }

@@ -6,7 +6,8 @@ use model::{RoomId, RoomSettings, Session, Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::{column, from_json, int, json, uint};
-use crate::{RoomRow, SessionRow};
+use crate::tally::Tally;
+use crate::{RoomRow, Scores, SessionRow};
 
 /// The short names of rooms met during one job.
 #[derive(Default)]
@@ -166,43 +167,39 @@ pub(super) fn session(db: &Connection, id: Snowflake) -> Result<Option<Session>>
 
 /// Gathered here rather than by SQL, which would sort the whole session. The shown name is that of
 /// the user's last comment or, when all are deleted, of the gifts.
-pub(super) fn scores(db: &Connection, session: Snowflake) -> Result<Vec<(UserId, String, u64)>> {
-    let mut scores = gifts(db, session)?;
+pub(super) fn scores(db: &Connection, session: Snowflake) -> Result<Scores> {
+    let mut tally = gifts(db, session)?;
     let mut sql = db.prepare_cached(
-        "SELECT user_id, username FROM comments INDEXED BY comments_of_session
+        "SELECT user_id, username, position FROM comments INDEXED BY comments_of_session
          WHERE session_id = ? AND position > 0 ORDER BY offset_ms, id",
     )?;
     let mut rows = sql.query([int(session.0)])?;
     while let Some(row) = rows.next()? {
         let (user, username) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        let (name, score) = match scores.get_mut(user) {
-            Some(known) => known,
-            None => scores.entry(column(row, 0)?).or_default(),
-        };
-        *score = score.saturating_add(1);
-        if !username.is_empty() && name != username {
-            username.clone_into(name);
-        }
+        tally.comment(user, username, uint(row.get(2)?), || column(row, 0))?;
     }
-    let named = |user: &UserId, name: String| if name.is_empty() { user.to_string() } else { name };
-    Ok(scores.into_iter().map(|(user, (name, score))| (user.clone(), named(&user, name), score)).collect())
+    Ok(tally.scores())
 }
 
-fn gifts(db: &Connection, session: Snowflake) -> Result<HashMap<UserId, (String, u64)>> {
+fn gifts(db: &Connection, session: Snowflake) -> Result<Tally> {
     let mut sql = db.prepare_cached("SELECT user_id, username, value FROM gifts WHERE session_id = ?")?;
-    sql.query_map([int(session.0)], |row| Ok((column(row, 0)?, (row.get(1)?, uint(row.get(2)?)))))?.collect()
+    let (mut tally, mut rows) = (Tally::default(), sql.query([int(session.0)])?);
+    while let Some(row) = rows.next()? {
+        tally.gifts(column(row, 0)?, row.get(1)?, uint(row.get(2)?));
+    }
+    Ok(tally)
 }
 
 /// Adds to what a user gave; the sum stops at the largest number instead of wrapping.
-pub(super) fn add_gift(db: &Connection, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<()> {
+pub(super) fn add_gift(db: &Connection, session: Snowflake, user: &UserId, username: &str, value: u64) -> Result<u64> {
     db.prepare_cached(
         "INSERT INTO gifts (session_id, user_id, username, value) VALUES (?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET username = excluded.username,
              value = CASE WHEN value > 9223372036854775807 - excluded.value THEN 9223372036854775807
-                          ELSE value + excluded.value END",
+                          ELSE value + excluded.value END
+         RETURNING value",
     )?
-    .execute(params![int(session.0), user.as_str(), username, int(value)])?;
-    Ok(())
+    .query_row(params![int(session.0), user.as_str(), username, int(value)], |row| Ok(uint(row.get(0)?)))
 }
 
 /// Adds to the number of comments kept for a session; the change may be negative.

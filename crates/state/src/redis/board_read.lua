@@ -1,0 +1,10 @@
+-- ARGV: how many places, how many comments. Answers {members and minus scores in turn, comments}, or nothing.
+if redis.call('EXISTS', BOARD) == 0 then return nil end
+local places, comments = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ranking, hot = {}, {}
+if places > 0 then ranking = redis.call('ZRANGE', RANKING, 0, places - 1, 'WITHSCORES') end
+if comments > 0 then
+  local ids = redis.call('ZRANGE', HOT, 0, comments - 1)
+  if #ids > 0 then hot = redis.call('HMGET', COMMENTS, unpack(ids)) end
+end
+return {ranking, hot}

@@ -1,0 +1,58 @@
+-- What all scripts over a board share. The keys of a board, in one slot:
+--   board     hash: `session`; `seen:<lane>` the highest place counted
+--   ranking   sorted set: minus the score; `<place at which it was reached> <user> <name>`, so that ties stand in order
+--   users     hash: user -> `<place> <name>`, to find the member above
+--   given     hash: user -> all that the user gave
+--   hot       sorted set: minus the likes; id
+--   comments  hash: id -> the comment as JSON
+--   gone      sorted set: when it was deleted; id
+-- Ids and places come as 20 digits, since Lua's numbers do not hold them.
+local BOARD, RANKING, USERS, GIVEN, HOT, COMMENTS, GONE = unpack(KEYS, 1, 7)
+local SCORE_MAX = 9007199254740991
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function member(user, kept) return string.sub(kept, 1, 20) .. ' ' .. user .. string.sub(kept, 21) end
+
+-- Room for one more user with so many points; of the lowest score the one who has stood there longest goes.
+local function make_way(points, users_max)
+  if redis.call('ZCARD', RANKING) < users_max then return true end
+  local lowest = redis.call('ZRANGE', RANKING, -1, -1, 'WITHSCORES')[2]
+  if points < -tonumber(lowest) then return false end
+  local victim = redis.call('ZRANGEBYSCORE', RANKING, lowest, lowest, 'LIMIT', 0, 1)[1]
+  redis.call('ZREM', RANKING, victim)
+  redis.call('HDEL', USERS, string.match(victim, '^%d+ (%S+)'))
+  return true
+end
+
+local function raise(user, name, points, place, users_max)
+  local kept = redis.call('HGET', USERS, user)
+  local score = points
+  if kept then
+    local before = member(user, kept)
+    score = math.min(points - tonumber(redis.call('ZSCORE', RANKING, before) or 0), SCORE_MAX)
+    redis.call('ZREM', RANKING, before)
+  elseif not make_way(points, users_max) then
+    return
+  end
+  kept = place .. ' ' .. name
+  redis.call('HSET', USERS, user, kept)
+  redis.call('ZADD', RANKING, whole(-score), member(user, kept))
+end
+
+local function put_liked(id, count, comment, kept_max)
+  if count == 0 then
+    redis.call('ZREM', HOT, id)
+    redis.call('HDEL', COMMENTS, id)
+    return
+  end
+  redis.call('ZADD', HOT, whole(-count), id)
+  redis.call('HSET', COMMENTS, id, comment)
+  if redis.call('ZCARD', HOT) > kept_max then
+    redis.call('HDEL', COMMENTS, redis.call('ZPOPMAX', HOT)[1])
+  end
+end
+
+local function keep_for(ttl_ms)
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl_ms) end
+end

@@ -1,0 +1,216 @@
+//! [`Boards`] on Redis: sorted sets, changed by one script a run.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use model::{Comment, RankingEntry, RoomId, Score, UserId};
+use redis::{Pipeline, Script, ScriptInvocation};
+use redis_client::Redis;
+
+use crate::boards::{
+    Applied, Boards, Change, Claim, GONE_MAX, HOT_KEPT, HOT_MAX, Likes, PLACES_MAX, Picture, Run, SCORE_MAX, Snapshot,
+    USERS_MAX, What,
+};
+use crate::{Result, StateError};
+
+static APPLY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_apply.lua"))));
+static READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_read.lua"))));
+static FILL: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_fill.lua"))));
+
+/// The keys of a board, in the order in which the scripts take them.
+const KEYS: [&str; 7] = ["board", "ranking", "users", "given", "hot", "comments", "gone"];
+/// Of these, the ones that a fill replaces.
+const FILLED: usize = 6;
+/// How long a board stays after its last change; it can be filled again.
+const BOARD_MS: u64 = 6 * 3_600_000;
+/// How long a claim holds, and what was gathered under it; each step of gathering prolongs both.
+const CLAIM_MS: u64 = 15_000;
+/// Users and comments written by one call of a fill, so that no call keeps Redis from the others for long.
+const FILL_CHUNK: usize = 500;
+
+/// The boards of a deployment. All keys of a room's board have the room as their hash tag; `boards.lua` lists them.
+pub struct RedisBoards {
+    redis: Redis,
+    users_max: usize,
+}
+
+impl RedisBoards {
+    /// Boards in this Redis.
+    #[must_use]
+    pub fn new(redis: Redis) -> Self {
+        Self::with_users_max(redis, USERS_MAX)
+    }
+
+    /// As [`RedisBoards::new`], with fewer users a board.
+    #[must_use]
+    pub fn with_users_max(redis: Redis, users_max: usize) -> Self {
+        Self { redis, users_max }
+    }
+
+    fn key(&self, name: &str, room: &RoomId) -> String {
+        self.redis.key(&format!("{name}:{{{room}}}"))
+    }
+
+    fn script<'a>(&self, script: &'a Script, room: &RoomId) -> ScriptInvocation<'a> {
+        let mut invocation = script.prepare_invoke();
+        for name in KEYS {
+            invocation.key(self.key(name, room));
+        }
+        invocation
+    }
+
+    /// The keys under which a fill gathers.
+    fn gathered(&self, room: &RoomId, claim: &Claim) -> [String; FILLED] {
+        std::array::from_fn(|n| format!("{}:{}", self.key(KEYS[n], room), claim.0))
+    }
+
+    async fn gather(&self, room: &RoomId, claim: &Claim, snapshot: &Snapshot) -> Result<()> {
+        let keys = self.gathered(room, claim);
+        let mut pipe = Pipeline::new();
+        pipe.hset(&keys[0], "session", digits(snapshot.session.0)).ignore();
+        for (lane, place) in &snapshot.seen {
+            pipe.hset(&keys[0], format!("seen:{}", lane.0), digits(*place)).ignore();
+        }
+        self.send(&keys, room, pipe).await?;
+        for chunk in snapshot.scores.chunks(FILL_CHUNK) {
+            self.send(&keys, room, scores(&keys, chunk)).await?;
+        }
+        for chunk in snapshot.liked.chunks(FILL_CHUNK) {
+            self.send(&keys, room, liked(&keys, chunk)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, keys: &[String; FILLED], room: &RoomId, mut pipe: Pipeline) -> Result<()> {
+        for key in keys.iter().chain([&self.key("board-claim", room)]) {
+            pipe.pexpire(key, CLAIM_MS.cast_signed()).ignore();
+        }
+        Ok(self.redis.pipeline("fill", &pipe).await?)
+    }
+}
+
+/// A number as the scripts compare it.
+fn digits(number: u64) -> String {
+    format!("{number:020}")
+}
+
+fn member(reached: u64, user: &UserId, username: &str) -> String {
+    format!("{reached:020} {user} {username}")
+}
+
+fn scores(keys: &[String; FILLED], users: &[Score]) -> Pipeline {
+    let mut pipe = Pipeline::new();
+    for Score { user_id, username, score, given, reached } in users {
+        let score = (*score).min(SCORE_MAX).cast_signed();
+        pipe.zadd(&keys[1], member(*reached, user_id, username), -score).ignore();
+        pipe.hset(&keys[2], user_id.as_str(), format!("{reached:020} {username}")).ignore();
+        if *given > 0 {
+            pipe.hset(&keys[3], user_id.as_str(), (*given).min(SCORE_MAX)).ignore();
+        }
+    }
+    pipe
+}
+
+fn liked(keys: &[String; FILLED], comments: &[Arc<Comment>]) -> Result<Pipeline> {
+    let mut pipe = Pipeline::new();
+    for comment in comments {
+        let id = digits(comment.id.0);
+        pipe.zadd(&keys[4], &id, -comment.like_count.cast_signed()).ignore();
+        pipe.hset(&keys[5], &id, json(comment)?).ignore();
+    }
+    Ok(pipe)
+}
+
+fn json(comment: &Comment) -> Result<String> {
+    serde_json::to_string(comment).map_err(|error| StateError(error.to_string()))
+}
+
+fn arguments(script: &mut ScriptInvocation<'_>, change: &Change) -> Result<()> {
+    match &change.what {
+        What::Said(comment) => {
+            let (user, name) = (comment.user_id.as_str(), &*comment.username);
+            script.arg("s").arg(change.lane.0).arg(digits(change.place)).arg(user).arg(name);
+        }
+        What::Gave { user_id, username, given } => {
+            let given = (*given).min(SCORE_MAX);
+            script.arg("g").arg(digits(change.place)).arg(user_id.as_str()).arg(&**username).arg(given);
+        }
+        What::Liked(comment, likes) => {
+            let how = match likes {
+                Likes::More => "more",
+                Likes::Fewer => "fewer",
+                Likes::Read => "read",
+            };
+            script.arg("l").arg(how).arg(digits(comment.id.0)).arg(comment.like_count).arg(json(comment)?);
+        }
+        What::Deleted(id) => {
+            script.arg("d").arg(digits(id.0));
+        }
+    }
+    Ok(())
+}
+
+/// A member of the ranking with its score, as Redis gives it.
+fn entry(rank: u32, member: &str, score: f64) -> Option<RankingEntry> {
+    let mut parts = member.splitn(3, ' ').skip(1);
+    let (user_id, username) = (parts.next()?.parse().ok()?, parts.next()?.into());
+    // Whole, not negative and below 2^53: nothing is lost.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let score = (-score).max(0.0) as u64;
+    Some(RankingEntry { rank, user_id, username, score })
+}
+
+#[async_trait]
+impl Boards for RedisBoards {
+    async fn apply(&self, room: &RoomId, run: Run<'_>) -> Result<Applied> {
+        let mut script = self.script(&APPLY, room);
+        script.arg(digits(run.session.map_or(0, |session| session.0))).arg(u8::from(run.young)).arg(run.now_ms);
+        script.arg(BOARD_MS).arg(self.users_max).arg(HOT_KEPT).arg(GONE_MAX).arg(run.checks.len());
+        for check in run.checks {
+            script.arg(check.lane.0).arg(digits(check.forgotten)).arg(digits(check.applied));
+        }
+        for change in run.changes {
+            arguments(&mut script, change)?;
+        }
+        match self.redis.script::<u8>("apply", &script).await? {
+            0 => Ok(Applied::Done),
+            1 => Ok(Applied::Past),
+            2 => Ok(Applied::Missing),
+            3 => Ok(Applied::Behind),
+            4 => Ok(Applied::Lost),
+            other => Err(StateError(format!("an answer of no meaning: {other}"))),
+        }
+    }
+
+    async fn read(&self, room: &RoomId, places: usize, comments: usize) -> Result<Option<Picture>> {
+        let mut script = self.script(&READ, room);
+        script.arg(places.min(PLACES_MAX)).arg(comments.min(HOT_MAX));
+        let there: Option<(Vec<(String, f64)>, Vec<Option<String>>)> = self.redis.script("read", &script).await?;
+        Ok(there.map(|(ranking, hot)| Picture {
+            ranking: (1..).zip(&ranking).filter_map(|(rank, (member, score))| entry(rank, member, *score)).collect(),
+            hot: hot.iter().flatten().filter_map(|text| serde_json::from_str(text).ok()).map(Arc::new).collect(),
+        }))
+    }
+
+    async fn claim(&self, room: &RoomId) -> Result<Option<Claim>> {
+        let claim = Claim(format!("{:016x}", rand::random::<u64>()));
+        let mut command = redis::cmd("SET");
+        command.arg(self.key("board-claim", room)).arg(&claim.0).arg("NX").arg("PX").arg(CLAIM_MS);
+        let taken: Option<String> = self.redis.command("claim", &command).await?;
+        Ok(taken.map(|_| claim))
+    }
+
+    async fn fill(&self, room: &RoomId, claim: Claim, snapshot: Snapshot) -> Result<bool> {
+        self.gather(room, &claim, &snapshot).await?;
+        let mut script = self.script(&FILL, room);
+        script.key(self.key("board-claim", room));
+        for key in self.gathered(room, &claim) {
+            script.key(key);
+        }
+        script.arg(&claim.0).arg(digits(snapshot.session.0)).arg(BOARD_MS);
+        Ok(self.redis.script("fill", &script).await?)
+    }
+}
