@@ -26,9 +26,9 @@ pub(super) const ENTRIES_MAX: usize = 500;
 
 /// What a fan-out needs.
 pub struct FanoutParts {
-    /// This node's number: it needs no stream to itself.
-    pub me: u16,
-    /// What this node's batches are called by: no other node that lives may be called so.
+    /// Where this node listens, as on its card: it needs no stream to itself. Its number may change.
+    pub me: String,
+    /// What this node's batches are called by, from its start to its end: no other node may ever be called so.
     pub source: String,
     /// This node's own gateway.
     pub here: Arc<dyn Fanout>,

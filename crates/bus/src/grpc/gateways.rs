@@ -26,7 +26,9 @@ const WAITING_MAX: usize = 1_024;
 
 /// The streams, by the number of the node.
 pub(super) struct Gateways {
-    me: u16,
+    me: String,
+    /// This node, once it is among those that live.
+    number: Option<u16>,
     source: String,
     secret: Secret,
     metrics: Arc<Metrics>,
@@ -42,16 +44,17 @@ struct Link {
 }
 
 impl Gateways {
-    /// None yet. `me` is this node, which needs no stream.
-    pub(super) fn new(me: u16, source: String, secret: Secret, metrics: Arc<Metrics>) -> Self {
-        Self { me, source, secret, metrics, links: HashMap::new() }
+    /// None yet. `me` is the address of this node, which needs no stream.
+    pub(super) fn new(me: String, source: String, secret: Secret, metrics: Arc<Metrics>) -> Self {
+        Self { me, number: None, source, secret, metrics, links: HashMap::new() }
     }
 
     /// From now on these are the nodes that live.
     pub(super) fn are(&mut self, nodes: &[Node]) {
+        self.number = nodes.iter().find(|node| node.card.address == self.me).map(|node| node.number);
         let wanted: HashMap<u16, &str> = nodes
             .iter()
-            .filter(|node| node.number != self.me && node.card.roles.has_viewers() && !node.card.address.is_empty())
+            .filter(|node| node.card.address != self.me && node.card.roles.has_viewers() && !node.card.address.is_empty())
             .map(|node| (node.number, node.card.address.as_str()))
             .collect();
         self.links.retain(|number, link| wanted.get(number) == Some(&link.address.as_str()));
@@ -84,7 +87,7 @@ impl Gateways {
 
     /// Puts a batch into a gateway's queue; `false` when it is not known to live.
     pub(super) fn push(&self, number: u16, batch: Bytes) -> bool {
-        let Some(link) = self.links.get(&number) else { return number == self.me };
+        let Some(link) = self.links.get(&number) else { return Some(number) == self.number };
         match link.queue.try_send(batch) {
             Ok(()) => {
                 self.metrics.pushes.inc();
