@@ -42,7 +42,7 @@ pub(crate) async fn create(
     if draft.room_id.as_ref().is_some_and(|named| *named != room) {
         return Err(WireError::invalid("room_id is another room than the path's").into());
     }
-    let admitted = app.ingest.admit(who, &room, draft).await?;
+    let admitted = app.admission.admit(who, &room, draft).await?;
     let created_at = rfc3339_ms(admitted.created_at_ms);
     Ok((StatusCode::CREATED, Json(Created { id: admitted.id, status: admitted.status, created_at })).into_response())
 }

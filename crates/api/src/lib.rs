@@ -32,7 +32,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::{Router, middleware};
 use chat::{Chat, Keys, Uploads};
-use ingest::{Ingest, Tokens};
+use ingest::{Admission, Ingest, Tokens};
 use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
 use room::Hub;
@@ -51,6 +51,8 @@ const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Services {
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// Where comments are decided about.
+    pub admission: Admission,
     /// The rules of private and group chat.
     pub chat: Arc<Chat>,
     /// The key directory of end-to-end encryption.

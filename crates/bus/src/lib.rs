@@ -1,20 +1,26 @@
 //! How stations talk: the ordered, durable [`log`] between ingest and the room workers, and the
 //! at-most-once [`fanout`] from a worker to the gateways that hold a room.
 //!
-//! Ports first, backends beside them. The in-process backends are [`local`]; the module `redis` reaches other nodes, with records as bytes. Only the server's wiring names one. Nothing here knows what
-//! a comment may contain or who may send it.
+//! Ports first, backends beside them. The in-process backends are [`local`]; the modules `redis` and `grpc` reach other
+//! nodes, with records as bytes; [`registry`] says which nodes those are, by Redis or `etcd`. Only the server's wiring
+//! names one. Nothing here knows what a comment may contain or who may send it.
 
 // A suite panics where a promise is broken; it is called by tests alone.
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 pub mod conformance;
+pub mod directory;
+pub mod etcd;
 pub mod fanout;
+pub mod grpc;
 pub mod local;
 pub mod log;
 pub mod notice;
 pub mod number;
 pub mod people;
+pub mod proto;
 pub mod record;
 pub mod redis;
+pub mod registry;
 pub mod spool;
 pub mod stamp;
 

@@ -9,11 +9,7 @@ use model::{Comment, Kind, Level, Mode, RoomId, Session, Size, Snowflake, Style,
 use prost::Message;
 
 use crate::log::{Entry, Position, Record};
-
-#[allow(missing_docs, clippy::all)] // Generated; the schema says what each means.
-pub(crate) mod proto {
-    include!(concat!(env!("OUT_DIR"), "/barrage.record.v1.rs"));
-}
+pub(crate) use crate::proto::record::v1 as proto;
 
 /// Entries of one room from one node.
 #[derive(Debug, Clone)]
@@ -218,6 +214,18 @@ macro_rules! both_ways {
         }
         fn $in(value: proto::$type) -> $type {
             match value { $(proto::$type::$variant => $type::$variant),+ }
+        }
+
+        impl From<$type> for proto::$type {
+            fn from(value: $type) -> Self {
+                $out(value)
+            }
+        }
+
+        impl From<proto::$type> for $type {
+            fn from(value: proto::$type) -> Self {
+                $in(value)
+            }
         }
     };
 }

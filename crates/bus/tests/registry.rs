@@ -1,59 +1,127 @@
-//! Nodes and their numbers, over real Redis.
+//! Nodes and their numbers, over real Redis and real etcd: one suite for both, and each taken away and brought back.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bus::NodeNumber;
-use bus::redis::registry::{LEASE, NodeLease, nodes};
+use bus::etcd::Etcd;
+use bus::registry::{Card, LEASE, Members, NoNumber, NodeLease, Registry};
 use model::clock::{Clock, SystemClock};
-use model::{Metrics, NoIds, SnowflakeGenerator};
-use prometheus_client::registry::Registry;
+use model::{Fence, Metrics, NoIds, Roles, SnowflakeGenerator};
+use prometheus_client::registry::Registry as MetricsRegistry;
 use redis_client::{Address, Redis};
 
 const SHORT: Duration = Duration::from_millis(500);
 
-async fn connect(address: &str) -> Redis {
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::register(&mut MetricsRegistry::default()))
+}
+
+fn namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}-{}", std::process::id(), SystemClock.now_ms(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn on_redis(address: &str) -> Registry {
     let address: Address = address.parse().expect("an address");
-    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    let namespace = format!("test-{}-{}", std::process::id(), SystemClock.now_ms());
-    let redis = Redis::open(&address, &namespace, metrics).expect("an address");
+    let redis = Redis::open(&address, &namespace(), metrics()).expect("an address");
     redis.ready(Duration::from_secs(10)).await.expect("it runs");
-    redis
+    Registry::Redis(redis)
+}
+
+fn on_etcd(address: &str) -> Registry {
+    Registry::Etcd(Etcd::open(address, &namespace(), metrics()).expect("an address"))
+}
+
+/// The registry of a service, in a namespace of the test's own.
+async fn on(service: &str) -> Option<Registry> {
+    let address = testkit::service(service)?;
+    Some(if service == "BARRAGE_TEST_ETCD" { on_etcd(&address) } else { on_redis(&address).await })
+}
+
+fn card(name: &str) -> Card {
+    Card { address: format!("{name}:7070"), roles: Roles::ALL }
+}
+
+async fn take(registry: &Registry, n: u64) -> NodeLease {
+    let token = n << 48 | n;
+    NodeLease::take(registry.clone(), &card(&format!("node-{n}")), token, LEASE).await.expect("a number")
 }
 
 async fn numbers_are_given_once(service: &str) {
-    let Some(address) = testkit::service(service) else { return };
-    let redis = connect(&address).await;
-    let take = async |n: u64| {
-        NodeLease::take(redis.clone(), &format!("node-{n}"), n << 48 | n, LEASE).await.expect("a number")
-    };
+    let Some(registry) = on(service).await else { return };
+    // All at once, so that they race for the same numbers.
+    let taking = (0..20).map(|n| {
+        let registry = registry.clone();
+        tokio::spawn(async move { take(&registry, n).await })
+    });
     let mut leases = Vec::new();
-    for n in 0..20 {
-        leases.push(take(n).await);
+    for lease in taking.collect::<Vec<_>>() {
+        leases.push(lease.await.expect("a lease"));
     }
     let numbers: HashSet<_> = leases.iter().map(NodeLease::number).collect();
     assert_eq!(numbers.len(), 20, "each node has its own");
     assert!(leases.iter().all(NodeLease::is_held));
-    let listed = nodes(&redis).await.expect("an answer");
+    let listed = registry.nodes().await.expect("an answer");
     assert_eq!(listed.iter().map(|node| node.number).collect::<HashSet<_>>(), numbers);
-    assert!(listed.iter().any(|node| node.name == "node-7"));
+    assert!(listed.iter().any(|node| node.card == card("node-7")), "with what it says of itself");
 
     let given_up = leases.pop().expect("twenty");
     let number = given_up.number();
     given_up.give_up().await.expect("an answer");
-    assert!(nodes(&redis).await.expect("an answer").iter().all(|node| node.number != number));
+    assert!(registry.nodes().await.expect("an answer").iter().all(|node| node.number != number));
     for n in 20..40 {
-        assert_ne!(take(n).await.number(), number, "what was given back comes last");
+        assert_ne!(take(&registry, n).await.number(), number, "what was given back comes last");
     }
 }
 
-#[tokio::test]
-async fn a_single_server_gives_each_number_once() {
-    numbers_are_given_once("BARRAGE_TEST_REDIS").await;
+async fn a_node_that_is_gone_is_gone_after_its_lease(service: &str) {
+    let Some(registry) = on(service).await else { return };
+    let stays = NodeLease::take(registry.clone(), &card("stays"), 1, SHORT).await.expect("a number");
+    let members = Members::watch(registry.clone(), SHORT / 5).await.expect("an answer");
+    drop(NodeLease::take(registry.clone(), &card("goes"), 2, SHORT).await.expect("a number"));
+    testkit::eventually("both to be seen", async || (members.now().len() == 2).then_some(())).await;
+    testkit::eventually("the lease to run out", async || (members.now().len() == 1).then_some(())).await;
+    assert_eq!(members.now()[0].card, card("stays"));
+    assert!(stays.is_held(), "whoever lives prolongs");
+}
+
+async fn numbers_run_out(service: &str) {
+    let Some(registry) = on(service).await else { return };
+    let mut leases = Vec::new();
+    for n in 0..1024 {
+        leases.push(take(&registry, n).await);
+    }
+    let none = NodeLease::take(registry.clone(), &card("late"), 9_999, LEASE).await;
+    assert_eq!(none.err(), Some(NoNumber::AllHeld));
+    let back = leases.swap_remove(500);
+    let number = back.number();
+    back.give_up().await.expect("an answer");
+    assert_eq!(take(&registry, 9_999).await.number(), number, "the only one that is free");
+}
+
+macro_rules! on_each {
+    ($($test:ident => $redis:ident, $etcd:ident);+ $(;)?) => {$(
+        #[tokio::test]
+        async fn $redis() {
+            $test("BARRAGE_TEST_REDIS").await;
+        }
+
+        #[tokio::test]
+        async fn $etcd() {
+            $test("BARRAGE_TEST_ETCD").await;
+        }
+    )+};
+}
+
+on_each! {
+    numbers_are_given_once => redis_gives_each_number_once, etcd_gives_each_number_once;
+    a_node_that_is_gone_is_gone_after_its_lease => redis_forgets_the_dead, etcd_forgets_the_dead;
+    numbers_run_out => redis_runs_out_of_numbers, etcd_runs_out_of_numbers;
 }
 
 #[tokio::test]
@@ -61,28 +129,29 @@ async fn a_cluster_gives_each_number_once() {
     numbers_are_given_once("BARRAGE_TEST_REDIS_CLUSTER").await;
 }
 
-#[tokio::test]
-async fn a_node_that_is_gone_is_gone_after_its_lease() {
-    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
-    let redis = connect(&address).await;
-    let stays = NodeLease::take(redis.clone(), "stays", 1, SHORT).await.expect("a number");
-    drop(NodeLease::take(redis.clone(), "goes", 2, SHORT).await.expect("a number"));
-    testkit::eventually("the lease to run out", async || {
-        let listed = nodes(&redis).await.expect("an answer");
-        (listed.len() == 1).then(|| assert_eq!(listed[0].name, "stays"))
-    })
-    .await;
-    assert!(stays.is_held(), "whoever lives prolongs");
-}
-
-/// A server of this test's own, which is killed; it keeps nothing.
+/// A server of this test's own, which is killed.
 struct Server(Child);
 
 impl Server {
-    fn start(directory: &Path, port: u16) -> Self {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("it is installed"))
+    }
+
+    /// Keeps nothing.
+    fn redis(directory: &Path, port: u16) -> Self {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
+        Self::start(command.current_dir(directory))
+    }
+
+    fn etcd(directory: &Path, port: u16, peers: u16) -> Self {
+        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
+        let mut command = Command::new("etcd");
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("default={peer}"), "--data-dir", "data"]);
+        Self::start(command.current_dir(directory))
     }
 }
 
@@ -93,52 +162,113 @@ impl Drop for Server {
     }
 }
 
-#[tokio::test]
-async fn without_redis_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_has_it() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
-    let server = Server::start(directory.path(), port);
-    let redis = connect(&format!("redis://127.0.0.1:{port}")).await;
-    let lease = NodeLease::take(redis.clone(), "ann", 1, SHORT).await.expect("a number");
+fn free_ports<const N: usize>() -> [u16; N] {
+    let bound: [_; N] = std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    bound.map(|bound| bound.local_addr().expect("a port").port())
+}
+
+/// `start` starts the registry's server, again with what it had kept.
+async fn without_it_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_has_it(
+    registry: Registry,
+    start: impl Fn() -> Server,
+) {
+    let server = start();
+    let taken = async || NodeLease::take(registry.clone(), &card("ann"), 1, SHORT).await.ok();
+    let lease = testkit::eventually("a number", taken).await;
+    let members = Members::watch(registry.clone(), SHORT / 5).await.expect("an answer");
+    assert!(lease.is_held());
 
     drop(server);
     testkit::eventually("the lease to run out", async || (!lease.is_held()).then_some(())).await;
-    let _server = Server::start(directory.path(), port);
+    assert!(!lease.is_lost(), "it may still come back");
+    assert_eq!(members.now().len(), 1, "while nobody says otherwise the nodes are those of before");
+    let _server = start();
     testkit::eventually("it to be held again", async || lease.is_held().then_some(())).await;
-    assert_eq!(nodes(&redis).await.expect("an answer")[0].number, lease.number());
+    assert_eq!(registry.nodes().await.expect("an answer")[0].number, lease.number());
 }
 
 #[tokio::test]
-async fn a_node_whose_number_was_given_away_goes_on_with_another() {
-    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
-    let redis = connect(&address).await;
-    let starts = Arc::new(AtomicU64::new(1));
-    let take = {
-        let (redis, starts) = (redis.clone(), starts.clone());
-        async move || NodeLease::take(redis.clone(), "ann", starts.fetch_add(1, Ordering::Relaxed), SHORT).await
+async fn redis_goes_and_comes_back() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let (directory, [port]) = (tempfile::tempdir().expect("a directory"), free_ports());
+    let start = || Server::redis(directory.path(), port);
+    let registry = {
+        let _first = start();
+        on_redis(&format!("redis://127.0.0.1:{port}")).await
+    };
+    without_it_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_has_it(registry, start).await;
+}
+
+#[tokio::test]
+async fn etcd_goes_and_comes_back() {
+    if testkit::service("BARRAGE_TEST_ETCD").is_none() {
+        return;
+    }
+    let (directory, [port, peers]) = (tempfile::tempdir().expect("a directory"), free_ports());
+    let start = || Server::etcd(directory.path(), port, peers);
+    let registry = on_etcd(&format!("http://127.0.0.1:{port}"));
+    without_it_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_has_it(registry, start).await;
+}
+
+/// A node that slept longer than its lease finds its number with another one, and goes on with a new one.
+async fn a_number_that_another_has_is_lost(registry: Registry, give_away: impl AsyncFn(u16)) {
+    let starts = AtomicU64::new(1);
+    let take = async move || {
+        NodeLease::take(registry.clone(), &card("ann"), starts.fetch_add(1, Ordering::Relaxed), SHORT).await
     };
     let number = Arc::new(NodeNumber::new(take().await.expect("a number")));
     let ids = SnowflakeGenerator::new(Arc::new(SystemClock), number.clone(), None);
     let before = ids.next().expect("a number");
-    let first = model::Fence::node(&*number).expect("a number");
+    let first = number.node().expect("a number");
     let kept = tokio::spawn({
         let number = number.clone();
         async move { number.keep(take).await }
     });
 
-    // As a failover that lost the lease would have it: somebody else holds the number.
-    let mut theft = redis::cmd("HSET");
-    theft.arg(redis.key("nodes:{all}:holders")).arg(first).arg("another:bo");
-    redis.command::<i64>("test", &theft).await.expect("an answer");
-    testkit::eventually("another number", async || model::Fence::node(&*number).filter(|now| *now != first)).await;
+    give_away(first).await;
+    testkit::eventually("another number", async || number.node().filter(|now| *now != first)).await;
     assert!(ids.next().expect("a number") > before);
-
     let lease = number.leave().expect("it is held");
     assert!(lease.is_held());
     assert_eq!(ids.next(), Err(NoIds), "what was left is not used");
     kept.await.expect("it ends when the number is left");
+}
+
+#[tokio::test]
+async fn redis_says_that_a_number_is_lost() {
+    let Some(registry) = on("BARRAGE_TEST_REDIS").await else { return };
+    let Registry::Redis(redis) = registry.clone() else { unreachable!() };
+    a_number_that_another_has_is_lost(registry, async |number| {
+        let mut command = redis::cmd("HSET");
+        command.arg(redis.key("nodes:{all}:holders")).arg(number).arg("0bad:bo");
+        redis.command::<i64>("test", &command).await.expect("an answer");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn etcd_says_that_a_number_is_lost() {
+    let Some(address) = testkit::service("BARRAGE_TEST_ETCD") else { return };
+    let namespace = namespace();
+    let registry = Registry::Etcd(Etcd::open(&address, &namespace, metrics()).expect("an address"));
+    a_number_that_another_has_is_lost(registry, async |number| {
+        let mut etcdctl = Command::new("etcdctl");
+        etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &address, "put"]);
+        let put = etcdctl.args([format!("{namespace}/nodes/{number:04}"), "0bad:bo".into()]).output();
+        assert!(put.expect("etcdctl is installed").status.success());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_several_endpoints_one_that_answers_is_enough() {
+    let Some(address) = testkit::service("BARRAGE_TEST_ETCD") else { return };
+    let [nobody] = free_ports();
+    let registry = on_etcd(&format!("http://127.0.0.1:{nobody},{address}"));
+    assert_eq!(take(&registry, 1).await.number(), 2, "the one after where it began");
+    for wrong in ["", "127.0.0.1:2379", "https://127.0.0.1:2379", "http://a b"] {
+        assert!(Etcd::open(wrong, "x", metrics()).is_err(), "{wrong:?}");
+    }
 }

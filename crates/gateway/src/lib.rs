@@ -38,7 +38,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use chat::{Chat, Devices, Post};
-use ingest::{Ingest, Tokens};
+use ingest::{Admission, Ingest, Tokens};
 use ipnet::IpNet;
 use model::{Clock, Metrics};
 use room::Hub;
@@ -66,6 +66,8 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// The rules.
     pub ingest: Arc<Ingest>,
+    /// Where comments are decided about.
+    pub admission: Admission,
     /// The rules of private and group chat.
     pub chat: Arc<Chat>,
     /// Where chat's notices come from.

@@ -1,10 +1,11 @@
 //! May this comment enter? And what else people may do to a room: likes, sessions, moderation.
 //!
-//! [`Ingest`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP). The
-//! order of a comment's checks is in [`admit`]; [`rooms`] knows settings and sessions, [`bans`] who
-//! may not speak, [`filter`] the word lists, [`tokens`] who somebody is. Knows no socket, no HTTP,
-//! no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
+//! [`Ingest`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP), which hand comments
+//! to an [`Admission`]: this process, or another node. The order of a comment's checks is in [`admit`]; [`rooms`] knows
+//! settings and sessions, [`bans`] who may not speak, [`filter`] the word lists, [`tokens`] who somebody is. Knows no
+//! socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
 
+pub mod admission;
 pub mod admit;
 pub mod bans;
 pub mod events;
@@ -26,6 +27,7 @@ use model::{Clock, Metrics, SnowflakeGenerator};
 use state::{CoolDown, Gate, Reservations};
 use store::Store;
 
+pub use admission::Admission;
 pub use admit::Admitted;
 pub use bans::Bans;
 pub use events::Awaited;

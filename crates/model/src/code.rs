@@ -46,6 +46,33 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 17] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Banned,
+        Self::Muted,
+        Self::RoomClosed,
+        Self::NotFound,
+        Self::AlreadyLiked,
+        Self::ContentEmpty,
+        Self::ContentTooLong,
+        Self::ContentBlocked,
+        Self::RateLimited,
+        Self::DuplicateComment,
+        Self::TooLate,
+        Self::GroupFull,
+        Self::Overloaded,
+        Self::Unavailable,
+    ];
+
+    /// The code of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -11,6 +11,7 @@ pub mod event;
 pub mod id;
 pub mod identity;
 pub mod metrics;
+pub mod roles;
 pub mod room;
 pub mod score;
 pub mod snowflake;
@@ -23,6 +24,7 @@ pub use event::{Audience, Counted, Event, EventBody, Gift, PlayAt, RankingEntry}
 pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
 pub use identity::Identity;
 pub use metrics::Metrics;
+pub use roles::{Role, Roles};
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
 pub use score::{Lane, Score};
 pub use snowflake::{Fence, NoIds, SnowflakeGenerator};

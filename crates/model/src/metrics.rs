@@ -83,6 +83,13 @@ pub struct Metrics {
     pub spool_aside: Gauge,
     /// Failures of the spool's file.
     pub spool_errors: Counter,
+    /// Batches handed to the streams of other nodes: one for each batch and node.
+    pub pushes: Counter,
+    /// Comments handed to an ingest node by one that does not decide itself, by `outcome`: answered, full, unsent (no
+    /// node could be reached), lost (sent, and no answer came).
+    pub remote_admits: Labelled,
+    /// Calls to etcd without an answer, by `operation`.
+    pub etcd_errors: Labelled,
     /// Words matched, by `list`.
     pub word_hits: Labelled,
     /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
@@ -133,6 +140,9 @@ impl Metrics {
             spool_bytes: Gauge::default(),
             spool_aside: Gauge::default(),
             spool_errors: Counter::default(),
+            pushes: Counter::default(),
+            remote_admits: Family::default(),
+            etcd_errors: Family::default(),
             word_hits: Family::default(),
             hook_calls: Family::default(),
             cpu_seconds: Counter::default(),
@@ -178,6 +188,9 @@ impl Metrics {
         r.register_with_unit("spool", "Bytes that wait in the spool", Unit::Bytes, self.spool_bytes.clone());
         r.register("spool_aside", "Records put aside because they were refused", self.spool_aside.clone());
         r.register("spool_errors", "Failures of the spool's file", self.spool_errors.clone());
+        r.register("pushed_batches", "Batches handed to the streams of other nodes", self.pushes.clone());
+        r.register("remote_admits", "Comments handed to ingest nodes, by outcome", self.remote_admits.clone());
+        r.register("etcd_errors", "Calls to etcd without an answer, by operation", self.etcd_errors.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use model::{Level, RoomId, UserId};
+use clap::{Args, Parser, Subcommand};
+use model::{Level, Roles, RoomId, UserId};
 
 /// A self-hosted live-comment (danmaku) and chat server.
 #[derive(Debug, Parser)]
@@ -49,30 +49,15 @@ pub struct Serve {
     /// Data directory, instead of server.data.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Roles of this process; all of them when absent.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub roles: Vec<Role>,
+    /// Roles of this process, of gateway, ingest, worker, persist and api; all of them when absent.
+    #[arg(long, value_name = "LIST")]
+    pub roles: Option<Roles>,
     /// Development: identities come from the query string, the admin API needs no key.
     #[arg(long)]
     pub dev: bool,
     /// Lets --dev listen on other addresses than loopback.
     #[arg(long, requires = "dev")]
     pub i_know_this_is_open: bool,
-}
-
-/// A part of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Role {
-    /// Holds sockets.
-    Gateway,
-    /// Decides whether a comment may enter.
-    Ingest,
-    /// Works rooms.
-    Worker,
-    /// Writes the log to the store.
-    Persist,
-    /// Serves HTTP.
-    Api,
 }
 
 /// `token`

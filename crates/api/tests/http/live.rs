@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use model::Level;
 use serde_json::{Value, json};
 
-use crate::world::{KEY, World, settings, token};
+use crate::world::{KEY, World, settings, token, token_of};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +45,34 @@ async fn what_is_said_is_read_liked_and_ranked() {
     assert_eq!(world.expect(200, &bob, &format!("DELETE {like}"), Value::Null).await, json!({ "like_count": 0 }));
     let ranking = world.expect(200, &bob, "GET /rooms/r/ranking?limit=99999", Value::Null).await;
     assert_eq!(ranking["entries"], json!([{ "rank": 1, "user_id": "ann", "username": "ANN", "score": 2 }]));
+}
+
+#[tokio::test]
+async fn comments_may_be_decided_about_on_another_node() {
+    let (world, stop) = World::without_ingest(settings()).await;
+    let (ann, line) = (token("ann"), "POST /rooms/r/comments");
+    let style = json!({ "mode": "top", "color": "#FF0000", "size": "large" });
+    let draft = json!({ "content": "hello", "client_msg_id": "m-1", "style": style, "mentions": ["bob"] });
+    let first = world.expect(201, &ann, line, draft.clone()).await;
+    assert_eq!(world.expect(201, &ann, line, draft).await, first, "a retry gets the first answer");
+    let all = world.expect(200, &ann, "GET /rooms/r/comments", Value::Null).await;
+    assert_eq!((contents(&all), &all["latest_id"]), (vec!["hello"], &first["id"]));
+    let comment = &all["comments"][0];
+    assert_eq!((&comment["style"], &comment["mentions"]), (&style, &json!(["bob"])));
+    assert_eq!((&comment["user_id"], &comment["username"]), (&json!("ann"), &json!("ANN")));
+
+    world.refused(422, "content_empty", &ann, line, json!({ "content": " " })).await;
+    let again = world.refused(409, "duplicate_comment", &ann, line, json!({ "content": "hello" })).await;
+    assert!(again["error"]["retry_after_ms"].as_u64().is_some_and(|ms| (1..=5_000).contains(&ms)), "{again}");
+    let elsewhere = token_of("bob", Level::Normal, Some(&["another"]));
+    world.refused(403, "forbidden", &elsewhere, line, json!({ "content": "may I?" })).await;
+
+    stop.cancel();
+    let deadline = Instant::now() + PATIENCE;
+    while world.ask(&ann, line, json!({ "content": "still there?" })).await.0 != 503 {
+        assert!(Instant::now() < deadline, "a node that was ended still decides");
+    }
+    world.refused(503, "unavailable", &ann, line, json!({ "content": "anybody there?" })).await;
 }
 
 #[tokio::test]

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use api::{ApiSettings, Origins, Services};
 use async_trait::async_trait;
+use bus::grpc::{IngestNodes, Secret, Stations};
 use bus::local::Journal;
+use bus::registry::{Card, Members, Node};
 use bus::{Entry, Position, Record};
 use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
 use ingest::filter::WordFilter;
 use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
-use ingest::{Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
-use model::{Clock, Level, Metrics, RoomId, SnowflakeGenerator, SystemClock};
+use ingest::{Admission, Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
+use model::{Clock, Level, Metrics, Role, Roles, RoomId, SnowflakeGenerator, SystemClock};
 use prometheus_client::registry::Registry;
 use reqwest::Method;
 use room::boards::Boards;
@@ -23,6 +25,7 @@ use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub const KEY: &str = "the-admin-key";
 const SECRET: &str = "a-secret-of-some-length-for-tests";
@@ -52,7 +55,22 @@ impl World {
     pub async fn start(settings: ApiSettings) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let (draining, drained) = watch::channel(false);
-        let router = api::router(services(&data, settings, drained).await);
+        let services = services(&data, settings, drained).await;
+        Self::serve(services, draining, data).await
+    }
+
+    /// One that hands comments to a node with the role `ingest`, over gRPC. What is returned with it ends that node.
+    pub async fn without_ingest(settings: ApiSettings) -> (Self, CancellationToken) {
+        let data = tempfile::tempdir().expect("a directory");
+        let (draining, drained) = watch::channel(false);
+        let mut services = services(&data, settings, drained).await;
+        let (admission, stop) = elsewhere(&services).await;
+        services.admission = admission;
+        (Self::serve(services, draining, data).await, stop)
+    }
+
+    async fn serve(services: Services, draining: watch::Sender<bool>, data: tempfile::TempDir) -> Self {
+        let router = api::router(services);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -176,6 +194,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     });
     let keys = Arc::new(Keys::new(sqlite, ingest.gate.clone(), clock.clone()));
     Services {
+        admission: Admission::Here(ingest.clone()),
         ingest,
         chat,
         keys,
@@ -190,6 +209,22 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         settings: Arc::new(settings),
         draining,
     }
+}
+
+/// A node that decides for others by these rules, and the way to it.
+async fn elsewhere(services: &Services) -> (Admission, CancellationToken) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let (secret, stop) = (Secret::new(SECRET.as_bytes()), CancellationToken::new());
+    let stations = Stations { gateway: None, ingest: Some(services.ingest.clone()) };
+    tokio::spawn(bus::grpc::serve(listener, secret.clone(), stations, stop.clone()));
+    let card = Card { address, roles: Roles::from_iter([Role::Ingest]) };
+    let (_, members) = watch::channel(Arc::from([Node { number: 7, card }]));
+    let nodes = Arc::new(IngestNodes::start(&Members::told(members), secret, services.metrics.clone()));
+    while !nodes.are_there() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    (Admission::Elsewhere(nodes), stop)
 }
 
 fn limits() -> Limits {

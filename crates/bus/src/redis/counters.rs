@@ -1,6 +1,6 @@
 //! The numbers of batches: what a source has given a room, and what an inbox has had of one.
 //!
-//! Pure; behind [`super::RedisFanout`] and [`super::RedisInbox`]. Bounded: what was used longest ago is forgotten, and
+//! Pure; behind the fan-outs and inboxes of `redis` and `grpc`. Bounded: what was used longest ago is forgotten, and
 //! begins anew under another epoch.
 
 use std::collections::HashMap;
@@ -10,25 +10,25 @@ use std::hash::Hash;
 const KEYS_MAX: usize = 100_000;
 
 /// Numbers by key, with the moment of their last use.
-pub(super) struct Counters<K> {
+pub(crate) struct Counters<K> {
     numbers: HashMap<K, (Number, u64)>,
     uses: u64,
 }
 
 /// Where a counter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number {
-    pub(super) epoch: u64,
-    pub(super) seq: u64,
+pub(crate) struct Number {
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
 }
 
 impl<K: Hash + Eq + Clone> Counters<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { numbers: HashMap::new(), uses: 0 }
     }
 
     /// The next number of this key; a key that is not known begins an epoch at `now_ms`.
-    pub(super) fn next(&mut self, key: &K, now_ms: i64) -> Number {
+    pub(crate) fn next(&mut self, key: &K, now_ms: i64) -> Number {
         let fresh = Number { epoch: now_ms.max(0).unsigned_abs(), seq: 0 };
         let number = self.slot(key, fresh);
         number.seq += 1;
@@ -37,7 +37,7 @@ impl<K: Hash + Eq + Clone> Counters<K> {
 
     /// Notes the number that came; whether something between it and the last one did not. Of a key or an epoch not heard
     /// before only the first number is no hole.
-    pub(super) fn came(&mut self, key: &K, number: Number) -> bool {
+    pub(crate) fn came(&mut self, key: &K, number: Number) -> bool {
         let before = std::mem::replace(self.slot(key, Number { epoch: number.epoch, seq: 0 }), number);
         if before.epoch == number.epoch { number.seq > before.seq + 1 } else { number.seq > 1 }
     }
@@ -52,8 +52,13 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         number
     }
 
+    /// The keys that are remembered, of those asked for.
+    pub(crate) fn keys(&self, whether: impl Fn(&K) -> bool) -> Vec<K> {
+        self.numbers.keys().filter(|key| whether(key)).cloned().collect()
+    }
+
     /// Forgets a key's number.
-    pub(super) fn forget(&mut self, whether: impl Fn(&K) -> bool) {
+    pub(crate) fn forget(&mut self, whether: impl Fn(&K) -> bool) {
         self.numbers.retain(|key, _| !whether(key));
     }
 

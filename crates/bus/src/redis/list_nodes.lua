@@ -1,4 +1,4 @@
--- KEYS: the leases by number, their holders. Answers number, token:name, … of those that hold one now.
+-- KEYS: the leases by number, their holders. Answers number, token:card, … of those that hold one now.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local nodes = {}

@@ -6,12 +6,12 @@
 //! other nodes. Batches are numbered by source and room, so an inbox notices a hole and says which room missed
 //! something; whoever owns the room reads it again from the store.
 //!
-//! [`registry`] says which nodes live, and leases each its number.
+//! [`registry`] is what [`crate::registry`] asks of Redis.
 
-mod counters;
+pub(crate) mod counters;
 mod inbox;
 mod publish;
-pub mod registry;
+pub(crate) mod registry;
 pub mod users;
 
 pub use inbox::{Missed, RedisInbox};

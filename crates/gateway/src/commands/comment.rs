@@ -1,6 +1,6 @@
 //! `comment`: handed to ingest, answered when it is durable.
 
-use ingest::{Admitted, Refusal};
+use ingest::Admitted;
 use model::{RoomId, WireError};
 use protocol::handshake::SubProtocol;
 use protocol::message::{CommentDraft, ServerMessage};
@@ -24,8 +24,8 @@ impl Shard {
             let frames = answer(protocol, outcome, client_msg_id.as_deref(), reference.as_deref());
             Some(promise.keep(Reply::Frames(frames)))
         };
-        let Services { ingest, .. } = &self.common.services;
-        let submission = ingest.admit_then(&self.common.runtime, &session.identity, &room, draft, then);
+        let Services { admission, .. } = &self.common.services;
+        let submission = admission.admit_then(&self.common.runtime, &session.identity, &room, draft, then);
         self.submissions.extend(submission);
     }
 
@@ -39,7 +39,7 @@ impl Shard {
         self.run_async(index, async move {
             let mut frames = Vec::new();
             for draft in drafts {
-                let outcome = common.services.ingest.admit(&session.identity, &room, draft).await;
+                let outcome = common.services.admission.admit(&session.identity, &room, draft).await;
                 frames.extend(answer(protocol, outcome, None, None));
             }
             Reply::Frames(frames)
@@ -56,7 +56,7 @@ impl Shard {
 /// The finished frame of ingest's answer.
 fn answer(
     protocol: SubProtocol,
-    outcome: Result<Admitted, Refusal>,
+    outcome: Result<Admitted, WireError>,
     client_msg_id: Option<&str>,
     reference: Option<&RawValue>,
 ) -> Vec<u8> {
@@ -64,6 +64,6 @@ fn answer(
         Ok(Admitted { id, status, created_at_ms }) => {
             message_frame(protocol, &ServerMessage::CommentAck { client_msg_id, id, status, created_at_ms }, reference)
         }
-        Err(refusal) => error_frame(protocol, &refusal.into(), reference),
+        Err(error) => error_frame(protocol, &error, reference),
     }
 }

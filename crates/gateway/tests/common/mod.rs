@@ -126,6 +126,7 @@ impl Server {
         let services = Services {
             hub: hub.clone(),
             ingest: ingest.clone(),
+            admission: ingest::Admission::Here(ingest.clone()),
             chat,
             post,
             tokens: Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).unwrap()),

@@ -3,11 +3,13 @@
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use model::Roles;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Role, Serve};
+use crate::cli::Serve;
 use crate::config::{self, Config, LogFormat};
+use crate::roles::Shape;
 use crate::{lifecycle, wiring};
 
 /// Runs until told to stop.
@@ -32,10 +34,7 @@ fn configured(args: &Serve) -> anyhow::Result<Config> {
     if let Some(data) = &args.data {
         config.server.data.clone_from(data);
     }
-    let all = [Role::Gateway, Role::Ingest, Role::Worker, Role::Persist, Role::Api];
-    if !args.roles.is_empty() && all.iter().any(|role| !args.roles.contains(role)) {
-        bail!("this shape runs all roles in one process: leave --roles out, or name all of them");
-    }
+    Shape::Alone.allows(args.roles.unwrap_or(Roles::ALL)).context("--roles")?;
     let address: SocketAddr = config.server.listen.parse().context("--listen must be an address and port")?;
     ensure!(
         !args.dev || args.i_know_this_is_open || is_loopback(address.ip()),

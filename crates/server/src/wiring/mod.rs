@@ -18,7 +18,7 @@ use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
-use ingest::{Awaited, Bans, Ingest, Rooms, Tokens};
+use ingest::{Admission, Awaited, Bans, Ingest, Rooms, Tokens};
 use model::{Clock, Metrics, MsgType, SystemClock};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
@@ -153,6 +153,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let origins = Origins::new(config.auth.origins.clone(), dev && !open);
     let router = api::router(api::Services {
         ingest: ingest.clone(),
+        admission: Admission::Here(ingest.clone()),
         chat: chat.clone(),
         keys,
         uploads: uploads.clone(),
@@ -170,6 +171,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let services = Services {
         hub,
         ingest: ingest.clone(),
+        admission: Admission::Here(ingest.clone()),
         chat: chat.clone(),
         post,
         tokens: tokens.clone(),

@@ -1,0 +1,94 @@
+//! A gateway's ear: batches from the workers of other nodes.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use model::metrics::count;
+use model::{Metrics, RoomId};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::fanout::Fanout;
+use crate::proto::cluster::v1::gateway_server::Gateway;
+use crate::proto::cluster::v1::{PushRequest, PushResponse};
+use crate::record::Batch;
+use crate::redis::Missed;
+use crate::redis::counters::{Counters, Number};
+
+/// Hears batches, hands their entries on, and notices what did not come.
+pub struct GrpcInbox {
+    here: Arc<dyn Fanout>,
+    missed: Missed,
+    metrics: Arc<Metrics>,
+    /// By room and the worker that pushes it.
+    heard: Mutex<Counters<(RoomId, String)>>,
+}
+
+impl GrpcInbox {
+    /// Hands what others push to `here`; `missed` hears of rooms that are to be read again from the store.
+    #[must_use]
+    pub fn new(here: Arc<dyn Fanout>, missed: Missed, metrics: Arc<Metrics>) -> Self {
+        Self { here, missed, metrics, heard: Mutex::new(Counters::new()) }
+    }
+
+    /// This node no longer holds the room: held again, its numbers will have gone on.
+    pub fn release(&self, room_id: &RoomId) {
+        self.heard.lock().forget(|(room, _)| room == room_id);
+    }
+
+    fn hear(&self, push: &PushRequest) {
+        if push.lost {
+            self.lost(&push.source);
+        }
+        match Batch::decode(&push.batch) {
+            Ok(batch) => self.take(batch),
+            Err(_) if push.batch.is_empty() => {}
+            Err(error) => {
+                count(&self.metrics.fanout_lost, "reason", "unreadable");
+                tracing::debug!(%error, "a batch of another node cannot be read");
+            }
+        }
+    }
+
+    fn take(&self, batch: Batch) {
+        let Batch { source, epoch, seq, room_id, entries } = batch;
+        let hole = self.heard.lock().came(&(room_id.clone(), source), Number { epoch, seq });
+        if hole {
+            count(&self.metrics.fanout_lost, "reason", "hole");
+            (self.missed)(&room_id);
+        }
+        self.here.push(&room_id, entries);
+    }
+
+    /// Whatever this worker pushed may have come with gaps that no number shows: its last batches may be missing.
+    fn lost(&self, source: &str) {
+        count(&self.metrics.fanout_lost, "reason", "hole");
+        let rooms = self.heard.lock().keys(|(_, by)| by == source);
+        rooms.iter().for_each(|(room, _)| (self.missed)(room));
+    }
+}
+
+/// The service around an inbox.
+pub(super) struct Service {
+    pub(super) inbox: Arc<GrpcInbox>,
+    pub(super) stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Gateway for Service {
+    async fn push_room(&self, request: Request<Streaming<PushRequest>>) -> Result<Response<PushResponse>, Status> {
+        let mut pushes = request.into_inner().take_until(self.stop.cancelled()).boxed();
+        let mut from = None;
+        // A stream that breaks ends like one that is over.
+        while let Some(Ok(push)) = pushes.next().await {
+            self.inbox.hear(&push);
+            from = Some(push.source);
+        }
+        // Batches that its worker had taken for pushed may not have come.
+        if let Some(source) = from.filter(|_| !self.stop.is_cancelled()) {
+            self.inbox.lost(&source);
+        }
+        Ok(Response::new(PushResponse {}))
+    }
+}
