@@ -1,8 +1,9 @@
 //! How stations talk: the ordered, durable [`log`] between ingest and the room workers, and the
 //! at-most-once [`fanout`] from a worker to the gateways that hold a room.
 //!
-//! Ports first, backends beside them. The in-process backends are [`local`]; the module `redis` reaches other nodes, with records as bytes; [`kafka`] is the log of many nodes. Only the server's wiring names one. Nothing here knows what
-//! a comment may contain or who may send it.
+//! Ports first, backends beside them. The in-process backends are [`local`]; the module `redis` reaches other nodes, with
+//! records as bytes; [`kafka`] is the log of many nodes, and [`persist`] keeps what stands on it. Only the server's wiring
+//! names one. Nothing here knows what a comment may contain or who may send it.
 
 // A suite panics where a promise is broken; it is called by tests alone.
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
@@ -13,6 +14,7 @@ pub mod local;
 pub mod log;
 pub mod notice;
 pub mod number;
+pub mod persist;
 pub mod record;
 pub mod redis;
 pub mod spool;
