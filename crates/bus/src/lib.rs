@@ -2,8 +2,8 @@
 //! at-most-once [`fanout`] from a worker to the gateways that hold a room.
 //!
 //! Ports first, backends beside them. The in-process backends are [`local`]; the modules `redis` and `grpc` reach other
-//! nodes, with records as bytes; [`registry`] says which nodes those are, by Redis or `etcd`. Only the server's wiring
-//! names one. Nothing here knows what a comment may contain or who may send it.
+//! nodes, with records as bytes; [`registry`] says which nodes those are, by Redis or `etcd`; [`kafka`] is the log of many
+//! nodes. Only the server's wiring names one. Nothing here knows what a comment may contain or who may send it.
 
 // A suite panics where a promise is broken; it is called by tests alone.
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
@@ -12,6 +12,7 @@ pub mod directory;
 pub mod etcd;
 pub mod fanout;
 pub mod grpc;
+pub mod kafka;
 pub mod local;
 pub mod log;
 pub mod notice;

@@ -16,6 +16,9 @@ pub type Labelled = Family<Vec<(&'static str, &'static str)>, Counter>;
 /// Histograms by one label; which is said where the family is declared.
 pub type Times = Family<Vec<(&'static str, &'static str)>, Histogram, fn() -> Histogram>;
 
+/// Records that a consumer group has yet to read, by `group` and `partition`: those this process holds.
+pub type Lag = Family<[(&'static str, String); 2], Gauge>;
+
 /// The handles. One instance per process, shared by reference.
 pub struct Metrics {
     /// Open sockets.
@@ -66,6 +69,10 @@ pub struct Metrics {
     pub store_errors: Labelled,
     /// Calls to Redis without an answer, by `operation`.
     pub redis_errors: Labelled,
+    /// Failures of Kafka, by `operation`: append, read, commit, watch, tell (to outside consumers), decode.
+    pub kafka_errors: Labelled,
+    /// How far this process's consumers are behind.
+    pub kafka_lag: Lag,
     /// Entries and batches that did not reach another node, by `reason`: full, away (not sent); behind, unreadable, hole
     /// (not heard).
     pub fanout_lost: Labelled,
@@ -132,6 +139,8 @@ impl Metrics {
             log_commit: short_seconds(),
             store_errors: Family::default(),
             redis_errors: Family::default(),
+            kafka_errors: Family::default(),
+            kafka_lag: Family::default(),
             fanout_lost: Family::default(),
             call_time: Family::new_with_constructor(short_seconds),
             dependency_up: Family::default(),
@@ -179,6 +188,9 @@ impl Metrics {
         r.register_with_unit("log_commit", "Duration of a commit", Unit::Seconds, self.log_commit.clone());
         r.register("store_errors", "Failures of the store, by operation", self.store_errors.clone());
         r.register("redis_errors", "Calls to Redis without an answer, by operation", self.redis_errors.clone());
+        r.register("kafka_errors", "Failures of Kafka, by operation", self.kafka_errors.clone());
+        let help = "Records a consumer group has yet to read, by group and partition";
+        r.register("kafka_lag_records", help, self.kafka_lag.clone());
         r.register("fanout_lost", "What did not reach another node, by reason", self.fanout_lost.clone());
         let help = "Duration of a call to a dependency, by its name";
         r.register_with_unit("dependency_call", help, Unit::Seconds, self.call_time.clone());

@@ -27,7 +27,7 @@ pub use keys::{Signer, now_s, token};
 pub use own::OwnServer;
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
-pub use services::{Killed, kill_a_redis_master, service};
+pub use services::{Killed, kill_a_redis_master, kill_kafka_brokers, service};
 pub use stream::{Events, StreamEvent};
 pub use tls::{Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};

@@ -24,7 +24,7 @@ fn shared() -> PathBuf {
     repository().join("target/services")
 }
 
-/// A Redis server that was killed.
+/// A server, or several of one service, that was killed.
 #[must_use]
 pub struct Killed {
     service: &'static str,
@@ -38,11 +38,24 @@ pub fn kill_a_redis_master(service: &'static str) -> Killed {
     let nodes = if service == "sentinel" { "sentinel-redis" } else { service };
     let folders = (1..=6).map(|node| shared().join(format!("{nodes}-{node}"))).filter(|folder| folder.exists());
     let master = folders.into_iter().find(|folder| is_master(folder)).expect("there is a master");
-    let pid = std::fs::read_to_string(master.join("pid")).expect("a pid");
+    kill(&master);
+    Killed { service }
+}
+
+/// Kills these of the three Kafka brokers (from 1), as a crash would.
+///
+/// # Panics
+/// When one does not run under `scripts/services`.
+pub fn kill_kafka_brokers(brokers: &[u8]) -> Killed {
+    brokers.iter().for_each(|broker| kill(&shared().join(format!("kafka-{broker}"))));
+    Killed { service: "kafka" }
+}
+
+fn kill(folder: &Path) {
+    let pid = std::fs::read_to_string(folder.join("pid")).expect("a pid");
     let pid: i32 = pid.trim().parse().expect("a pid");
     // SAFETY: kill(2) touches no memory; the process is one that scripts/services started.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
-    Killed { service }
 }
 
 fn is_master(folder: &Path) -> bool {

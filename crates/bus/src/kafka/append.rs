@@ -1,0 +1,256 @@
+//! [`Log`] on Kafka: records to the topic, answers when the brokers have them.
+//!
+//! librdkafka sends on threads of its own and says on another what became of each message; a task gathers that and answers
+//! run by run. Owns the order in which this node's records are stamped and handed over. Waits for nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use model::metrics::count;
+use model::{Metrics, RoomId};
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Health, KafkaSettings, Quiet, Watch};
+use crate::log::{AppendError, Done, Entry, Log, Position, Record, Submission, answer};
+use crate::record::Logged;
+use crate::stamp::Stamps;
+
+/// Records that may wait for the brokers; a run that would make more is refused with [`AppendError::Full`].
+const WAITING_MAX: usize = 65_536;
+/// Answers that are given together.
+const TOGETHER_MAX: usize = 2_048;
+/// How often a producer that cannot go on is looked for.
+const MEND_EVERY: Duration = Duration::from_secs(1);
+
+/// Which shard of its room a record belongs to; `None` while the room is not spread. Decided by whoever knows that a room is
+/// hot, by hash of the user: all records with one answer keep their order, those with different answers have none.
+pub type Shard = Arc<dyn Fn(&RoomId, &Record) -> Option<u16> + Send + Sync>;
+
+/// The appending end. An append that fails after it was sent may be on the log all the same: readers drop repeats by id.
+pub struct KafkaLog {
+    writer: Arc<Mutex<Writer>>,
+    reports: Reports,
+    watch: Arc<Watch>,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// One lock, so that stamps rise in the order of the partition.
+struct Writer {
+    producer: ThreadedProducer<Reports>,
+    topic: String,
+    stamps: Stamps,
+    shard: Shard,
+}
+
+impl KafkaLog {
+    /// A log on the topic that [`super::prepare`] made, which `watch` watches. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When librdkafka finds the settings impossible; brokers that are away are no error.
+    pub fn open(
+        settings: KafkaSettings,
+        stamps: Stamps,
+        shard: Shard,
+        watch: Arc<Watch>,
+        metrics: Arc<Metrics>,
+    ) -> KafkaResult<Self> {
+        let (answers, waiting) = mpsc::unbounded_channel();
+        let reports = Reports { answers, depth: Arc::default(), failing: Arc::default(), metrics };
+        let producer = produce(&settings, &reports)?;
+        let writer = Arc::new(Mutex::new(Writer { producer, topic: settings.room_chat(), stamps, shard }));
+        let tasks = [
+            tokio::spawn(reports.clone().answer(waiting)),
+            tokio::spawn(mend(settings, writer.clone(), reports.clone())),
+        ];
+        Ok(Self { writer, reports, watch, _tasks: tasks.map(AbortOnDropHandle::new) })
+    }
+
+    /// Appends what viewers were already given by another way, at the places it has: the group that delivers leaves it
+    /// out. Answers as [`Log::submit`] does.
+    pub fn submit_delivered(&self, run: Vec<(Entry, Done)>) {
+        if let Err(why) = self.take(run.len()) {
+            return answer(run.into_iter().map(|(_, done)| (done, Err(why))));
+        }
+        let (writer, started) = (self.writer.lock(), Instant::now());
+        for (entry, done) in run {
+            writer.send(&Logged { entry, delivered: true }, done, started, &self.reports);
+        }
+    }
+
+    /// Whether an append has no chance now: then it fails at once rather than after the timeout.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self.watch.health(), Health::Away(_))
+    }
+
+    /// Waits until everything that was taken is answered, or `within` is over.
+    pub async fn flush(&self, within: Duration) {
+        let producer = self.writer.lock().producer.clone();
+        let flushed = tokio::task::spawn_blocking(move || producer.flush(within)).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("not everything on its way to Kafka got there");
+        }
+    }
+
+    /// Whether so many records can be taken; they count as waiting then.
+    fn take(&self, records: usize) -> Result<(), AppendError> {
+        if self.is_away() {
+            return Err(AppendError::Away);
+        }
+        let take = |depth: usize| Some(depth + records).filter(|depth| *depth <= WAITING_MAX);
+        let depth = &self.reports.depth;
+        depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| AppendError::Full)?;
+        self.reports.metrics.log_depth.inc_by(records.cast_signed() as i64);
+        Ok(())
+    }
+}
+
+impl Log for KafkaLog {
+    fn submit(&self, run: Vec<Submission>) {
+        if let Err(why) = self.take(run.len()) {
+            return answer(run.into_iter().map(|waiting| (waiting.done, Err(why))));
+        }
+        let (writer, started) = (self.writer.lock(), Instant::now());
+        for Submission { room_id, record, done } in run {
+            let Some(offset) = writer.stamps.next() else {
+                self.reports.tell(done, Err(AppendError::Away), started);
+                continue;
+            };
+            let entry = Entry { room_id, position: Position { epoch: 1, offset }, record };
+            writer.send(&Logged { entry, delivered: false }, done, started, &self.reports);
+        }
+    }
+}
+
+impl Writer {
+    fn send(&self, logged: &Logged, done: Done, started: Instant, reports: &Reports) {
+        let Some(value) = logged.encode() else {
+            tracing::error!(room = logged.entry.room_id.as_str(), "a picture was appended, which has no bytes");
+            return reports.tell(done, Err(AppendError::Away), started);
+        };
+        let Entry { room_id, position, record } = &logged.entry;
+        let key = match (self.shard)(room_id, record) {
+            Some(shard) => format!("{room_id}#{shard}"),
+            None => room_id.to_string(),
+        };
+        let owed = Box::new(Mutex::new(Owed { done, position: *position, started }));
+        let message = BaseRecord::with_opaque_to(&self.topic, owed).key(&key).payload(&value);
+        if let Err((error, message)) = self.producer.send(message) {
+            reports.failed(message.delivery_opaque, &error);
+        }
+    }
+}
+
+/// A record that is on its way.
+struct Owed {
+    done: Done,
+    position: Position,
+    started: Instant,
+}
+
+/// One answer.
+struct Answer {
+    done: Done,
+    result: Result<Position, AppendError>,
+    started: Instant,
+}
+
+/// Hears from librdkafka what became of each record. The queue of answers is as long as the depth at most.
+#[derive(Clone)]
+struct Reports {
+    answers: mpsc::UnboundedSender<Answer>,
+    /// Records that are not answered yet.
+    depth: Arc<AtomicUsize>,
+    /// The last append failed.
+    failing: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Reports {
+    fn tell(&self, done: Done, result: Result<Position, AppendError>, started: Instant) {
+        // Nobody answers while the process ends; then the record is dropped, which its appender sees.
+        let _ = self.answers.send(Answer { done, result, started });
+    }
+
+    #[allow(clippy::boxed_local)] // As librdkafka holds it.
+    fn failed(&self, owed: Box<Mutex<Owed>>, error: &KafkaError) {
+        count(&self.metrics.kafka_errors, "operation", "append");
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "Kafka does not take a record; more of these are counted, not logged");
+        }
+        let Owed { done, started, .. } = owed.into_inner();
+        let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+        self.tell(done, Err(if full { AppendError::Full } else { AppendError::Away }), started);
+    }
+
+    /// Gives the answers, those that wait together as one run.
+    async fn answer(self, mut waiting: mpsc::UnboundedReceiver<Answer>) {
+        let mut run = Vec::with_capacity(TOGETHER_MAX);
+        while waiting.recv_many(&mut run, TOGETHER_MAX).await > 0 {
+            self.depth.fetch_sub(run.len(), Ordering::Relaxed);
+            self.metrics.log_depth.dec_by(run.len().cast_signed() as i64);
+            if let Some(first) = run.first() {
+                self.metrics.log_commit.observe(first.started.elapsed().as_secs_f64());
+            }
+            answer(run.drain(..).map(|Answer { done, result, .. }| (done, result)));
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Quiet.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Quiet.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Mutex<Owed>>;
+
+    fn delivery(&self, report: &DeliveryResult<'_>, owed: Self::DeliveryOpaque) {
+        if let Err((error, _)) = report {
+            return self.failed(owed, error);
+        }
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("Kafka takes records again");
+        }
+        let Owed { done, position, started } = owed.into_inner();
+        self.tell(done, Ok(position), started);
+    }
+}
+
+fn produce(settings: &KafkaSettings, reports: &Reports) -> KafkaResult<ThreadedProducer<Reports>> {
+    let mut config = settings.producer();
+    config.set("queue.buffering.max.messages", WAITING_MAX.to_string());
+    config.create_with_context(reports.clone())
+}
+
+/// An idempotent producer whose numbers no longer match the brokers' never writes again, so another takes its place.
+async fn mend(settings: KafkaSettings, writer: Arc<Mutex<Writer>>, reports: Reports) {
+    let mut beat = interval(MEND_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let Some((code, reason)) = writer.lock().producer.client().fatal_error() else { continue };
+        tracing::error!(%code, reason, "the producer cannot go on; a new one takes its place");
+        match produce(&settings, &reports) {
+            Ok(new) => {
+                let old = std::mem::replace(&mut writer.lock().producer, new);
+                // It answers what it still holds, and joins its thread.
+                tokio::task::spawn_blocking(move || drop(old));
+            }
+            Err(error) => tracing::error!(%error, "and cannot be made; tried again in a second"),
+        }
+    }
+}

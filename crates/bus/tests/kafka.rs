@@ -1,0 +1,490 @@
+//! The log on a real cluster of three Kafka brokers, which some of these tests kill.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bus::kafka::{Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Topic, Unfit, Watch, prepare};
+use bus::stamp::Stamps;
+use bus::{AppendError, Consumer, Entry, Log, Position, Record};
+use model::clock::{Clock, SystemClock};
+use model::{Metrics, RoomId, UserId};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use rdkafka::config::FromClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{ClientConfig, Message};
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+/// All tests use the same brokers: whoever kills some has them alone.
+static BROKERS: RwLock<()> = RwLock::const_new(());
+
+const PARTITIONS: u16 = 6;
+
+fn namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}-{}", std::process::id(), SystemClock.now_ms(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn settings(brokers: &str, namespace: &str) -> KafkaSettings {
+    KafkaSettings {
+        brokers: brokers.into(),
+        namespace: namespace.into(),
+        client_id: "node-1".into(),
+        partitions: PARTITIONS,
+        replication: 3,
+        min_insync: 2,
+        retention_hours: 1,
+        delivery_timeout_ms: 5_000,
+    }
+}
+
+/// A namespace of its own on the brokers, and a log there.
+struct World {
+    settings: KafkaSettings,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    log: Arc<KafkaLog>,
+    watch: Arc<Watch>,
+    closing: CancellationToken,
+}
+
+impl World {
+    async fn start() -> Option<Self> {
+        Self::spread(Arc::new(|_, _| None)).await
+    }
+
+    async fn spread(shard: bus::kafka::Shard) -> Option<Self> {
+        let settings = settings(&testkit::service("BARRAGE_TEST_KAFKA")?, &namespace());
+        prepare(&settings).await.expect("new topics");
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        let watch = Arc::new(Watch::start(&settings, metrics.clone()).expect("it starts"));
+        let stamps = Stamps::new(Arc::new(SystemClock), Arc::new(|| Some(1)), 0);
+        let log = KafkaLog::open(settings.clone(), stamps, shard, watch.clone(), metrics.clone()).expect("it opens");
+        Some(Self { settings, registry, metrics, log: Arc::new(log), watch, closing: CancellationToken::new() })
+    }
+
+    fn join(&self, group: Group) -> (KafkaConsumer, Left) {
+        KafkaConsumer::open(&self.settings, group, self.closing.clone(), self.metrics.clone()).expect("it opens")
+    }
+
+    async fn say(&self, room: &RoomId, mark: &str) -> Result<Position, AppendError> {
+        self.log.append(room.clone(), marked(mark)).await
+    }
+
+    fn metric(&self, name: &str) -> Vec<i64> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("metrics");
+        let values = text.lines().filter(|line| line.starts_with(name));
+        values.map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number")).collect()
+    }
+}
+
+fn marked(mark: &str) -> Record {
+    let user_id = UserId::new("somebody").expect("an id");
+    Record::Banned { user_id, room_id: None, until_ms: 0, reason: Some(mark.to_owned()) }
+}
+
+fn mark(entry: &Entry) -> &str {
+    match &entry.record {
+        Record::Banned { reason: Some(mark), .. } => mark,
+        other => panic!("not a record of these tests: {other:?}"),
+    }
+}
+
+fn rooms(count: usize) -> Vec<RoomId> {
+    (0..count).map(|n| RoomId::new(&format!("room-{n}")).expect("an id")).collect()
+}
+
+/// What was read, room by room, in the order of reading.
+#[derive(Clone, Default)]
+struct Read(Arc<Mutex<BTreeMap<RoomId, Vec<String>>>>);
+
+impl Read {
+    fn note(&self, room: &RoomId, mark: &str) {
+        self.0.lock().expect("no panic").entry(room.clone()).or_default().push(mark.to_owned());
+    }
+
+    fn of(&self, room: &RoomId) -> Vec<String> {
+        self.0.lock().expect("no panic").get(room).cloned().unwrap_or_default()
+    }
+
+    fn rooms(&self) -> HashSet<RoomId> {
+        self.0.lock().expect("no panic").keys().cloned().collect()
+    }
+
+    /// Reads until the log ends.
+    async fn fill(self, mut consumer: KafkaConsumer) {
+        while let Some(delivery) = consumer.next().await {
+            delivery.entries().iter().for_each(|entry| self.note(&entry.room_id, mark(entry)));
+            delivery.commit();
+        }
+    }
+}
+
+/// The first time of each, in their order.
+fn without_repeats(marks: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    marks.into_iter().filter(|mark| seen.insert(mark.clone())).collect()
+}
+
+async fn until_read(read: &[&Read], room: &RoomId, last: &str) {
+    let found = async || read.iter().any(|read| read.of(room).iter().any(|mark| mark == last)).then_some(());
+    testkit::eventually(&format!("{last} of {room}"), found).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() {
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let (consumer, left) = world.join(Group::Delivery);
+    bus::conformance::log(world.log.clone(), Box::new(consumer)).await;
+    left.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_existing_topic_that_would_lose_something_is_refused_by_name() {
+    let _here = BROKERS.read().await;
+    let Some(brokers) = testkit::service("BARRAGE_TEST_KAFKA") else { return };
+    let wanted = settings(&brokers, &namespace());
+    prepare(&KafkaSettings { min_insync: 1, ..wanted.clone() }).await.expect("a new topic");
+    let unfit = prepare(&wanted).await.expect_err("its records may be on one broker only");
+    let weak = Unfit::Weak {
+        topic: format!("{}.room_chat", wanted.namespace),
+        setting: "min.insync.replicas",
+        found: 1,
+        wanted: 2,
+    };
+    assert_eq!(unfit, weak);
+    let nobody = KafkaSettings { brokers: "127.0.0.1:1".into(), ..wanted };
+    assert!(matches!(prepare(&nobody).await, Err(Unfit::Away(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_viewers_were_given_otherwise_is_kept_and_not_delivered_again() {
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let room = &rooms(1)[0];
+    let (delivered, kept) = (Read::default(), Read::default());
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(delivered.clone().fill(consumer));
+    let (consumer, _) = world.join(Group::Persist);
+    tokio::spawn(kept.clone().fill(consumer));
+
+    let position = Position { epoch: 1, offset: 77 };
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    let done = |result| {
+        sender.send(result).expect("the test listens");
+        None
+    };
+    let entry = Entry { room_id: room.clone(), position, record: marked("from the spool") };
+    world.log.submit_delivered(vec![(entry, Box::new(done))]);
+    assert_eq!(answer.await, Ok(Ok(position)), "it keeps its place");
+    world.say(room, "now").await.expect("it is taken");
+    until_read(&[&delivered], room, "now").await;
+    until_read(&[&kept], room, "now").await;
+    assert_eq!(delivered.of(room), ["now"]);
+    assert_eq!(kept.of(room), ["from the spool", "now"]);
+    world.closing.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_share_the_rooms_and_a_third_takes_its_share_by_itself() {
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let rooms = rooms(40);
+    let read: Vec<Read> = (0..3).map(|_| Read::default()).collect();
+    let all: Vec<&Read> = read.iter().collect();
+    let join = |n: usize| {
+        let (consumer, left) = world.join(Group::Delivery);
+        tokio::spawn(read[n].clone().fill(consumer));
+        left
+    };
+    let mut left = vec![join(0), join(1)];
+    let mut said = 0;
+    let mut beat = async || {
+        said += 1;
+        for room in &rooms {
+            world.say(room, &said.to_string()).await.expect("it is taken");
+        }
+    };
+    while read[..2].iter().any(|read| read.rooms().is_empty()) {
+        beat().await;
+    }
+    left.push(join(2));
+    while read[2].rooms().is_empty() {
+        beat().await;
+    }
+    beat().await;
+    for room in &rooms {
+        until_read(&all, room, &said.to_string()).await;
+        let everything: Vec<_> = (1..=said).map(|n| n.to_string()).collect();
+        let heard: HashSet<_> = read.iter().flat_map(|read| read.of(room)).collect();
+        assert_eq!(heard, everything.iter().cloned().collect(), "{room}: nothing is skipped when it moves");
+        for member in &read {
+            let order: Vec<u32> = member.of(room).iter().map(|mark| mark.parse().expect("a number")).collect();
+            assert!(order.is_sorted_by(|a, b| a < b), "{room}: {order:?}");
+        }
+    }
+    world.closing.cancel();
+    for left in left {
+        left.wait().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_is_stuck_keeps_its_place_and_then_reads_everything_once() {
+    const RECORDS: u64 = 30_000;
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let room = &rooms(1)[0];
+    let (mut consumer, left) = world.join(Group::Persist);
+    let appends = (0..RECORDS).map(|n| world.log.append(room.clone(), marked(&n.to_string())));
+    for answer in futures::future::join_all(appends).await {
+        answer.expect("it is taken");
+    }
+    testkit::eventually("the lag to be seen", async || {
+        let lag = world.metric("barrage_kafka_lag_records{group=\"persist\"");
+        (lag.iter().sum::<i64>() == RECORDS.cast_signed()).then_some(())
+    })
+    .await;
+    let mut next = 0;
+    while next < RECORDS {
+        let delivery = consumer.next().await.expect("an open log goes on");
+        for entry in delivery.entries() {
+            assert_eq!(mark(entry), next.to_string(), "each once, in order");
+            next += 1;
+        }
+        delivery.commit();
+    }
+    testkit::eventually("nothing to be left", async || {
+        world.metric("barrage_kafka_lag_records").iter().all(|lag| *lag == 0).then_some(())
+    })
+    .await;
+    drop(consumer);
+    left.wait().await;
+    assert!(world.metric("barrage_kafka_lag_records").is_empty(), "who holds nothing measures nothing");
+
+    let (mut consumer, _) = world.join(Group::Persist);
+    world.say(room, "after").await.expect("it is taken");
+    let delivery = consumer.next().await.expect("an open log goes on");
+    assert_eq!(delivery.entries().iter().map(mark).collect::<Vec<_>>(), ["after"], "the rest had been committed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_room_is_spread_by_user_and_each_user_keeps_their_order() {
+    let _here = BROKERS.read().await;
+    let shard = |_: &RoomId, record: &Record| match record {
+        Record::Banned { reason: Some(mark), .. } => mark.split('/').next().and_then(|user| user.parse::<u16>().ok()),
+        _ => None,
+    };
+    let Some(world) = World::spread(Arc::new(shard)).await else { return };
+    let room = &rooms(1)[0];
+    let read = Read::default();
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(read.clone().fill(consumer));
+    let appends = (0..200).flat_map(|n| (0..8).map(move |user| format!("{user}/{n}")));
+    let appends: Vec<_> = appends.map(|mark| world.log.append(room.clone(), marked(&mark))).collect();
+    assert!(futures::future::join_all(appends).await.iter().all(Result::is_ok));
+    testkit::eventually("all of it", async || (read.of(room).len() == 1_600).then_some(())).await;
+    for user in 0..8 {
+        let own: Vec<_> = read.of(room).into_iter().filter(|mark| mark.starts_with(&format!("{user}/"))).collect();
+        assert_eq!(own, (0..200).map(|n| format!("{user}/{n}")).collect::<Vec<_>>());
+    }
+    let partitions: HashSet<i32> = raw(&world.settings, "room_chat", 1_600).into_iter().map(|(_, _, at)| at).collect();
+    assert!(partitions.len() > 1, "one room in several partitions: {partitions:?}");
+    world.closing.cancel();
+}
+
+/// Keys, values and partitions of a topic, read as any other program would.
+fn raw(settings: &KafkaSettings, topic: &str, count: usize) -> Vec<(String, String, i32)> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.brokers).set("auto.offset.reset", "earliest");
+    config.set("group.id", format!("{}.somebody-else", settings.namespace));
+    let consumer = BaseConsumer::from_config(&config).expect("it opens");
+    consumer.subscribe(&[&format!("{}.{topic}", settings.namespace)]).expect("a topic");
+    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let message = || consumer.poll(Duration::from_secs(20)).expect("another message").expect("no failure");
+    let read = |_| {
+        let message = message();
+        (text(message.key()), text(message.payload()), message.partition())
+    };
+    (0..count).map(read).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outside_consumers_hear_json_under_the_room_and_the_user() {
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let outside = Outside::open(world.settings.clone(), world.metrics.clone()).expect("it opens");
+    outside.tell(Topic::CommentReview, "hall", &serde_json::json!({"id": "5", "status": "pending"}));
+    outside.tell(Topic::Notifications, "ann", &serde_json::json!({"kind": "user_muted"}));
+    let (key, value, _) = raw(&world.settings, "comment_review", 1).remove(0);
+    assert_eq!((key.as_str(), value.as_str()), ("hall", r#"{"id":"5","status":"pending"}"#));
+    let (key, value, _) = raw(&world.settings, "notifications", 1).remove(0);
+    assert_eq!((key.as_str(), value.as_str()), ("ann", r#"{"kind":"user_muted"}"#));
+}
+
+/// Another process that reads, and writes down what it is about to commit.
+struct Process(Child);
+
+impl Process {
+    fn start(namespace: &str, read: &Read) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args(["--exact", "a_consumer_process", "--ignored", "--nocapture"]);
+        let mut child = command.env("READER_OF", namespace).stdout(Stdio::piped()).spawn().expect("it starts");
+        let (read, lines) = (read.clone(), BufReader::new(child.stdout.take().expect("a pipe")));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                if let Some((room, mark)) = line.strip_prefix("read ").and_then(|line| line.split_once(' ')) {
+                    read.note(&RoomId::new(room).expect("an id"), mark);
+                }
+            }
+        });
+        Self(child)
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("ours");
+        self.0.wait().expect("ours");
+    }
+}
+
+#[tokio::test]
+#[ignore = "a process of the test below"]
+async fn a_consumer_process() {
+    let Ok(namespace) = std::env::var("READER_OF") else { return };
+    let brokers = testkit::service("BARRAGE_TEST_KAFKA").expect("it runs");
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let (mut consumer, _left) =
+        KafkaConsumer::open(&settings(&brokers, &namespace), Group::Delivery, CancellationToken::new(), metrics)
+            .expect("it opens");
+    while let Some(delivery) = consumer.next().await {
+        let mut out = std::io::stdout().lock();
+        for entry in delivery.entries() {
+            writeln!(out, "read {} {}", entry.room_id, mark(entry)).expect("the test listens");
+        }
+        out.flush().expect("the test listens");
+        drop(out);
+        delivery.commit();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_process_is_killed_its_partitions_move_and_nothing_is_skipped() {
+    let _here = BROKERS.read().await;
+    let Some(world) = World::start().await else { return };
+    let rooms = rooms(20);
+    let (killed, survivor) = (Read::default(), Read::default());
+    let process = Process::start(&world.settings.namespace, &killed);
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(survivor.clone().fill(consumer));
+    let mut said = 0;
+    let mut beat = async || {
+        said += 1;
+        for room in &rooms {
+            world.say(room, &said.to_string()).await.expect("it is taken");
+        }
+    };
+    while killed.rooms().is_empty() || survivor.rooms().is_empty() {
+        beat().await;
+    }
+    let moving = killed.rooms();
+    process.kill();
+    for _ in 0..20 {
+        beat().await;
+    }
+    let dead = Instant::now();
+    for room in &rooms {
+        until_read(&[&survivor], room, &said.to_string()).await;
+    }
+    println!("the partitions of the dead moved within {:?}", dead.elapsed());
+    assert!(!moving.is_empty());
+    for room in &rooms {
+        let mut both = killed.of(room);
+        both.extend(survivor.of(room));
+        let numbers: HashSet<u32> = both.iter().map(|mark| mark.parse().expect("a number")).collect();
+        assert_eq!(numbers.len(), said as usize, "{room}: some were skipped");
+        let order: Vec<u32> = survivor.of(room).iter().map(|mark| mark.parse().expect("a number")).collect();
+        assert!(order.is_sorted_by(|a, b| a < b), "{room}: {order:?}");
+    }
+    world.closing.cancel();
+}
+
+/// Appends numbered records to a room until told to end, each until it is taken; returns how many.
+async fn write(world: Arc<World>, room: RoomId, end: CancellationToken) -> (u32, u32) {
+    let (mut taken, mut refused) = (0, 0);
+    while !end.is_cancelled() {
+        match world.say(&room, &(taken + 1).to_string()).await {
+            Ok(_) => taken += 1,
+            Err(_) => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    (taken, refused)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_under_load_costs_a_delay_and_no_record() {
+    let _alone = BROKERS.write().await;
+    let Some(world) = World::start().await else { return };
+    let (world, rooms, read) = (Arc::new(world), rooms(12), Read::default());
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(read.clone().fill(consumer));
+    let end = CancellationToken::new();
+    let writers: HashMap<_, _> =
+        rooms.iter().map(|room| (room, tokio::spawn(write(world.clone(), room.clone(), end.clone())))).collect();
+    for room in &rooms {
+        until_read(&[&read], room, "50").await;
+    }
+    let killed = testkit::kill_kafka_brokers(&[2]);
+    let since = Instant::now();
+    let before: Vec<usize> = rooms.iter().map(|room| read.of(room).len()).collect();
+    for (room, before) in rooms.iter().zip(before) {
+        testkit::eventually("the room to go on", async || (read.of(room).len() > before + 200).then_some(())).await;
+    }
+    println!("every room went on within {:?}", since.elapsed());
+    end.cancel();
+    for (room, writer) in writers {
+        let (taken, refused) = writer.await.expect("a writer ends");
+        until_read(&[&read], room, &taken.to_string()).await;
+        let order: Vec<u32> = without_repeats(read.of(room)).iter().map(|mark| mark.parse().expect("ours")).collect();
+        // What was refused may be there all the same, as the last one.
+        assert_eq!(order[..taken as usize], (1..=taken).collect::<Vec<_>>(), "{room}, {refused} refused");
+    }
+    killed.bring_back();
+    testkit::eventually("Kafka to be well", async || (world.watch.health() == Health::Well).then_some(())).await;
+    world.closing.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_brokers_appends_fail_in_time_and_go_on_afterwards() {
+    let _alone = BROKERS.write().await;
+    let Some(world) = World::start().await else { return };
+    let (room, read) = (&rooms(1)[0], Read::default());
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(read.clone().fill(consumer));
+    world.say(room, "before").await.expect("it is taken");
+    until_read(&[&read], room, "before").await;
+
+    let killed = testkit::kill_kafka_brokers(&[1, 2, 3]);
+    let asked = Instant::now();
+    assert_eq!(world.say(room, "lost").await, Err(AppendError::Away));
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    testkit::eventually("it to be known", async || world.log.is_away().then_some(())).await;
+    let asked = Instant::now();
+    assert_eq!(world.say(room, "refused").await, Err(AppendError::Away));
+    assert!(asked.elapsed() < Duration::from_secs(1), "what has no chance is not waited for");
+
+    killed.bring_back();
+    testkit::eventually("appends to work again", async || world.say(room, "after").await.ok()).await;
+    until_read(&[&read], room, "after").await;
+    world.closing.cancel();
+}
