@@ -13,6 +13,10 @@ use super::{KafkaSettings, Quiet, Topic};
 /// How long the brokers may take.
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// What is not as it should be is looked at again so often, after so long.
+const LOOKS: u32 = 10;
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Why the log cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -43,6 +47,13 @@ pub enum Unfit {
 pub async fn prepare(settings: &KafkaSettings) -> Result<(), Unfit> {
     let admin: Arc<AdminClient<Quiet>> = Arc::new(settings.client().create_with_context(Quiet)?);
     create(settings, &admin).await?;
+    // A broker may know of a new topic a moment before it knows of its settings.
+    for _ in 0..LOOKS {
+        match check(settings, &admin).await {
+            Err(Unfit::Weak { .. }) => tokio::time::sleep(AGAIN).await,
+            looked => return looked,
+        }
+    }
     check(settings, &admin).await
 }
 
@@ -101,10 +112,9 @@ async fn check(settings: &KafkaSettings, admin: &Arc<AdminClient<Quiet>>) -> Res
     Ok(())
 }
 
-/// Partitions, and the copies of the one that has fewest.
+/// Partitions, and the copies of the one that has fewest, as soon as the broker that is asked knows the topic.
 async fn shape(topic: &str, admin: &Arc<AdminClient<Quiet>>) -> Result<(u64, u64), Unfit> {
-    // A new topic is known to the broker that made it before it is known to the others.
-    for _ in 0..50 {
+    for _ in 0..10 * LOOKS {
         let (asked, name) = (admin.clone(), topic.to_owned());
         let metadata = tokio::task::spawn_blocking(move || asked.inner().fetch_metadata(Some(&name), WITHIN)).await;
         let metadata = metadata.unwrap_or(Err(KafkaError::Canceled))?;
@@ -113,7 +123,7 @@ async fn shape(topic: &str, admin: &Arc<AdminClient<Quiet>>) -> Result<(u64, u64
             let copies = found.partitions().iter().map(|partition| partition.replicas().len() as u64).min();
             return Ok((found.partitions().len() as u64, copies.unwrap_or(0)));
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(AGAIN).await;
     }
     Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopicOrPartition).into())
 }
