@@ -3,7 +3,7 @@
 //!
 //! Ports first, backends beside them. The in-process backends are [`local`]; the modules `redis` and `grpc` reach other
 //! nodes, with records as bytes; [`registry`] says which nodes those are, by Redis or `etcd`; [`kafka`] is the log of many
-//! nodes. Only the server's wiring names one. Nothing here knows what a comment may contain or who may send it.
+//! nodes, [`persist`] keeps what stands on it. Only the server's wiring names one. Nothing here knows what a comment may contain or who may send it.
 
 // A suite panics where a promise is broken; it is called by tests alone.
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
@@ -18,6 +18,7 @@ pub mod log;
 pub mod notice;
 pub mod number;
 pub mod people;
+pub mod persist;
 pub mod proto;
 pub mod record;
 pub mod redis;
