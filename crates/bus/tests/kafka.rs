@@ -65,7 +65,7 @@ impl World {
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
         let watch = Arc::new(Watch::start(&settings, metrics.clone()).expect("it starts"));
-        let stamps = Stamps::new(Arc::new(SystemClock), Arc::new(|| Some(1)), 0);
+        let stamps = Arc::new(Stamps::new(Arc::new(SystemClock), 1_u16, 0));
         let log = KafkaLog::open(settings.clone(), stamps, shard, watch.clone(), metrics.clone()).expect("it opens");
         Some(Self { settings, registry, metrics, log: Arc::new(log), watch, closing: CancellationToken::new() })
     }

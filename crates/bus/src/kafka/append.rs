@@ -46,7 +46,7 @@ pub struct KafkaLog {
 struct Writer {
     producer: ThreadedProducer<Reports>,
     topic: String,
-    stamps: Stamps,
+    stamps: Arc<Stamps>,
     shard: Shard,
 }
 
@@ -57,12 +57,13 @@ impl KafkaLog {
     /// When librdkafka finds the settings impossible; brokers that are away are no error.
     pub fn open(
         settings: KafkaSettings,
-        stamps: Stamps,
+        stamps: Arc<Stamps>,
         shard: Shard,
         watch: Arc<Watch>,
         metrics: Arc<Metrics>,
     ) -> KafkaResult<Self> {
-        let (answers, waiting) = mpsc::unbounded_channel();
+        // Each answer is of a record that the depth counts, so it has a place.
+        let (answers, waiting) = mpsc::channel(WAITING_MAX);
         let reports = Reports { answers, depth: Arc::default(), failing: Arc::default(), metrics };
         let producer = produce(&settings, &reports)?;
         let writer = Arc::new(Mutex::new(Writer { producer, topic: settings.room_chat(), stamps, shard }));
@@ -163,10 +164,10 @@ struct Answer {
     started: Instant,
 }
 
-/// Hears from librdkafka what became of each record. The queue of answers is as long as the depth at most.
+/// Hears from librdkafka what became of each record.
 #[derive(Clone)]
 struct Reports {
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::Sender<Answer>,
     /// Records that are not answered yet.
     depth: Arc<AtomicUsize>,
     /// The last append failed.
@@ -177,7 +178,7 @@ struct Reports {
 impl Reports {
     fn tell(&self, done: Done, result: Result<Position, AppendError>, started: Instant) {
         // Nobody answers while the process ends; then the record is dropped, which its appender sees.
-        let _ = self.answers.send(Answer { done, result, started });
+        let _ = self.answers.try_send(Answer { done, result, started });
     }
 
     #[allow(clippy::boxed_local)] // As librdkafka holds it.
@@ -192,7 +193,7 @@ impl Reports {
     }
 
     /// Gives the answers, those that wait together as one run.
-    async fn answer(self, mut waiting: mpsc::UnboundedReceiver<Answer>) {
+    async fn answer(self, mut waiting: mpsc::Receiver<Answer>) {
         let mut run = Vec::with_capacity(TOGETHER_MAX);
         while waiting.recv_many(&mut run, TOGETHER_MAX).await > 0 {
             self.depth.fetch_sub(run.len(), Ordering::Relaxed);
