@@ -45,7 +45,7 @@ pub enum Places {
     /// One after the other, after the newest one that the journal holds: for a log that is the only one.
     Counted(Position),
     /// By stamps that other nodes' logs do not give.
-    Stamped(Stamps),
+    Stamped(Arc<Stamps>),
 }
 
 impl Places {

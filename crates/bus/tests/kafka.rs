@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bus::kafka::{Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Topic, Unfit, Watch, prepare};
+use bus::kafka::{
+    Fallback, Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Topic, Unfit, Watch, prepare,
+};
+use bus::spool::{Bounds, Spool};
 use bus::stamp::Stamps;
 use bus::{AppendError, Consumer, Entry, Log, Position, Record};
 use model::clock::{Clock, SystemClock};
-use model::{Metrics, RoomId, UserId};
+use model::{Comment, Kind, Level, Metrics, RoomId, Snowflake, Style, UserId};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use rdkafka::config::FromClientConfig;
@@ -49,6 +52,7 @@ struct World {
     settings: KafkaSettings,
     registry: Registry,
     metrics: Arc<Metrics>,
+    stamps: Arc<Stamps>,
     log: Arc<KafkaLog>,
     watch: Arc<Watch>,
     closing: CancellationToken,
@@ -66,8 +70,9 @@ impl World {
         let metrics = Arc::new(Metrics::register(&mut registry));
         let watch = Arc::new(Watch::start(&settings, metrics.clone()).expect("it starts"));
         let stamps = Arc::new(Stamps::new(Arc::new(SystemClock), 1_u16, 0));
-        let log = KafkaLog::open(settings.clone(), stamps, shard, watch.clone(), metrics.clone()).expect("it opens");
-        Some(Self { settings, registry, metrics, log: Arc::new(log), watch, closing: CancellationToken::new() })
+        let log =
+            KafkaLog::open(settings.clone(), stamps.clone(), shard, watch.clone(), metrics.clone()).expect("it opens");
+        Some(Self { settings, registry, metrics, stamps, log: Arc::new(log), watch, closing: CancellationToken::new() })
     }
 
     fn join(&self, group: Group) -> (KafkaConsumer, Left) {
@@ -91,9 +96,29 @@ fn marked(mark: &str) -> Record {
     Record::Banned { user_id, room_id: None, until_ms: 0, reason: Some(mark.to_owned()) }
 }
 
+fn comment(room: &RoomId, n: u64) -> Record {
+    let comment = Comment {
+        id: Snowflake(n),
+        room_id: room.clone(),
+        session_id: None,
+        user_id: UserId::new("somebody").expect("an id"),
+        username: "somebody".into(),
+        level: Level::Normal,
+        content: n.to_string().into(),
+        style: Style::default(),
+        kind: Kind::Comment,
+        mentions: Box::default(),
+        created_at_ms: 0,
+        offset_ms: 0,
+        like_count: 0,
+    };
+    Record::Comment { comment: Arc::new(comment), client_msg_id: None, keep: true }
+}
+
 fn mark(entry: &Entry) -> &str {
     match &entry.record {
         Record::Banned { reason: Some(mark), .. } => mark,
+        Record::Comment { comment, .. } => &comment.content,
         other => panic!("not a record of these tests: {other:?}"),
     }
 }
@@ -120,7 +145,7 @@ impl Read {
     }
 
     /// Reads until the log ends.
-    async fn fill(self, mut consumer: KafkaConsumer) {
+    async fn fill(self, mut consumer: impl Consumer) {
         while let Some(delivery) = consumer.next().await {
             delivery.entries().iter().for_each(|entry| self.note(&entry.room_id, mark(entry)));
             delivery.commit();
@@ -481,26 +506,45 @@ async fn a_broker_that_is_killed_under_load_costs_a_delay_and_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_brokers_appends_fail_in_time_and_go_on_afterwards() {
+async fn without_brokers_appends_fail_in_time_or_go_to_the_spool_and_nobody_sees_them_twice() {
     let _alone = BROKERS.write().await;
     let Some(world) = World::start().await else { return };
-    let (room, read) = (&rooms(1)[0], Read::default());
-    let (consumer, _) = world.join(Group::Delivery);
-    tokio::spawn(read.clone().fill(consumer));
-    world.say(room, "before").await.expect("it is taken");
-    until_read(&[&read], room, "before").await;
+    let room = &rooms(1)[0];
+    let (given, kept, here) = (Read::default(), Read::default(), Read::default());
+    tokio::spawn(given.clone().fill(world.join(Group::Delivery).0));
+    tokio::spawn(kept.clone().fill(world.join(Group::Persist).0));
+    let file = tempfile::tempdir().expect("a directory");
+    let bounds = Bounds { rows_max: 1_000, bytes_max: 1_000_000 };
+    let spool = Spool::open(&file.path().join("spool.sqlite"), bounds, world.metrics.clone()).expect("a file");
+    let (log, consumer) = Fallback::open(world.log.clone(), spool, world.stamps.clone(), world.metrics.clone());
+    tokio::spawn(here.clone().fill(consumer));
+    let say = async |n| log.append(room.clone(), comment(room, n)).await.expect("it is taken");
+    say(1).await;
+    until_read(&[&given], room, "1").await;
 
     let killed = testkit::kill_kafka_brokers(&[1, 2, 3]);
     let asked = Instant::now();
     assert_eq!(world.say(room, "lost").await, Err(AppendError::Away));
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    say(2).await;
     until("it to be known", async || world.log.is_away().then_some(())).await;
     let asked = Instant::now();
     assert_eq!(world.say(room, "refused").await, Err(AppendError::Away));
-    assert!(asked.elapsed() < Duration::from_secs(1), "what has no chance is not waited for");
+    for n in 3..=5 {
+        say(n).await;
+    }
+    assert!(asked.elapsed() < Duration::from_secs(3), "what has no chance is not waited for");
+    assert_eq!(here.of(room), ["2", "3", "4", "5"], "delivered from this node");
+    assert!(log.is_spooling());
 
     killed.bring_back();
-    until("appends to work again", async || world.say(room, "after").await.ok()).await;
-    until_read(&[&read], room, "after").await;
+    until("the spool to be empty", async || (!log.is_spooling()).then_some(())).await;
+    say(6).await;
+    until_read(&[&given], room, "6").await;
+    until_read(&[&kept], room, "6").await;
+    let said = |read: &Read| without_repeats(read.of(room).into_iter().filter(|mark| mark != "lost").collect());
+    assert_eq!(said(&given), ["1", "6"], "from Kafka");
+    assert_eq!(said(&kept), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(here.of(room), ["2", "3", "4", "5"]);
     world.closing.cancel();
 }

@@ -92,6 +92,12 @@ impl KafkaLog {
         matches!(self.watch.health(), Health::Away(_))
     }
 
+    /// Whether every room's records are taken, as far as is known.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.watch.health() == Health::Well
+    }
+
     /// Waits until everything that was taken is answered, or `within` is over.
     pub async fn flush(&self, within: Duration) {
         let producer = self.writer.lock().producer.clone();

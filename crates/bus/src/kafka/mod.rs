@@ -2,7 +2,7 @@
 //!
 //! [`KafkaLog`] appends to the topic `<namespace>.room_chat`, [`KafkaConsumer`] reads it as a member of the group that
 //! delivers or of the one that keeps. [`prepare`] makes the topics and holds existing ones against what durability
-//! needs, [`Watch`] says whether they can be written, [`Outside`] tells programs that are not ours. Kafka orders, copies and
+//! needs, [`Watch`] says whether they can be written, [`Fallback`] takes records while they cannot, [`Outside`] tells programs that are not ours. Kafka orders, copies and
 //! places; nothing here does. Only the server's wiring names this module.
 //!
 //! A message's key is its room, or `room#shard` of one that is spread, so the order is that of one partition: per room, or
@@ -10,6 +10,7 @@
 
 mod append;
 mod consumer;
+mod fallback;
 mod outside;
 mod share;
 mod topics;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use append::{KafkaLog, Shard};
 pub use consumer::{Group, KafkaConsumer, Left};
+pub use fallback::Fallback;
 pub use outside::{Outside, Topic};
 pub use topics::{Unfit, prepare};
 pub use watch::{Health, Watch};
