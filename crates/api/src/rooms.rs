@@ -36,7 +36,7 @@ struct RoomView {
     session_id: Option<Snowflake>,
 }
 
-fn view(app: &Services, room_id: RoomId, info: &RoomInfo) -> RoomView {
+async fn view(app: &Services, room_id: RoomId, info: &RoomInfo) -> RoomView {
     let settings = &info.settings;
     let name = if settings.name.is_empty() { room_id.as_str() } else { &settings.name };
     RoomView {
@@ -45,7 +45,7 @@ fn view(app: &Services, room_id: RoomId, info: &RoomInfo) -> RoomView {
         video_url: settings.video_url.clone(),
         state: info.state(),
         accepts_comments: app.ingest.rooms.accepts_comments(info),
-        viewers: app.hub.viewers(&room_id),
+        viewers: app.hub.viewers_everywhere(&room_id).await,
         session_id: info.session.as_ref().map(|session| session.id),
         room_id,
     }
@@ -65,7 +65,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer {
         let told_everywhere = row.room_id.as_str() == ingest::moderation::EVERYWHERE;
         if !told_everywhere && caller.enter(&app, &row.room_id).await.is_ok() {
             let info = app.ingest.rooms.info(&row.room_id).await.map_err(away)?;
-            rooms.push(view(&app, row.room_id, &info));
+            rooms.push(view(&app, row.room_id, &info).await);
         }
     }
     rooms.sort_by_key(|room| room.state != RoomState::Live);
@@ -77,7 +77,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer {
 pub(crate) async fn show(State(app): State<App>, caller: Caller, Path(room): Path<RoomId>) -> Answer {
     caller.enter(&app, &room).await?;
     let info = app.ingest.rooms.info(&room).await.map_err(away)?;
-    Ok(Json(view(&app, room, &info)).into_response())
+    Ok(Json(view(&app, room, &info).await).into_response())
 }
 
 #[derive(Deserialize)]

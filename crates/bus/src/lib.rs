@@ -26,9 +26,11 @@ pub mod redis;
 pub mod registry;
 pub mod spool;
 pub mod stamp;
+pub mod viewers;
 
 pub use fanout::Fanout;
 pub use local::Places;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};
 pub use number::{Lease, NodeNumber};
+pub use viewers::Viewers;

@@ -176,6 +176,11 @@ async fn a_user_hears_over_a_cluster_also_when_it_loses_a_master() {
     a_killed_master_is_noticed("BARRAGE_TEST_REDIS_CLUSTER", "cluster").await;
 }
 
+/// The number of the last one that a user was told.
+fn newest(node: &Node, user: &UserId) -> usize {
+    node.post.told(user).iter().filter_map(|told| told.parse().ok()).max().unwrap_or(0)
+}
+
 /// Whoever did not hear everything while a master was gone is named, and everybody hears again.
 async fn a_killed_master_is_noticed(service: &str, servers: &'static str) {
     let Some(address) = testkit::service(service) else { return };
@@ -188,23 +193,30 @@ async fn a_killed_master_is_noticed(service: &str, servers: &'static str) {
     }
     let killed = testkit::kill_a_redis_master(servers);
     let before_ms = SystemClock.now_ms();
-    let (mut said, deadline) = (0, tokio::time::Instant::now() + Duration::from_secs(30));
+    let (mut said, deadline) = (0usize, tokio::time::Instant::now() + Duration::from_secs(30));
     // Everything that is said from the kill on is either told or named as missed.
     loop {
         said += 1;
         users.iter().for_each(|user| first.say(std::slice::from_ref(user), &said.to_string()));
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let heard = |user: &UserId| second.post.told(user).contains(&said.to_string());
-        if said > 20 && users.iter().all(heard) {
+        if said > 20 && users.iter().all(|user| newest(&second, user) > said - 10) {
             break;
         }
-        assert!(tokio::time::Instant::now() < deadline, "somebody stays deaf after a master was killed");
+        let behind = users.iter().filter(|user| newest(&second, user) + 10 <= said).count();
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{behind} of 40 stay deaf after a master was killed, {said} said"
+        );
     }
     for user in &users {
         let told = second.post.told(user);
-        if (1..=said).any(|n| !told.contains(&n.to_string())) {
+        if (1..=newest(&second, user)).any(|n| !told.contains(&n.to_string())) {
             let missed = testkit::eventually("the loss to be named", async || second.missed(user)).await;
-            assert!(missed <= before_ms, "{user} missed {} and is read from {missed}", said as usize - told.len());
+            assert!(
+                missed <= before_ms,
+                "{user} missed {} and is read from {missed}",
+                newest(&second, user) - told.len()
+            );
         }
     }
     killed.bring_back();

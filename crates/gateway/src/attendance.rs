@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use ahash::HashMap;
 use chat::Chat;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::conn::Session;
+
+/// Notes told at once, of different sockets: each may ask other machines.
+const AT_ONCE: usize = 64;
 
 /// What is to be told.
 #[derive(Default)]
@@ -31,6 +35,15 @@ struct Noted {
 enum Note {
     Came(Arc<Session>),
     Went(Arc<Session>),
+}
+
+impl Note {
+    async fn tell(self, chat: &Chat) {
+        match self {
+            Self::Came(session) => chat.connected(&session.identity, session.socket).await,
+            Self::Went(session) => chat.disconnected(&session.identity, session.socket).await,
+        }
+    }
 }
 
 impl Attendance {
@@ -65,12 +78,8 @@ impl Attendance {
                 }
                 self.changed.notified().await;
             }
-            for note in notes.into_values() {
-                match note {
-                    Note::Came(session) => chat.connected(&session.identity, session.socket).await,
-                    Note::Went(session) => chat.disconnected(&session.identity, session.socket).await,
-                }
-            }
+            let telling = futures::stream::iter(notes.into_values());
+            telling.for_each_concurrent(AT_ONCE, async |note| note.tell(&chat).await).await;
         }
         chat.store_sightings().await;
     }

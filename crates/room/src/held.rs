@@ -5,6 +5,7 @@
 //! that shards hear the room in that order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bus::{Entry, Record};
@@ -63,6 +64,7 @@ pub struct HubRoom {
     shared: Arc<Shared>,
     view: Mutex<View>,
     changed: watch::Sender<u64>,
+    elsewhere: AtomicU64,
 }
 
 impl std::fmt::Debug for HubRoom {
@@ -108,7 +110,8 @@ impl HubRoom {
             touched_ms: shared.clock.now_ms(),
             retired: false,
         };
-        Arc::new(Self { id, key, shared, view: Mutex::new(view), changed: watch::Sender::new(0) })
+        let (view, changed, elsewhere) = (Mutex::new(view), watch::Sender::new(0), AtomicU64::new(0));
+        Arc::new(Self { id, key, shared, view, changed, elsewhere })
     }
 
     /// The room.
@@ -127,6 +130,11 @@ impl HubRoom {
     #[must_use]
     pub fn viewers(&self) -> u64 {
         self.view.lock().streams.viewers()
+    }
+
+    /// Those reading it on other nodes, as of some seconds ago.
+    pub(crate) fn elsewhere(&self) -> &AtomicU64 {
+        &self.elsewhere
     }
 
     /// Wakes whenever something was published or deleted.
@@ -229,7 +237,7 @@ impl HubRoom {
         let answer = ServerMessage::RoomJoined {
             room_id: &self.id,
             state: view.state,
-            viewers: view.streams.viewers(),
+            viewers: view.streams.viewers() + self.elsewhere.load(Ordering::Relaxed),
             history: history.iter().map(|c| protocol::comment::CommentJson(c, None)).collect(),
             omitted,
         };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::{Entry, Fanout, Record};
+use bus::{Entry, Fanout, Record, Viewers};
 use dashmap::DashMap;
 use model::{Audience, Clock, Comment, Metrics, RoomId, Snowflake, SnowflakeGenerator, UserId, WireError};
 use protocol::handshake::Form;
@@ -108,6 +108,7 @@ pub struct Hub {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     next_key: AtomicU32,
+    directory: OnceLock<Arc<dyn Viewers>>,
 }
 
 /// A held room, cold until its ring has been warmed from the store.
@@ -134,8 +135,8 @@ impl Hub {
             runtime: tokio::runtime::Handle::current(),
             next_stream: AtomicU32::new(1),
         };
-        let (rooms, next_key) = (DashMap::default(), AtomicU32::new(1));
-        let hub = Arc::new(Self { rooms, store, shared: Arc::new(shared), next_key });
+        let (rooms, next_key, directory) = (DashMap::default(), AtomicU32::new(1), OnceLock::new());
+        let hub = Arc::new(Self { rooms, store, shared: Arc::new(shared), next_key, directory });
         tokio::spawn(retire_idle_rooms(Arc::downgrade(&hub)));
         hub
     }
@@ -281,6 +282,34 @@ impl Hub {
     #[must_use]
     pub fn viewers(&self, id: &RoomId) -> u64 {
         self.rooms.get(id).map_or(0, |slot| slot.room.viewers())
+    }
+
+    /// Those on all nodes, on others as of at most 30 s ago.
+    pub async fn viewers_everywhere(&self, id: &RoomId) -> u64 {
+        let here = self.rooms.get(id).map(|slot| slot.room.clone());
+        match (here, self.directory.get()) {
+            (Some(room), _) => room.viewers() + room.elsewhere().load(Ordering::Relaxed),
+            (None, Some(directory)) => directory.elsewhere(id).await,
+            (None, None) => 0,
+        }
+    }
+
+    /// Tells the hub who knows other nodes' viewers; once. Without it there are none.
+    pub fn register_viewers(&self, directory: Arc<dyn Viewers>) {
+        let _ = self.directory.set(directory);
+    }
+
+    /// The rooms held here, each with those who read it here.
+    #[must_use]
+    pub fn held(&self) -> Vec<(RoomId, u64)> {
+        self.rooms.iter().map(|slot| (slot.key().clone(), slot.room.viewers())).collect()
+    }
+
+    /// So many read a room on other nodes.
+    pub fn viewers_elsewhere(&self, id: &RoomId, viewers: u64) {
+        if let Some(slot) = self.rooms.get(id) {
+            slot.room.elsewhere().store(viewers, Ordering::Relaxed);
+        }
     }
 
     fn tell_shards(&self, message: &ToShard) {

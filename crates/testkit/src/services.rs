@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// The address of one, by its name in the file that `scripts/services up` writes (or in the environment):
 /// `BARRAGE_TEST_REDIS` and so on. `None`, and a line that says so, when it does not run: the test has nothing
@@ -36,9 +37,11 @@ pub struct Killed {
 /// When it does not run under `scripts/services`.
 pub fn kill_a_redis_master(service: &'static str) -> Killed {
     let nodes = if service == "sentinel" { "sentinel-redis" } else { service };
-    let folders = (1..=6).map(|node| shared().join(format!("{nodes}-{node}"))).filter(|folder| folder.exists());
-    let master = folders.into_iter().find(|folder| is_master(folder)).expect("there is a master");
-    kill(&master);
+    let folders: Vec<_> = (1..=6).map(|node| shared().join(format!("{nodes}-{node}"))).collect();
+    // One that another can take the place of: a replica that was killed before may not be back in step yet.
+    let tries = (0..300).inspect(|tried| std::thread::sleep(Duration::from_millis(if *tried == 0 { 0 } else { 100 })));
+    let master = tries.filter_map(|_| folders.iter().find(|folder| has_replica(folder))).next();
+    kill(master.expect("there is a master with a replica in step"));
     Killed { service }
 }
 
@@ -58,11 +61,13 @@ fn kill(folder: &Path) {
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
 }
 
-fn is_master(folder: &Path) -> bool {
-    let ports = std::fs::read_to_string(folder.join("port")).expect("a port");
+fn has_replica(folder: &Path) -> bool {
+    let Ok(ports) = std::fs::read_to_string(folder.join("port")) else { return false };
     let port = ports.lines().next().expect("a port");
-    let asked = Command::new("redis-cli").args(["-p", port, "role"]).output().expect("redis-cli is installed");
-    String::from_utf8_lossy(&asked.stdout).starts_with("master")
+    let asked = Command::new("redis-cli").args(["-p", port, "info", "replication"]).output();
+    let told = asked.expect("redis-cli is installed").stdout;
+    let told = String::from_utf8_lossy(&told);
+    told.contains("role:master") && told.contains("state=online")
 }
 
 impl Killed {

@@ -9,11 +9,13 @@
 //! [`registry`] is what [`crate::registry`] asks of Redis.
 
 pub(crate) mod counters;
+mod directory;
 mod inbox;
 mod publish;
 pub(crate) mod registry;
 pub mod users;
 
+pub use directory::RedisDirectory;
 pub use inbox::{Missed, RedisInbox};
 pub use publish::RedisFanout;
 pub use users::RedisUserFanout;
