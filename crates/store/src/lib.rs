@@ -1,7 +1,7 @@
 //! What outlives the process: comments, sessions, rooms, reviews, words, bans, likes, critical
 //! events, the audit trail, private and group chat, keys and uploads. The ports are [`Store`], [`ChatStore`],
-//! [`KeyStore`] and [`UploadStore`]; [`sqlite`] is the embedded backend of all of them, [`mysql`] adds
-//! [`Store`] for many nodes, and [`conformance`] is the suite that every backend passes.
+//! [`KeyStore`] and [`UploadStore`]; [`sqlite`] is the embedded backend of all of them, [`mysql`] that of
+//! many nodes, and [`conformance`] is the suite that every backend passes.
 //!
 //! Nothing here decides: rules live above, in `ingest`, `room` and `chat`.
 

@@ -69,6 +69,7 @@ async fn nodes_share_chat() {
     };
     let nodes = || tokio::task::block_in_place(|| runtime.block_on(nodes()));
     conformance::chat::nodes::suite(nodes).await.expect("no error");
+    conformance::chat::nodes::a_call_of_the_hook_is_made_by_one_node(&nodes()).await.expect("no error");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,8 +59,6 @@ CREATE TABLE IF NOT EXISTS messages (
     PRIMARY KEY (conversation, position),
     UNIQUE KEY messages_by_id (id),
     UNIQUE KEY messages_once (from_user, client_msg_id),
-    -- Carries what counting unread messages looks at.
-    KEY messages_unread (conversation, position, from_user, recalled_at_ms),
     -- Who may see an upload is who may see a message that refers to it.
     KEY messages_of_upload (upload_id)
 );

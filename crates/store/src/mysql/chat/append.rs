@@ -14,12 +14,9 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Result};
 
 use super::messages::{COLUMNS, message_row};
 use super::orders::{self, Order};
-use super::{NewMember, execute, fetch, join, push_numbers, push_pairs};
+use super::{NewMember, ROWS_MAX, execute, fetch, join, push_numbers, push_pairs};
 use crate::chat::{Appended, NewMessage};
 use crate::mysql::row::{code, id, int, parsed, uint};
-
-/// Rows of one statement: with the longest contents it stays below the 16 MiB that a server takes by default.
-const ROWS_MAX: usize = 128;
 
 pub(super) async fn append(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Vec<Appended>> {
     let verdicts = judge(run, &Known::read(db, run).await?);

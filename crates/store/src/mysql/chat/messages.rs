@@ -7,16 +7,13 @@ use model::{Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::{eyes, member, push_pairs};
+use super::{ROWS_MAX, eyes, member, push_pairs};
 use crate::chat::HistoryPage;
 use crate::mysql::row::{coded, id, int, optional_parsed, parsed, text, uint};
 
 /// What [`message_row`] reads; 12 columns.
 pub(super) const COLUMNS: &str = "x.position, x.id, x.conversation, x.from_user, x.from_name, x.to_user, x.content, \
      x.msg_type, x.client_msg_id, x.created_at_ms, x.recalled_at_ms, x.recalled_by";
-
-/// Messages of one question.
-const MESSAGES_MAX: usize = 500;
 
 /// A message from [`COLUMNS`]; what a recalled one said stays in the database.
 pub(super) fn message_row(row: &MySqlRow) -> Result<Arc<Message>> {
@@ -66,7 +63,7 @@ pub(super) async fn seen(db: &mut MySqlConnection, user: &UserId, id: Snowflake)
 /// The messages at these places, each a conversation and a position, by position.
 pub(super) async fn at(db: &mut MySqlConnection, places: &[(i64, i64)]) -> Result<Vec<Arc<Message>>> {
     let mut found = Vec::with_capacity(places.len());
-    for some in places.chunks(MESSAGES_MAX) {
+    for some in places.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
         push_pairs(&mut sql, "x.conversation", "x.position", some.iter().copied());
         for row in &super::fetch(db, &mut sql, some.len()).await? {

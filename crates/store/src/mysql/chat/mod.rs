@@ -184,12 +184,9 @@ struct NewMember {
     at_ms: i64,
 }
 
-/// Members of one statement.
-const MEMBERS_MAX: usize = 500;
-
 /// Puts people into conversations, to see what comes after `position`; those who are in it stay as they are.
 async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sqlx::Result<()> {
-    for some in new.chunks(MEMBERS_MAX) {
+    for some in new.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO members (conversation, user_id, role, joined_position, joined_at_ms, read_position) ",
         );
@@ -205,11 +202,17 @@ async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sql
 
 // Statements of several rows --------------------------------------------------------------------------
 
-/// Statements of up to so many rows are kept prepared.
+/// Rows of one statement: with the longest contents it stays below the 16 MiB that a server takes by default.
+const ROWS_MAX: usize = 128;
+/// Statements of up to so many rows are kept prepared, and full ones.
 const KEPT_ROWS_MAX: usize = 16;
 
+fn is_kept(rows: usize) -> bool {
+    rows <= KEPT_ROWS_MAX || rows == ROWS_MAX
+}
+
 async fn fetch(db: &mut MySqlConnection, sql: &mut QueryBuilder<MySql>, rows: usize) -> sqlx::Result<Vec<MySqlRow>> {
-    sql.build().persistent(rows <= KEPT_ROWS_MAX).fetch_all(db).await
+    sql.build().persistent(is_kept(rows)).fetch_all(db).await
 }
 
 async fn execute(
@@ -217,7 +220,7 @@ async fn execute(
     sql: &mut QueryBuilder<MySql>,
     rows: usize,
 ) -> sqlx::Result<MySqlQueryResult> {
-    sql.build().persistent(rows <= KEPT_ROWS_MAX).execute(db).await
+    sql.build().persistent(is_kept(rows)).execute(db).await
 }
 
 /// Writes ` IN (…)`.

@@ -6,14 +6,12 @@ use model::{DeviceId, Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::{execute, fetch};
+use super::{ROWS_MAX, execute, fetch};
 use crate::chat::{Profile, Sighting};
 use crate::mysql::row::{flag, id, int, parsed};
 
 /// Devices of one user whose cursor is remembered.
 const DEVICES_MAX: i64 = 64;
-/// People of one statement.
-const PEOPLE_MAX: usize = 500;
 
 /// Makes whoever else would lock this person wait for the commit.
 pub(in crate::mysql) async fn lock(db: &mut MySqlConnection, user: &UserId) -> Result<()> {
@@ -25,7 +23,7 @@ pub(in crate::mysql) async fn lock(db: &mut MySqlConnection, user: &UserId) -> R
 pub(super) async fn sight(db: &mut MySqlConnection, seen: &[Sighting]) -> Result<()> {
     let mut seen: Vec<_> = seen.iter().collect();
     seen.sort_by(|one, other| one.user_id.cmp(&other.user_id));
-    for some in seen.chunks(PEOPLE_MAX) {
+    for some in seen.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT INTO users (user_id, username, last_seen_ms) ");
         sql.push_values(some, |mut row, Sighting { user_id, username, at_ms }| {
             row.push_bind(user_id.to_string()).push_bind(username.to_string()).push_bind(*at_ms);
@@ -49,7 +47,7 @@ fn push_people(sql: &mut QueryBuilder<MySql>, people: &[UserId]) {
 /// The shown names of those who were ever here.
 pub(super) async fn usernames(db: &mut MySqlConnection, people: &[UserId]) -> Result<HashMap<UserId, Box<str>>> {
     let mut names = HashMap::new();
-    for some in people.chunks(PEOPLE_MAX) {
+    for some in people.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username FROM users WHERE username IS NOT NULL AND ");
         push_people(&mut sql, some);
         for row in &fetch(db, &mut sql, some.len()).await? {
@@ -66,7 +64,7 @@ pub(super) async fn set_hidden(db: &mut MySqlConnection, user: &UserId, hidden: 
 
 pub(super) async fn profiles(db: &mut MySqlConnection, asker: &UserId, users: &[UserId]) -> Result<Vec<Profile>> {
     let (mut known, mut blocking) = (HashMap::new(), HashSet::new());
-    for some in users.chunks(PEOPLE_MAX) {
+    for some in users.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username, last_seen_ms, hidden FROM users WHERE ");
         push_people(&mut sql, some);
         for row in &fetch(db, &mut sql, some.len()).await? {

@@ -12,15 +12,13 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::orders::{self, Order};
-use super::{eyes, fetch, messages, push_pairs};
+use super::{ROWS_MAX, eyes, fetch, messages, push_pairs};
 use crate::chat::{SyncPage, SyncQuery};
 use crate::mysql::expire::first_id_of;
 use crate::mysql::row::{coded, id, int, parsed, uint};
 
 /// Conversations of one question.
 const CONVERSATIONS_MAX: usize = 16;
-/// Changes of one question.
-const CHANGES_MAX: usize = 500;
 
 /// A conversation of the user and the position after which it is visible.
 type Own = (i64, i64);
@@ -166,7 +164,7 @@ async fn changes(db: &mut MySqlConnection, query: &SyncQuery) -> Result<(Vec<Cha
 
 async fn changes_at(db: &mut MySqlConnection, places: &[Place]) -> Result<Vec<Change>> {
     let mut found = Vec::with_capacity(places.len());
-    for some in places.chunks(CHANGES_MAX) {
+    for some in places.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<MySql>::new(
             "SELECT change_number, conversation, message_id, kind, by_user, at_ms FROM changes WHERE ",
         );
