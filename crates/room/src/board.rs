@@ -8,15 +8,13 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use bus::{Entry, Record};
 use model::{Comment, EventBody, Lane, RankingEntry, Snowflake, UserId};
-use state::boards::{Change, HOT_MAX, Likes, PLACES_MAX, Snapshot, What};
+use state::boards::{Change, HOT_MAX, Likes, News, PLACES_MAX, Snapshot, What};
 
 use crate::hot::HotComments;
 use crate::ranking::Ranking;
 
-/// Places of the ranking that are pushed to viewers; the whole ranking is read over HTTP.
-pub(crate) const RANKING_PUSHED: usize = 10;
-/// Hot comments that are pushed to viewers.
-pub(crate) const HOT_PUSHED: usize = 10;
+/// Places of the ranking, and hot comments, that are pushed to viewers; all of them are read over HTTP.
+pub(crate) const PUSHED: usize = 10;
 
 pub(crate) struct Board {
     session: Option<Snowflake>,
@@ -61,7 +59,7 @@ impl Board {
         }
         snapshot.liked.into_iter().for_each(|comment| board.hot.liked(comment));
         board.seen = snapshot.seen.into_iter().collect();
-        board.pushed = (board.ranking.snapshot(RANKING_PUSHED), board.hot.version());
+        board.pushed = (board.ranking.snapshot(PUSHED), board.hot.version());
         board
     }
 
@@ -103,17 +101,14 @@ impl Board {
     }
 
     /// What changed since it was last asked for.
-    pub(crate) fn news(&mut self) -> Vec<EventBody> {
-        let (ranking, hot) = (self.ranking.snapshot(RANKING_PUSHED), self.hot.version());
-        let mut news = Vec::new();
-        if ranking != self.pushed.0 {
-            news.push(EventBody::Ranking { entries: ranking.clone() });
+    pub(crate) fn news(&mut self) -> News {
+        let (ranking, hot) = (self.ranking.snapshot(PUSHED), self.hot.version());
+        let (ranking_new, hot_new) = (ranking != self.pushed.0, hot != self.pushed.1);
+        self.pushed = (ranking.clone(), hot);
+        if !ranking_new && !hot_new {
+            return News::Same;
         }
-        if hot != self.pushed.1 {
-            news.push(EventBody::HotComments { comments: self.hot.top(HOT_PUSHED).into() });
-        }
-        self.pushed = (ranking, hot);
-        news
+        News::New { ranking: ranking_new.then_some(ranking), hot: hot_new.then(|| self.hot.top(PUSHED).into()) }
     }
 
     /// All places that can be read; the same snapshot for everybody until a place changes.

@@ -12,10 +12,10 @@ use bus::{Entry, Record};
 use dashmap::DashMap;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
-use model::{Comment, EventBody, Lane, RankingEntry, RoomId, Snowflake};
+use model::{Comment, Lane, RankingEntry, RoomId, Snowflake};
 use parking_lot::Mutex;
 use state::StateError;
-use state::boards::{HOT_KEPT, Picture, Snapshot, What};
+use state::boards::{HOT_KEPT, News, Picture, Snapshot, What};
 use store::{Store, StoreError};
 
 use crate::board::{Board, each_change};
@@ -133,18 +133,19 @@ impl Boards {
     }
 
     /// What is to be pushed to a room's viewers now, from the boards in memory.
-    pub(crate) fn news_here(&self, room: &RoomId) -> Vec<EventBody> {
-        self.rooms.get(room).map(|board| board.clone()).map_or_else(Vec::new, |board| board.lock().news())
+    pub(crate) fn news_here(&self, room: &RoomId) -> News {
+        self.rooms.get(room).map(|board| board.clone()).map_or(News::Same, |board| board.lock().news())
     }
 
-    /// What is to be pushed to the viewers of these rooms now, from the shared boards.
-    pub(crate) async fn news(&self, rooms: Vec<RoomId>) -> Vec<(RoomId, Vec<EventBody>)> {
+    /// What is to be pushed to the viewers of these rooms now, from the shared boards; each change by one node, at most
+    /// once in `pause_ms`. From memory while the shared ones are away.
+    pub(crate) async fn news(&self, rooms: Vec<RoomId>, pause_ms: i64, now_ms: i64) -> Vec<(RoomId, News)> {
         let asked = stream::iter(rooms.into_iter().map(async |room| {
-            let news = match &self.shared {
-                Some(shared) => shared.news(&room).await,
+            let shared = match &self.shared {
+                Some(shared) => shared.news(&room, pause_ms, now_ms).await,
                 None => None,
             };
-            let news = news.unwrap_or_else(|| self.news_here(&room));
+            let news = shared.unwrap_or_else(|| self.news_here(&room));
             (room, news)
         }));
         asked.buffer_unordered(TOGETHER).collect().await

@@ -11,12 +11,12 @@ use bus::{Entry, Record};
 use dashmap::DashMap;
 use futures::stream::{self, StreamExt};
 use model::snowflake::made_at_ms;
-use model::{Comment, EventBody, Lane, RoomId, Snowflake};
+use model::{Comment, Lane, RoomId, Snowflake};
 use parking_lot::Mutex;
 use state::StateError;
-use state::boards::{Applied, Boards, Change, Claim, Likes, Picture, Run, Snapshot, What};
+use state::boards::{Applied, Boards, Change, Claim, Likes, News, Picture, Run, Snapshot, What};
 
-use crate::board::{HOT_PUSHED, RANKING_PUSHED, each_change};
+use crate::board::{PUSHED, each_change};
 use crate::side::{KEEP_MS, Next, Side};
 
 /// Rooms whose boards are asked at once.
@@ -215,13 +215,12 @@ impl Shared {
         self.boards.read(room, places, hot).await
     }
 
-    /// What changed since this node last showed it; `None` when the board cannot be asked.
-    pub(crate) async fn news(&self, room: &RoomId) -> Option<Vec<EventBody>> {
+    /// What no node has shown yet; `None` when the board cannot be asked.
+    pub(crate) async fn news(&self, room: &RoomId, pause_ms: i64, now_ms: i64) -> Option<News> {
         if self.is_failing(room) {
             return None;
         }
-        let picture = self.boards.read(room, RANKING_PUSHED, HOT_PUSHED).await.ok()??;
-        Some(self.side(room).lock().news(picture))
+        self.boards.news(room, PUSHED, pause_ms, now_ms).await.ok()
     }
 
     /// What this node has not let go of yet.

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use ahash::AHashMap;
-use model::{EventBody, Lane, Snowflake};
-use state::boards::{Change, Check, Picture, What};
+use model::{Lane, Snowflake};
+use state::boards::{Change, Check, What};
 
 /// How long what was applied is kept: longer than a follower of Redis that becomes its master may be behind.
 pub(crate) const KEEP_MS: i64 = 5_000;
@@ -30,8 +30,6 @@ pub(crate) struct Side {
     /// The last moment at which the board said that it has everything.
     pub(crate) checked_ms: i64,
     pub(crate) touched_ms: i64,
-    /// What viewers were shown last.
-    pushed: Picture,
 }
 
 struct Kept {
@@ -159,18 +157,5 @@ impl Side {
 
     pub(crate) fn kept(&self) -> impl Iterator<Item = (Option<Snowflake>, &Change)> {
         self.kept.iter().map(|kept| (self.session, &kept.change))
-    }
-
-    /// What viewers were not shown yet.
-    pub(crate) fn news(&mut self, picture: Picture) -> Vec<EventBody> {
-        let mut news = Vec::new();
-        if picture.ranking != self.pushed.ranking {
-            news.push(EventBody::Ranking { entries: picture.ranking.clone() });
-        }
-        if picture.hot != self.pushed.hot {
-            news.push(EventBody::HotComments { comments: picture.hot.clone() });
-        }
-        self.pushed = picture;
-        news
     }
 }

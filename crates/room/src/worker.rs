@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bus::{Consumer, Delivery, Entry, Fanout, Position, Record};
 use model::{Audience, Clock, Event, EventBody, RoomId, SnowflakeGenerator};
+use state::boards::News;
 
 use crate::boards::Boards;
 
@@ -96,27 +97,28 @@ impl Worker {
             return;
         }
         let news = self.boards.news_here(room_id);
-        if !news.is_empty() {
+        if news != News::Same {
             self.told.insert(room_id.clone(), now_ms);
         }
-        entries.extend(news.into_iter().filter_map(|body| self.picture(room_id, body, now_ms)));
+        entries.extend(self.pictures(room_id, news, now_ms));
     }
 
-    /// From shared boards they are read once what made them is on its way, and looked at again soon after: another node may
-    /// have read an older state and be heard later.
+    /// From shared boards they are taken once what made them is on its way. Whatever the answer, the room is not asked
+    /// again at once.
     async fn push_news(&mut self, mut rooms: Vec<RoomId>, now_ms: i64) {
         rooms.retain(|room_id| !self.must_wait(room_id));
         if rooms.is_empty() {
             return;
         }
-        for (room_id, news) in self.boards.news(rooms).await {
-            if news.is_empty() {
-                continue;
-            }
+        for (room_id, news) in self.boards.news(rooms, NEWS_MS, now_ms).await {
             self.told.insert(room_id.clone(), now_ms);
-            self.waiting.insert(room_id.clone());
-            let entries = news.into_iter().filter_map(|body| self.picture(&room_id, body, now_ms)).collect();
-            self.fanout.push(&room_id, entries);
+            if news == News::Soon {
+                self.waiting.insert(room_id.clone());
+            }
+            let pictures = self.pictures(&room_id, news, now_ms);
+            if !pictures.is_empty() {
+                self.fanout.push(&room_id, pictures);
+            }
         }
     }
 
@@ -126,6 +128,13 @@ impl Worker {
             self.waiting.insert(room_id.clone());
         }
         wait
+    }
+
+    fn pictures(&self, room_id: &RoomId, news: News, now_ms: i64) -> Vec<Entry> {
+        let News::New { ranking, hot } = news else { return Vec::new() };
+        let ranking = ranking.map(|entries| EventBody::Ranking { entries });
+        let hot = hot.map(|comments| EventBody::HotComments { comments });
+        ranking.into_iter().chain(hot).filter_map(|body| self.picture(room_id, body, now_ms)).collect()
     }
 
     /// A picture of a state has no place in the log's order. A node without a number draws none: the next one comes soon.
@@ -159,6 +168,7 @@ impl Worker {
             self.boards.forget_idle(now_ms);
         }
     }
+
     fn add_all_news(&mut self, rooms: Vec<RoomId>, now_ms: i64) {
         for room_id in rooms {
             let mut entries = Vec::new();

@@ -140,6 +140,22 @@ pub struct Picture {
     pub hot: Arc<[Arc<Comment>]>,
 }
 
+/// What there is to show to viewers of what a board shows first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// Nothing new.
+    Same,
+    /// Something was shown a short while ago: ask again.
+    Soon,
+    /// What changed, and is now taken for shown.
+    New {
+        /// The first places, if they are others.
+        ranking: Option<Arc<[RankingEntry]>>,
+        /// The first comments, if they or their likes are others.
+        hot: Option<Arc<[Arc<Comment>]>>,
+    },
+}
+
 /// The right to fill a room's board, which one caller at a time has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim(pub String);
@@ -157,6 +173,10 @@ pub trait Boards: Send + Sync {
 
     /// Reads the first places and comments, at most [`PLACES_MAX`] and [`HOT_MAX`]; `None` when there is no board.
     async fn read(&self, room: &RoomId, places: usize, comments: usize) -> Result<Option<Picture>>;
+
+    /// Takes what viewers are to be shown: the first `first` places and comments where they are others than those taken last, by
+    /// whichever node, and only when that was `pause_ms` ago. So each change is shown once, and those in between are not.
+    async fn news(&self, room: &RoomId, first: usize, pause_ms: i64, now_ms: i64) -> Result<News>;
 
     /// Takes the right to fill the room's board; `None` while another has it. It ends by itself some seconds after its last use.
     async fn claim(&self, room: &RoomId) -> Result<Option<Claim>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Comment, Kind, Lane, Level, RoomId, Score, Snowflake, Style, UserId};
 
 use crate::boards::{
-    Applied, Boards, Change, Check, Claim, HOT_KEPT, HOT_MAX, Likes, Picture, Run, SCORE_MAX, Snapshot, What,
+    Applied, Boards, Change, Check, Claim, HOT_KEPT, HOT_MAX, Likes, News, Picture, Run, SCORE_MAX, Snapshot, What,
 };
 
 const AWAY: &str = "the backend is there";
@@ -32,6 +32,7 @@ pub async fn boards(boards: Arc<dyn Boards>, tag: &str, now_ms: i64) {
     only_so_many_comments_are_kept(case("many")).await;
     a_later_session_takes_the_place(case("later")).await;
     what_was_lost_is_noticed(case("lost")).await;
+    news_are_given_out_once(case("news")).await;
     one_fills_at_a_time(case("claims")).await;
     a_fill_counts_what_it_has_not_seen(case("fill")).await;
     a_fill_loses_to_a_later_session(case("late")).await;
@@ -268,6 +269,32 @@ async fn what_was_lost_is_noticed(case: Case) {
     let run = Run { young: true, checks: &[unknown], ..run(Some(LATER), &[]) };
     assert_eq!(case.apply(run).await, Applied::Behind, "a board that begins anew has seen nothing");
     assert_eq!(case.scores().await, pairs([("ann", 2), ("bo", 1)]));
+}
+
+async fn news_are_given_out_once(case: Case) {
+    let news = async |ms| case.boards.news(&case.room, 2, 500, case.now_ms + ms).await.expect(AWAY);
+    let users = |news: News| match news {
+        News::New { ranking: Some(ranking), .. } => ranking.iter().map(|entry| entry.user_id.to_string()).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(news(0).await, News::Same, "no board");
+    case.done(&[]).await;
+    assert_eq!(news(0).await, News::Same, "an empty one");
+    case.done(&[said(1, "ann")]).await;
+    assert_eq!(users(news(0).await), ["ann"]);
+    assert_eq!(news(0).await, News::Same, "taken");
+    case.done(&[said(2, "bo")]).await;
+    assert_eq!(news(499).await, News::Soon);
+    assert_eq!(users(news(500).await), ["ann", "bo"]);
+    case.done(&[said(3, "cy")]).await;
+    assert_eq!(news(5_000).await, News::Same, "beyond what is shown");
+    case.done(&[liked(8, 3, Likes::More)]).await;
+    let hot: Arc<[_]> = Arc::new([comment(8, "ann", "Ann", 3)]);
+    assert_eq!(news(5_000).await, News::New { ranking: None, hot: Some(hot) }, "only what changed");
+    case.done(&[deleted(8)]).await;
+    assert_eq!(news(6_000).await, News::New { ranking: None, hot: Some(Arc::new([])) });
+    case.done(&[said(4, "cy")]).await;
+    assert_eq!(users(news(-60_000).await), ["cy", "ann"], "a clock that stepped back makes nobody wait");
 }
 
 async fn one_fills_at_a_time(case: Case) {

@@ -3,8 +3,5 @@ if redis.call('EXISTS', BOARD) == 0 then return nil end
 local places, comments = tonumber(ARGV[1]), tonumber(ARGV[2])
 local ranking, hot = {}, {}
 if places > 0 then ranking = redis.call('ZRANGE', RANKING, 0, places - 1, 'WITHSCORES') end
-if comments > 0 then
-  local ids = redis.call('ZRANGE', HOT, 0, comments - 1)
-  if #ids > 0 then hot = redis.call('HMGET', COMMENTS, unpack(ids)) end
-end
+if comments > 0 then hot = comments_of(redis.call('ZRANGE', HOT, 0, comments - 1)) end
 return {ranking, hot}

@@ -1,5 +1,6 @@
 -- What all scripts over a board share. The keys of a board, in one slot:
---   board     hash: `session`; `seen:<lane>` the highest place counted
+--   board     hash: `session`; `seen:<lane>` the highest place counted; `told:ranking`, `told:hot` digests of what viewers
+--             were shown last, `told_ms` when
 --   ranking   sorted set: minus the score; `<place at which it was reached> <user> <name>`, so that ties stand in order
 --   users     hash: user -> `<place> <name>`, to find the member above
 --   given     hash: user -> all that the user gave
@@ -51,6 +52,11 @@ local function put_liked(id, count, comment, kept_max)
   if redis.call('ZCARD', HOT) > kept_max then
     redis.call('HDEL', COMMENTS, redis.call('ZPOPMAX', HOT)[1])
   end
+end
+
+local function comments_of(ids)
+  if #ids == 0 then return {} end
+  return redis.call('HMGET', COMMENTS, unpack(ids))
 end
 
 local function keep_for(ttl_ms)

@@ -8,8 +8,8 @@ use redis::{Pipeline, Script, ScriptInvocation};
 use redis_client::Redis;
 
 use crate::boards::{
-    Applied, Boards, Change, Claim, GONE_MAX, HOT_KEPT, HOT_MAX, Likes, PLACES_MAX, Picture, Run, SCORE_MAX, Snapshot,
-    USERS_MAX, What,
+    Applied, Boards, Change, Claim, GONE_MAX, HOT_KEPT, HOT_MAX, Likes, News, PLACES_MAX, Picture, Run, SCORE_MAX,
+    Snapshot, USERS_MAX, What,
 };
 use crate::{Result, StateError};
 
@@ -17,6 +17,8 @@ static APPLY: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_apply.lua"))));
 static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_read.lua"))));
+static NEWS: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_news.lua"))));
 static FILL: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("boards.lua"), include_str!("board_fill.lua"))));
 
@@ -124,6 +126,10 @@ fn liked(keys: &[String; FILLED], comments: &[Arc<Comment>]) -> Result<Pipeline>
     Ok(pipe)
 }
 
+fn from<T: redis::FromRedisValue>(value: redis::Value) -> Result<T> {
+    T::from_redis_value(value).map_err(|error| StateError(error.to_string()))
+}
+
 fn json(comment: &Comment) -> Result<String> {
     serde_json::to_string(comment).map_err(|error| StateError(error.to_string()))
 }
@@ -151,6 +157,17 @@ fn arguments(script: &mut ScriptInvocation<'_>, change: &Change) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As the scripts give a ranking: members with minus their scores.
+type Members = Vec<(String, f64)>;
+
+fn read_ranking(members: &Members) -> Arc<[RankingEntry]> {
+    (1..).zip(members).filter_map(|(rank, (member, score))| entry(rank, member, *score)).collect()
+}
+
+fn read_comments(texts: &[Option<String>]) -> Arc<[Arc<Comment>]> {
+    texts.iter().flatten().filter_map(|text| serde_json::from_str(text).ok()).map(Arc::new).collect()
 }
 
 /// A member of the ranking with its score, as Redis gives it.
@@ -188,11 +205,22 @@ impl Boards for RedisBoards {
     async fn read(&self, room: &RoomId, places: usize, comments: usize) -> Result<Option<Picture>> {
         let mut script = self.script(&READ, room);
         script.arg(places.min(PLACES_MAX)).arg(comments.min(HOT_MAX));
-        let there: Option<(Vec<(String, f64)>, Vec<Option<String>>)> = self.redis.script("read", &script).await?;
-        Ok(there.map(|(ranking, hot)| Picture {
-            ranking: (1..).zip(&ranking).filter_map(|(rank, (member, score))| entry(rank, member, *score)).collect(),
-            hot: hot.iter().flatten().filter_map(|text| serde_json::from_str(text).ok()).map(Arc::new).collect(),
-        }))
+        let there: Option<(Members, Vec<Option<String>>)> = self.redis.script("read", &script).await?;
+        Ok(there.map(|(members, texts)| Picture { ranking: read_ranking(&members), hot: read_comments(&texts) }))
+    }
+
+    async fn news(&self, room: &RoomId, first: usize, pause_ms: i64, now_ms: i64) -> Result<News> {
+        let mut script = self.script(&NEWS, room);
+        script.arg(first.min(HOT_MAX)).arg(pause_ms).arg(self.redis.at_ms(now_ms));
+        let answer: Vec<redis::Value> = self.redis.script("news", &script).await?;
+        match <[_; 5]>::try_from(answer) {
+            Ok([_, ranking_new, members, hot_new, texts]) => Ok(News::New {
+                ranking: from::<bool>(ranking_new)?.then_some(read_ranking(&from(members)?)),
+                hot: from::<bool>(hot_new)?.then_some(read_comments(&from::<Vec<_>>(texts)?)),
+            }),
+            Err(short) if short == [redis::Value::Int(1)] => Ok(News::Soon),
+            Err(_) => Ok(News::Same),
+        }
     }
 
     async fn claim(&self, room: &RoomId) -> Result<Option<Claim>> {
