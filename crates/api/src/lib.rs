@@ -11,6 +11,7 @@ mod admin;
 mod caller;
 mod comments;
 mod conversations;
+mod dependencies;
 mod error;
 mod extract;
 mod groups;
@@ -41,6 +42,7 @@ use store::Store;
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
 
+pub use dependencies::{Dependencies, SpoolDepth, Standing};
 pub use origins::Origins;
 
 /// Longest body of an import, in bytes; larger files come in several calls.
@@ -67,6 +69,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// Who somebody is.
     pub tokens: Arc<Tokens>,
+    /// What this node leans on.
+    pub dependencies: Arc<Dependencies>,
     /// Time on the wire and of tokens.
     pub clock: Arc<dyn Clock>,
     /// Counters.

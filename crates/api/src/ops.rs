@@ -1,7 +1,5 @@
 //! For operators and programs: health, readiness, metrics, what this server is, and its reference.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -14,8 +12,6 @@ use crate::error::Answer;
 
 /// The reference of this API (<https://spec.openapis.org/oas/v3.1.0>).
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
-/// A dependency that has not answered by then is away.
-const PROBE_TIME_MAX: Duration = Duration::from_secs(1);
 /// The content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -24,24 +20,19 @@ pub(crate) async fn healthz() -> impl IntoResponse {
     Json(json!({ "status": "ok" }))
 }
 
-/// Whether to send traffic here: each dependency with its state.
+/// Whether to send traffic here: each dependency with its state. A node that serves in a lesser way is ready.
 pub(crate) async fn readyz(State(app): State<App>) -> impl IntoResponse {
-    let probe = tokio::time::timeout(PROBE_TIME_MAX, app.store.probe()).await;
-    let store_ok = matches!(probe, Ok(Ok(_)));
+    let standing = app.dependencies.look().await;
     let draining = *app.draining.borrow();
-    let status = match (draining, store_ok) {
-        (true, _) => "draining",
-        (false, true) => "ready",
-        (false, false) => "unavailable",
-    };
-    let state = if store_ok { "ok" } else { "away" };
-    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if draining { "draining" } else { standing.status() };
+    let ready = standing.can_serve && !draining;
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": status,
-        "shape": "alone",
+        "degraded": standing.is_degraded(),
+        "shape": standing.shape,
         "node_id": app.settings.node_id,
-        // Alone, the log is as durable as the store that commits it.
-        "dependencies": { "store": { "state": state }, "log": { "state": state } },
+        "dependencies": standing.to_json(),
     });
     (code, Json(body))
 }

@@ -23,8 +23,18 @@ use crate::etcd::{self, Etcd};
 use crate::number::Lease;
 use crate::redis::registry as in_redis;
 
-/// How long a lease lasts that nobody prolongs.
-pub const LEASE: Duration = Duration::from_secs(15);
+/// For how long a node is given its number.
+#[derive(Debug, Clone, Copy)]
+pub struct Term {
+    /// A node that does not prolong its lease for so long is no longer among those that live.
+    pub length: Duration,
+    /// Its number is nobody else's for so long after that, so a node whose registry is away for no longer goes on. On
+    /// etcd there is none: a key ends with its lease.
+    pub spare: Duration,
+}
+
+/// The term in use. Numbers are many and go round, so that each is kept for an hour costs nothing.
+pub const LEASE: Term = Term { length: Duration::from_secs(15), spare: Duration::from_secs(3_600) };
 /// A lease is prolonged so many times in its length.
 const BEATS: u32 = 5;
 /// The share of a lease that its holder does not use: clocks run differently fast.
@@ -116,24 +126,27 @@ pub(crate) struct Claim {
     /// `<token>:<card>`.
     pub(crate) holder: String,
     pub(crate) length: Duration,
+    pub(crate) spare: Duration,
     /// The lease by etcd's number; Redis has none.
     pub(crate) lease: AtomicI64,
 }
 
 impl Registry {
     /// A claim on a number that nobody holds.
-    async fn take(&self, holder: String, token: u64, length: Duration) -> Result<Claim, NoNumber> {
+    async fn take(&self, holder: String, token: u64, term: Term) -> Result<Claim, NoNumber> {
         // Where nothing is known numbers may have been lost with it, so nodes that begin anew begin anywhere.
         let start = (token >> 48) as u16;
+        let Term { length, spare } = term;
+        let spare = if matches!(self, Self::Redis(_)) { spare } else { Duration::ZERO };
         let taken = match self {
             Self::Redis(redis) => {
-                let number = in_redis::take(redis, &holder, length, start).await.map_err(Away::from)?;
+                let number = in_redis::take(redis, &holder, Term { length, spare }, start).await.map_err(Away::from)?;
                 number.map(|number| (number, 0))
             }
             Self::Etcd(etcd) => etcd::registry::take(etcd, &holder, length, start).await.map_err(Away::from)?,
         };
         let (number, lease) = taken.ok_or(NoNumber::AllHeld)?;
-        Ok(Claim { number, holder, length, lease: AtomicI64::new(lease) })
+        Ok(Claim { number, holder, length, spare, lease: AtomicI64::new(lease) })
     }
 
     /// Prolongs the claim; `false` when somebody else has the number.
@@ -184,13 +197,13 @@ struct Held {
 
 impl NodeLease {
     /// Takes a number that nobody holds. `token` is a secret of this start of the process, by which it is told from an
-    /// earlier one; `length` is [`LEASE`] but in tests. Must be called within a Tokio runtime.
+    /// earlier one; `term` is [`LEASE`] but in tests. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// [`NoNumber`].
-    pub async fn take(registry: Registry, card: &Card, token: u64, length: Duration) -> Result<Self, NoNumber> {
+    pub async fn take(registry: Registry, card: &Card, token: u64, term: Term) -> Result<Self, NoNumber> {
         let asked = Instant::now();
-        let claim = registry.take(format!("{token:016x}:{}", card.to_json()), token, length).await?;
+        let claim = registry.take(format!("{token:016x}:{}", card.to_json()), token, term).await?;
         let (until_ms, lost) = (AtomicU64::new(0), AtomicBool::new(false));
         let held = Arc::new(Held { registry, claim, start: asked, until_ms, lost });
         held.prolong(asked);
@@ -245,7 +258,7 @@ impl Lease for NodeLease {
 impl Held {
     /// The lease lasts from when it was asked for.
     fn prolong(&self, asked: Instant) {
-        let length = self.claim.length;
+        let length = self.claim.length + self.claim.spare;
         let until = asked.duration_since(self.start) + length - length / MARGIN;
         self.until_ms.store(until.as_millis() as u64, Ordering::Release);
     }

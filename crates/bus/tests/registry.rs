@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use bus::NodeNumber;
 use bus::etcd::Etcd;
-use bus::registry::{Card, LEASE, Members, NoNumber, NodeLease, Registry};
+use bus::registry::{Card, LEASE, Members, NoNumber, NodeLease, Registry, Term};
 use model::clock::{Clock, SystemClock};
 use model::{Fence, Metrics, NoIds, Roles, SnowflakeGenerator};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use redis_client::{Address, Redis};
 
 const SHORT: Duration = Duration::from_millis(500);
+const TERM: Term = Term { length: SHORT, spare: Duration::ZERO };
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::register(&mut MetricsRegistry::default()))
@@ -81,9 +82,9 @@ async fn numbers_are_given_once(service: &str) {
 
 async fn a_node_that_is_gone_is_gone_after_its_lease(service: &str) {
     let Some(registry) = on(service).await else { return };
-    let stays = NodeLease::take(registry.clone(), &card("stays"), 1, SHORT).await.expect("a number");
+    let stays = NodeLease::take(registry.clone(), &card("stays"), 1, TERM).await.expect("a number");
     let members = Members::watch(registry.clone(), SHORT / 5).await.expect("an answer");
-    drop(NodeLease::take(registry.clone(), &card("goes"), 2, SHORT).await.expect("a number"));
+    drop(NodeLease::take(registry.clone(), &card("goes"), 2, TERM).await.expect("a number"));
     testkit::eventually("both to be seen", async || (members.now().len() == 2).then_some(())).await;
     testkit::eventually("the lease to run out", async || (members.now().len() == 1).then_some(())).await;
     assert_eq!(members.now()[0].card, card("stays"));
@@ -173,7 +174,7 @@ async fn without_it_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_ha
     start: impl Fn() -> Server,
 ) {
     let server = start();
-    let taken = async || NodeLease::take(registry.clone(), &card("ann"), 1, SHORT).await.ok();
+    let taken = async || NodeLease::take(registry.clone(), &card("ann"), 1, TERM).await.ok();
     let lease = testkit::eventually("a number", taken).await;
     let members = Members::watch(registry.clone(), SHORT / 5).await.expect("an answer");
     assert!(lease.is_held());
@@ -216,7 +217,7 @@ async fn etcd_goes_and_comes_back() {
 async fn a_number_that_another_has_is_lost(registry: Registry, give_away: impl AsyncFn(u16)) {
     let starts = AtomicU64::new(1);
     let take = async move || {
-        NodeLease::take(registry.clone(), &card("ann"), starts.fetch_add(1, Ordering::Relaxed), SHORT).await
+        NodeLease::take(registry.clone(), &card("ann"), starts.fetch_add(1, Ordering::Relaxed), TERM).await
     };
     let number = Arc::new(NodeNumber::new(take().await.expect("a number")));
     let ids = SnowflakeGenerator::new(Arc::new(SystemClock), number.clone(), None);
@@ -271,4 +272,30 @@ async fn of_several_endpoints_one_that_answers_is_enough() {
     for wrong in ["", "127.0.0.1:2379", "https://127.0.0.1:2379", "http://a b"] {
         assert!(Etcd::open(wrong, "x", metrics()).is_err(), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn while_redis_is_away_a_number_is_used_and_given_to_nobody_for_the_spare_time() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let Some(server) = testkit::OwnServer::start("redis") else { return };
+    let redis = connect(&server.address()).await;
+    let registry = Registry::Redis(redis.clone());
+    let spared = Term { spare: Duration::from_secs(60), ..TERM };
+    let lease = NodeLease::take(registry.clone(), &card("ann"), 1, spared).await.expect("a number");
+    let gone = NodeLease::take(registry.clone(), &card("bo"), 2, spared).await.expect("a number");
+    let number = gone.number();
+    drop(gone);
+    let alive = async || registry.nodes().await.expect("an answer").len();
+    testkit::eventually("the dead one to be gone", async || (alive().await == 1).then_some(())).await;
+    let mut back = redis::cmd("SET");
+    back.arg(redis.key("nodes:{all}:last")).arg(number - 1);
+    redis.command::<()>("test", &back).await.expect("an answer");
+    let next = NodeLease::take(registry.clone(), &card("cy"), 3, spared).await.expect("a number");
+    assert_eq!(next.number(), number + 1, "the number of the dead one is spared");
+
+    server.kill();
+    tokio::time::sleep(2 * SHORT).await;
+    assert!(lease.is_held(), "longer than the lease itself");
 }

@@ -303,13 +303,12 @@ async fn what_was_acknowledged_is_in_the_store_once_whoever_is_killed_when() {
             node.kill(&mut acknowledged);
             server.restart();
             let mut again = Node::start(&url, folder.path());
-            again.hears(1, "up", |_| {});
-            std::thread::sleep(Duration::from_millis(40 * round));
+            again.acknowledges(1 + 2 * round, &mut acknowledged);
             again.kill(&mut acknowledged);
         } else {
             // While it drains, as soon as the database is back.
             server.restart();
-            std::thread::sleep(Duration::from_millis(60 * round));
+            node.acknowledges(30 * round, &mut acknowledged);
             node.kill(&mut acknowledged);
         }
     }

@@ -221,10 +221,8 @@ fn told(push: PushInfo, wishes: &Wishes, hear: &Hear) {
             }
         }
         // Redis sends it unasked when a channel's slot has moved to another node.
-        (PushKind::SUnsubscribe, Some(channel)) => {
-            if wishes.channels.lock().unsubscribed(&channel) {
-                wishes.changed.notify_one();
-            }
+        (PushKind::SUnsubscribe, Some(channel)) if wishes.channels.lock().unsubscribed(&channel) => {
+            wishes.changed.notify_one();
         }
         (PushKind::Disconnection, _) => wishes.lost.notify_one(),
         _ => {}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use api::Dependencies;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use chat::Chat;
@@ -70,12 +71,13 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
         tokens,
         tls,
         store,
+        dependencies,
         metrics,
         worker,
     } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
-    let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, tls, metrics));
+    let upkeep = tokio::spawn(upkeep(ingest.clone(), tokens, tls, dependencies, metrics));
     let expiry = tokio::spawn(expire(store.clone(), config.rooms.retention_days, config.rooms.client_msg_id_days));
     let chat_expiry = tokio::spawn(expire_chat(chat));
     let upload_expiry = tokio::spawn(expire_uploads(uploads));
@@ -164,8 +166,15 @@ fn serve_connection(
     Ok(())
 }
 
-/// Ends silent sessions, forgets expired bans, takes up changed keys, measures the process.
-async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, tls: Option<Arc<ServerTls>>, metrics: Arc<Metrics>) {
+/// Ends silent sessions, forgets expired bans, takes up changed keys, looks at what this node leans on, measures the
+/// process.
+async fn upkeep(
+    ingest: Arc<Ingest>,
+    tokens: Arc<Tokens>,
+    tls: Option<Arc<ServerTls>>,
+    dependencies: Arc<Dependencies>,
+    metrics: Arc<Metrics>,
+) {
     let mut tick = tokio::time::interval(UPKEEP);
     // The first beat reads the files again: they may have changed since they were read at start.
     let (mut keys, mut certificate) = (Vec::new(), Vec::new());
@@ -173,6 +182,7 @@ async fn upkeep(ingest: Arc<Ingest>, tokens: Arc<Tokens>, tls: Option<Arc<Server
         tick.tick().await;
         ingest.rooms.sweep().await;
         ingest.bans.sweep(ingest.clock.now_ms());
+        dependencies.look().await;
         measure(&metrics);
         if let Some(tls) = &tls {
             let now = times(tls.files());

@@ -4,7 +4,11 @@ mod cli;
 mod commands;
 mod config;
 mod lifecycle;
+<<<<<<< HEAD
 mod roles;
+=======
+mod logging;
+>>>>>>> 4db97f9 (What /readyz says of each dependency, and logs with the node's name)
 mod secret;
 mod wiring;
 

@@ -1,6 +1,6 @@
 //! A server of a test's own, which it may kill and hang.
 
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Output};
 use std::str::FromStr;
 
@@ -40,11 +40,9 @@ impl OwnServer {
 
     /// Kills it, as a crash would, and waits until it is gone.
     pub fn kill(&self) {
+        let process = Process::of(self.pid().expect("it was started"));
         self.signal(libc::SIGKILL);
-        let process = PathBuf::from(format!("/proc/{}/cwd", self.pid().expect("it was started")));
-        while process.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        process.ends();
     }
 
     /// Makes it hang: it is there and does not answer.
@@ -92,6 +90,26 @@ impl Drop for OwnServer {
             unsafe { libc::kill(pid, libc::SIGCONT) };
         }
         self.services("down");
+    }
+}
+
+/// A process that is no child of ours, by a descriptor that can be waited on (`pidfd_open(2)`).
+struct Process(OwnedFd);
+
+impl Process {
+    fn of(pid: i32) -> Self {
+        // SAFETY: it makes a new descriptor, or fails, and touches no memory.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).expect("it runs");
+        // SAFETY: the descriptor is new, so nobody else has it.
+        Self(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Waits for its end.
+    fn ends(&self) {
+        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one struct, which lives here.
+        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 10_000) }, 1, "a killed process ends");
     }
 }
 

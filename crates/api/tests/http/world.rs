@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiSettings, Origins, Services};
+use api::{ApiSettings, Dependencies, Origins, Services};
 use async_trait::async_trait;
 use bus::grpc::{IngestNodes, Secret, Stations};
 use bus::local::Journal;
@@ -192,6 +192,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
+    let probed = store.clone();
     let keys = Arc::new(Keys::new(sqlite, ingest.gate.clone(), clock.clone()));
     Services {
         admission: Admission::Here(ingest.clone()),
@@ -201,6 +202,10 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         uploads,
         hub,
         boards,
+        dependencies: Arc::new(Dependencies::new("alone", metrics.clone()).needs("store", move || {
+            let store = probed.clone();
+            async move { store.probe().await.is_ok() }
+        })),
         store,
         tokens: Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key")),
         clock,

@@ -1,13 +1,12 @@
 //! [`crate::registry::Registry`] on Redis: leases by Redis's clock in one sorted set, their holders beside it.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use model::snowflake::NODE_MAX;
 use redis::Script;
 use redis_client::{Failure, Redis};
 
-use crate::registry::{Claim, Node};
+use crate::registry::{Claim, Node, Term};
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take_number.lua")));
 static KEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("keep_number.lua")));
@@ -15,9 +14,10 @@ static GIVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_
 static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("list_nodes.lua")));
 
 /// A number that nobody holds, after the one given last or, where none was given yet, after `start`.
-pub(crate) async fn take(redis: &Redis, holder: &str, length: Duration, start: u16) -> Result<Option<u16>, Failure> {
+pub(crate) async fn take(redis: &Redis, holder: &str, term: Term, start: u16) -> Result<Option<u16>, Failure> {
     let mut script = keys(&TAKE, redis);
-    script.key(redis.key("nodes:{all}:last")).arg(holder).arg(length.as_millis() as u64).arg(NODE_MAX).arg(start);
+    script.key(redis.key("nodes:{all}:last")).arg(holder).arg(term.length.as_millis() as u64).arg(NODE_MAX).arg(start);
+    script.arg(term.spare.as_millis() as u64);
     redis.script("take_number", &script).await
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::Metrics;
+use model::{Comment, Metrics};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
@@ -157,6 +157,20 @@ impl Spool {
         self.with(move |file| file.take_out(&[row], sql, true)).await
     }
 
+    /// Calls `each` with every comment that waits and the sender's own id for it, oldest first: answers that an earlier run
+    /// gave and the store does not know yet.
+    ///
+    /// # Errors
+    /// [`SpoolError`], counted and logged.
+    pub async fn answered(&self, each: impl Fn(&Comment, &str)) -> Result<(), SpoolError> {
+        for Spooled { logged, .. } in self.oldest(i64::MAX as usize).await? {
+            if let Some(Record::Comment { comment, client_msg_id: Some(key), .. }) = logged.map(|it| it.entry.record) {
+                each(&comment, &key);
+            }
+        }
+        Ok(())
+    }
+
     /// How much waits now.
     #[must_use]
     pub fn depth(&self) -> Depth {
@@ -226,23 +240,5 @@ impl File {
 impl Journal for Spool {
     async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
         self.put(entries, true).await
-    }
-}
-
-/// The answers in the spool to `client_msg_id`s: what an earlier run accepted and the store does not know yet.
-impl Spool {
-    /// Calls `each` with every comment that waits and the sender's own id for it, oldest first.
-    ///
-    /// # Errors
-    /// [`SpoolError`], counted and logged.
-    pub async fn answered(&self, each: impl Fn(&model::Comment, &str)) -> Result<(), SpoolError> {
-        for spooled in self.oldest(usize::MAX >> 1).await? {
-            if let Some(Logged { entry, .. }) = spooled.logged
-                && let Record::Comment { comment, client_msg_id: Some(key), .. } = entry.record
-            {
-                each(&comment, &key);
-            }
-        }
-        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! `serve`: configuration → wiring → lifecycle.
 
-use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 
+<<<<<<< HEAD
 use anyhow::{Context, ensure};
 use model::Roles;
 use tracing_subscriber::EnvFilter;
@@ -11,11 +11,18 @@ use crate::cli::Serve;
 use crate::config::{self, Config, LogFormat};
 use crate::roles::Shape;
 use crate::{lifecycle, wiring};
+=======
+use anyhow::{Context, bail, ensure};
+
+use crate::cli::{Role, Serve};
+use crate::config::{self, Config};
+use crate::{lifecycle, logging, wiring};
+>>>>>>> 4db97f9 (What /readyz says of each dependency, and logs with the node's name)
 
 /// Runs until told to stop.
 pub fn run(args: Serve) -> anyhow::Result<()> {
     let config = configured(&args)?;
-    start_logging(&config.log)?;
+    logging::start(&config.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
@@ -45,19 +52,6 @@ fn configured(args: &Serve) -> anyhow::Result<Config> {
 
 fn is_loopback(ip: IpAddr) -> bool {
     ip.is_loopback() || matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()))
-}
-
-fn start_logging(log: &config::Log) -> anyhow::Result<()> {
-    let filter: EnvFilter = log.level.parse().context("log.level")?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    Ok(())
 }
 
 /// Start-up tells where to go, on standard output, for people and scripts alike.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use api::Dependencies;
 use bus::{Places, Position};
 use model::{Clock, Metrics, SnowflakeGenerator};
 use state::{Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, Reservations};
@@ -25,6 +26,7 @@ pub(super) struct Backends {
     pub presence: Arc<dyn Presence>,
     pub ids: Arc<SnowflakeGenerator>,
     pub places: Places,
+    pub dependencies: Dependencies,
 }
 
 impl Backends {
@@ -38,6 +40,16 @@ impl Backends {
     async fn alone(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let store = open_sqlite(config, metrics)?;
         let (offset, last_id) = store.high_water().await?;
+        let probe = |store: &Arc<SqliteStore>| {
+            let store = store.clone();
+            move || {
+                let store = store.clone();
+                async move { store.probe().await.is_ok() }
+            }
+        };
+        // The log is as durable as the store that commits it.
+        let dependencies =
+            Dependencies::new("alone", metrics.clone()).needs("store", probe(&store)).needs("log", probe(&store));
         Ok(Self {
             store: store.clone(),
             chat: store.clone(),
@@ -48,6 +60,7 @@ impl Backends {
             presence: Arc::new(MemoryPresence::default()),
             ids: Arc::new(SnowflakeGenerator::new(clock.clone(), config.server.node_id, last_id)),
             places: Places::Counted(Position { epoch: 1, offset }),
+            dependencies,
         })
     }
 }

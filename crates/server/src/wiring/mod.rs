@@ -4,16 +4,14 @@
 //! any number of nodes over Redis and MySQL. Everything above them is put together here, the same in every shape.
 
 mod backends;
+mod journal;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context;
-use api::Origins;
-use async_trait::async_trait;
-use bus::local::Journal;
-use bus::{AppendError, Entry, Record};
+use api::{Dependencies, Origins};
 use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
@@ -26,17 +24,18 @@ use room::Hub;
 use room::boards::Boards;
 use room::worker::Worker;
 use socket2::{Domain, Socket, Type};
+use store::Store;
 use store::chat::ChatStore;
-use store::{NewComment, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::backends::Backends;
+use self::journal::StoreJournal;
 use self::settings::{
     api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, room_rules, upload_settings,
 };
 use crate::config::{Config, Tls};
-use crate::secret;
+use crate::{logging, secret};
 
 /// Bans loaded at start; more than this are in force in the store only.
 const BANS_MAX: usize = 1_000_000;
@@ -71,6 +70,8 @@ pub struct Server {
     pub tls: Option<Arc<ServerTls>>,
     /// What lasts.
     pub store: Arc<dyn Store>,
+    /// What it leans on.
+    pub dependencies: Arc<Dependencies>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The room worker.
@@ -83,6 +84,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let secret = secret::open(config)?;
+    logging::name_node(&settings::node_name(config));
     let backends = Backends::open(config, &clock, &metrics).await?;
     let Backends { store, ids, .. } = &backends;
     let (store, ids) = (store.clone(), ids.clone());
@@ -137,6 +139,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
     });
 
+    let dependencies = Arc::new(backends.dependencies);
     let keys = Arc::new(Keys::new(backends.keys, ingest.gate.clone(), clock.clone()));
     let hook = open_hook(config, &backends.chat, &chat, &clock, &metrics)?;
 
@@ -161,6 +164,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         boards,
         store: store.clone(),
         tokens: tokens.clone(),
+        dependencies: dependencies.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         registry: Arc::new(registry),
@@ -197,6 +201,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         tokens,
         tls,
         store,
+        dependencies,
         metrics,
         worker,
     })
@@ -218,31 +223,6 @@ fn listen(address: &str) -> anyhow::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(ACCEPT_WAITING_MAX)?;
     Ok(socket.into())
-}
-
-/// Makes the log durable: the comments to be kept go to the store, in one commit a run.
-struct StoreJournal(Arc<dyn Store>);
-
-#[async_trait]
-impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
-        let kept: Vec<_> = entries.iter().filter_map(kept).collect();
-        if kept.is_empty() {
-            return Ok(());
-        }
-        self.0.append_comments(kept).await.map_err(|_| AppendError::Away)
-    }
-}
-
-fn kept(entry: &Entry) -> Option<NewComment> {
-    match &entry.record {
-        Record::Comment { comment, client_msg_id, keep: true } => Some(NewComment {
-            comment: comment.clone(),
-            position: entry.position.offset,
-            client_msg_id: client_msg_id.clone(),
-        }),
-        _ => None,
-    }
 }
 
 fn open_hook(
