@@ -263,12 +263,11 @@ impl HubRoom {
         if options.max_per_s == Some(0) && options.history.is_none() && options.history_s.is_none() {
             most = 0; // Comments are off.
         }
-        let from_ms = options.history_s.map(|seconds| {
-            self.shared.clock.now_ms() - i64::from(seconds.min(settings.history_s_max)) * 1_000
-        });
-        let asked = |comment: &Comment| {
-            options.only_user_ids.as_ref().is_none_or(|only| only.contains(&comment.user_id))
-        };
+        let from_ms = options
+            .history_s
+            .map(|seconds| self.shared.clock.now_ms() - i64::from(seconds.min(settings.history_s_max)) * 1_000);
+        let asked =
+            |comment: &Comment| options.only_user_ids.as_ref().is_none_or(|only| only.contains(&comment.user_id));
         let young = |comment: &Comment| from_ms.is_none_or(|from_ms| comment.created_at_ms >= from_ms);
         let pending = view.pending.len();
         let (start, missed) = match since {
@@ -379,7 +378,8 @@ impl HubRoom {
             tokio::time::sleep(wait).await;
             let mut view = room.view.lock();
             let now_ms = room.shared.clock.now_ms();
-            view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms);
+            // This timer is over even where the clock was set back meanwhile.
+            view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms && *timer_ms != deadline_ms);
             room.emit_or_wait(&mut view, now_ms);
         });
     }

@@ -186,7 +186,8 @@ impl Poll<'_> {
 fn newest(ring: &Ring, limit: usize) -> (Page, Option<Resume>) {
     let comments = ring.newest(limit);
     let latest_id = comments.last().map_or(BEGINNING, |comment| comment.id);
-    let resume = ring.start_after(latest_id).map(|(start, position)| Resume::Arrival { arrival: start.arrival, position });
+    let resume =
+        ring.start_after(latest_id).map(|(start, position)| Resume::Arrival { arrival: start.arrival, position });
     (Page { has_news: !comments.is_empty(), comments, latest_id }, resume)
 }
 

@@ -223,7 +223,8 @@ impl Ring {
     /// Whether everything is here that a reader is to be given and that is not deleted.
     #[must_use]
     pub fn covers(&self, start: &Start) -> bool {
-        let complete = self.known_after.is_some_and(|known_after| start.floor >= known_after.max(self.evicted.position));
+        let complete =
+            self.known_after.is_some_and(|known_after| start.floor >= known_after.max(self.evicted.position));
         complete && start.arrival >= self.evicted.arrival
     }
 
