@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use model::{CommentStatus, Metrics, RoomId, Snowflake, WireError, rfc3339_ms};
+use model::{CommentStatus, Metrics, RoomId, Snowflake, UserId, WireError, rfc3339_ms};
 use protocol::comment::CommentJson;
 use protocol::message::CommentDraft;
 use room::HubRoom;
@@ -68,14 +68,20 @@ pub(crate) async fn list(
     }
     caller.enter(&app, &room).await?;
     let held = app.hub.hold(&room).await?;
-    let page = next_page(&app, &held, query).await?;
+    let reader = caller.identity().map(|who| who.user_id.clone());
+    let page = next_page(&app, &held, reader, query).await?;
     // Waiting takes long enough to be thrown out meanwhile.
     caller.enter(&app, &room).await?;
     let comments = page.comments.iter().map(|comment| CommentJson(comment, None)).collect();
     Ok(Json(Listed { comments, latest_id: page.latest_id }).into_response())
 }
 
-async fn next_page(app: &Services, room: &HubRoom, query: PageQuery) -> Result<Page, WireError> {
+async fn next_page(
+    app: &Services,
+    room: &HubRoom,
+    reader: Option<UserId>,
+    query: PageQuery,
+) -> Result<Page, WireError> {
     if query.since_id.is_some_and(|id| i64::try_from(id).is_err()) {
         return Err(WireError::invalid("since_id must be an id or 0"));
     }
@@ -85,10 +91,11 @@ async fn next_page(app: &Services, room: &HubRoom, query: PageQuery) -> Result<P
     let _waiting = Streaming::of(&app.metrics);
     // Listening starts before the page is read, so that nothing falls between the two.
     let mut changed = room.changed();
+    let poll = app.hub.poll(room, query.since_id, reader).await?;
     loop {
         changed.mark_unchanged();
-        let page = app.hub.page(room, query.since_id, limit).await?;
-        if !page.comments.is_empty() || *draining.borrow() {
+        let page = poll.page(limit).await?;
+        if page.has_news || *draining.borrow() {
             return Ok(page);
         }
         tokio::select! {

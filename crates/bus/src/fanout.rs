@@ -1,5 +1,6 @@
 //! From a room's worker to the gateways that hold the room.
 
+use async_trait::async_trait;
 use model::RoomId;
 
 use crate::log::Entry;
@@ -10,4 +11,15 @@ use crate::log::Entry;
 pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
+}
+
+/// By what a node hears what others push for the rooms it holds.
+#[async_trait]
+pub trait Elsewhere: Send + Sync {
+    /// This node now holds the room. What is pushed for it after this returns comes here; should that not be certain
+    /// within about a second it returns all the same, and says later that something may have been missed.
+    async fn hold(&self, room_id: &RoomId);
+
+    /// This node no longer holds the room. Never waits.
+    fn release(&self, room_id: &RoomId);
 }

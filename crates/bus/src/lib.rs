@@ -28,7 +28,7 @@ pub mod spool;
 pub mod stamp;
 pub mod viewers;
 
-pub use fanout::Fanout;
+pub use fanout::{Elsewhere, Fanout};
 pub use local::Places;
 pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};

@@ -42,6 +42,12 @@ impl Stamps {
     }
 }
 
+/// The place that is lower than all stamps from this moment (Unix milliseconds) on.
+#[must_use]
+pub fn at(ms: i64) -> u64 {
+    ms.max(0).unsigned_abs() << TIME_SHIFT
+}
+
 /// The place `ms` milliseconds before a stamp, lower than all stamps of that moment.
 #[must_use]
 pub fn earlier(stamp: u64, ms: u64) -> u64 {

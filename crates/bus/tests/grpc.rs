@@ -95,10 +95,10 @@ impl Gateway {
     async fn start() -> Self {
         let (heard, missed) = (Arc::new(Heard::default()), Arc::new(Mutex::new(HashSet::new())));
         let noted = missed.clone();
-        let miss = move |room: &RoomId| {
+        let miss = move |room: &RoomId, _| {
             noted.lock().expect("no panic").insert(room.clone());
         };
-        let inbox = Arc::new(GrpcInbox::new(heard.clone(), Arc::new(miss), metrics()));
+        let inbox = Arc::new(GrpcInbox::new(heard.clone(), Arc::new(miss), Arc::new(SystemClock), metrics()));
         let mut gateway = Self { heard, missed, inbox, address: "127.0.0.1:0".into(), server: None };
         gateway.open().await;
         gateway

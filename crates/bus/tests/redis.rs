@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::redis::{RedisFanout, RedisInbox};
-use bus::{Entry, Fanout, Position, Record};
+use bus::{Elsewhere, Entry, Fanout, Position, Record};
 use model::clock::{Clock, SystemClock};
 use model::{Metrics, RoomId, UserId};
 use prometheus_client::registry::Registry;
@@ -46,9 +46,10 @@ impl Node {
         redis.ready(Duration::from_secs(10)).await.expect("it runs");
         let (gateway, missed) = (Arc::new(Gateway::default()), Arc::new(Mutex::new(Vec::new())));
         let noted = missed.clone();
-        let miss = move |room: &RoomId| noted.lock().expect("no panic").push(room.clone());
-        let inbox = RedisInbox::start(&address, redis.clone(), name, gateway.clone(), Arc::new(miss), metrics.clone())
-            .expect("it starts");
+        let miss = move |room: &RoomId, _| noted.lock().expect("no panic").push(room.clone());
+        let (miss, clock) = (Arc::new(miss), Arc::new(SystemClock));
+        let inbox = RedisInbox::start(&address, redis.clone(), name, gateway.clone(), miss, clock, metrics.clone());
+        let inbox = inbox.expect("it starts");
         let fanout = RedisFanout::new(redis, name, gateway.clone(), Arc::new(SystemClock), metrics);
         Self { gateway, missed, fanout, inbox }
     }
@@ -58,6 +59,10 @@ impl Node {
         let record = Record::Revoked { user_id, before_ms: 0 };
         let position = Position { epoch: 1, offset };
         self.fanout.push(room, vec![Entry { room_id: room.clone(), position, record }]);
+    }
+
+    async fn hold(&self, rooms: &[RoomId]) {
+        futures::future::join_all(rooms.iter().map(|room| self.inbox.hold(room))).await;
     }
 
     fn misses(&self) -> usize {
@@ -91,9 +96,8 @@ async fn two_nodes_share_rooms(service: &str) {
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let rooms = rooms(12);
     let (held, only_anns) = rooms.split_at(10);
-    held.iter().for_each(|room| bo.inbox.hold(room));
-    rooms.iter().for_each(|room| ann.inbox.hold(room));
-    until_heard(&ann, &bo, held).await;
+    bo.hold(held).await;
+    ann.hold(&rooms).await;
 
     for offset in 1..=200 {
         rooms.iter().for_each(|room| ann.push(room, offset));
@@ -116,7 +120,7 @@ async fn two_nodes_share_rooms(service: &str) {
     bo.inbox.release(left);
     let before = bo.misses();
     until_silent(&ann, &bo, left).await;
-    bo.inbox.hold(left);
+    bo.inbox.hold(left).await;
     testkit::eventually("to be told of what was missed meanwhile", async || {
         ann.push(left, 400);
         (bo.misses() > before).then_some(())
@@ -172,7 +176,7 @@ async fn when_redis_was_away_nodes_hear_each_other_again_and_know_what_they_miss
     let (address, namespace) = (format!("redis://127.0.0.1:{port}"), namespace());
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let rooms = rooms(3);
-    rooms.iter().for_each(|room| bo.inbox.hold(room));
+    bo.hold(&rooms).await;
     until_heard(&ann, &bo, &rooms).await;
     let before = bo.misses();
 
@@ -187,7 +191,7 @@ async fn when_redis_was_away_nodes_hear_each_other_again_and_know_what_they_miss
         })
         .await;
     }
-    assert_eq!(bo.misses(), before + 3, "each room was told once to be read again");
+    assert!(bo.misses() >= before + 3, "each room was told to be read again");
 }
 
 /// Killed and brought back in the test that also shares rooms, since all tests use the same servers.
@@ -196,7 +200,7 @@ async fn rooms_are_heard_again_after_a_master_is_killed(service: &str, servers: 
     let namespace = namespace();
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let rooms = rooms(24);
-    rooms.iter().for_each(|room| bo.inbox.hold(room));
+    bo.hold(&rooms).await;
     until_heard(&ann, &bo, &rooms).await;
 
     let killed = testkit::kill_a_redis_master(servers);

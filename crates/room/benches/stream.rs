@@ -76,7 +76,7 @@ fn stream(c: &mut Criterion) {
 fn room(c: &mut Criterion) {
     let mut group = c.benchmark_group("room");
     group.bench_function("ring: push into a full ring of 500", |b| {
-        let mut ring = Ring::new(500);
+        let mut ring = Ring::new(500, 0);
         let mut id = 0;
         b.iter_batched(
             || {
@@ -88,7 +88,7 @@ fn room(c: &mut Criterion) {
         );
     });
     group.bench_function("ring: the newest 50 for a join", |b| {
-        let mut ring = Ring::new(500);
+        let mut ring = Ring::new(500, 0);
         (1..=500).for_each(|id| assert!(ring.push(id, comment(id, Level::Normal))));
         b.iter(|| black_box(ring.newest(50)));
     });

@@ -20,9 +20,10 @@ use store::{Placed, RoomRow};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::{Batch, EventFrame, Item, Joined, ToShard};
-use crate::hub::{JoinRequest, Page, RING_COMMENTS, Shared};
+use crate::elsewhere::Behind;
+use crate::hub::{JoinRequest, RING_COMMENTS, Shared};
 use crate::merge::{self, MergedIds};
-use crate::ring::Ring;
+use crate::ring::{Given, Ring, Start};
 use crate::stream::{Moment, Shed, StreamId, StreamKey, Streams, TapMessage};
 use crate::window::Window;
 
@@ -43,12 +44,12 @@ pub(crate) struct Retired;
 pub(crate) enum Since {
     /// No cursor, or an unknown one: plain history.
     Nothing,
-    /// The ring has everything after this position.
-    Ring(u64),
+    /// The ring has everything from here on.
+    Ring(Start),
     /// The ring does not reach back so far; the store must say.
     Outside,
-    /// The store said: so many were missed after this position.
-    Missed { position: u64, missed: u64 },
+    /// The store said: so many were missed after the start's position.
+    Missed { start: Start, missed: u64 },
 }
 
 /// History for one reader.
@@ -61,8 +62,8 @@ pub(crate) struct Held {
 pub struct HubRoom {
     id: RoomId,
     key: u32,
-    shared: Arc<Shared>,
-    view: Mutex<View>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) view: Mutex<View>,
     changed: watch::Sender<u64>,
     elsewhere: AtomicU64,
 }
@@ -73,8 +74,8 @@ impl std::fmt::Debug for HubRoom {
     }
 }
 
-struct View {
-    ring: Ring,
+pub(crate) struct View {
+    pub ring: Ring,
     streams: Streams,
     pending: Vec<merge::Item>,
     events: Vec<Arc<EventFrame>>,
@@ -83,19 +84,23 @@ struct View {
     window: Window,
     /// When the next timer looks at the room, Unix milliseconds.
     timer_ms: Option<i64>,
-    settings: Arc<RoomSettings>,
-    state: RoomState,
+    pub settings: Arc<RoomSettings>,
+    pub state: RoomState,
     sequence: u64,
     merged: MergedIds,
     noticed_ms: i64,
     touched_ms: i64,
-    retired: bool,
+    pub retired: bool,
+    /// What was kept before this moment, Unix milliseconds, has been read from the store, or came.
+    pub complete_ms: i64,
+    /// While something of other nodes is missing.
+    pub behind: Option<Behind>,
 }
 
 impl HubRoom {
     pub(crate) fn new(id: RoomId, key: u32, shared: Arc<Shared>) -> Arc<Self> {
         let view = View {
-            ring: Ring::new(RING_COMMENTS),
+            ring: Ring::new(RING_COMMENTS, shared.settings.reread_ms),
             streams: Streams::default(),
             pending: Vec::new(),
             events: Vec::new(),
@@ -109,6 +114,8 @@ impl HubRoom {
             noticed_ms: 0,
             touched_ms: shared.clock.now_ms(),
             retired: false,
+            complete_ms: 0,
+            behind: None,
         };
         let (view, changed, elsewhere) = (Mutex::new(view), watch::Sender::new(0), AtomicU64::new(0));
         Arc::new(Self { id, key, shared, view, changed, elsewhere })
@@ -137,42 +144,21 @@ impl HubRoom {
         &self.elsewhere
     }
 
+    /// Whether something of other nodes may be missing, and is being read from the store.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.view.lock().behind.is_some()
+    }
+
     /// Wakes whenever something was published or deleted.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// The newest comments, oldest of them first.
-    #[must_use]
-    pub fn newest(&self, limit: usize) -> Page {
-        let view = self.view.lock();
-        let comments = view.ring.newest(limit);
-        Page { latest_id: comments.last().map_or(Snowflake(0), |c| c.id), comments }
-    }
-
-    /// What was published after a position, or `None` when the ring does not reach back so far.
-    #[must_use]
-    pub fn after(&self, position: u64, limit: usize) -> Option<Vec<Arc<Comment>>> {
-        let view = self.view.lock();
-        view.ring.covers(position).then(|| view.ring.after(position, limit))
-    }
-
-    /// What the ring has after a position, whether or not it has everything.
-    pub(crate) fn what_is_left(&self, position: u64, limit: usize) -> Vec<Arc<Comment>> {
-        self.view.lock().ring.after(position, limit)
-    }
-
-    /// Whether the ring holds this comment.
-    pub(crate) fn holds(&self, id: Snowflake) -> bool {
-        let view = self.view.lock();
-        view.ring.position_of(id).is_some() && !view.ring.is_removed(id)
-    }
-
-    /// The place of a comment in the order, when the ring knows it.
-    #[must_use]
-    pub fn position_of(&self, id: Snowflake) -> Option<u64> {
-        self.view.lock().ring.position_of(id)
+    /// Looks at the ring.
+    pub(crate) fn ring<T>(&self, look: impl FnOnce(&Ring) -> T) -> T {
+        look(&self.view.lock().ring)
     }
 
     /// A socket leaves.
@@ -196,9 +182,10 @@ impl HubRoom {
     }
 
     /// Takes in what the store knows, once, while live entries may already be coming in.
-    pub(crate) fn warm(&self, row: Option<RoomRow>, latest: Vec<Placed>) {
+    pub(crate) fn warm(&self, row: Option<RoomRow>, latest: Vec<Placed>, begun_ms: i64) {
         let mut view = self.view.lock();
-        view.ring.prefill(latest.into_iter().map(|placed| (placed.position, placed.comment)).collect());
+        view.complete_ms = begun_ms;
+        view.prefill(latest);
         if let Some(row) = row {
             view.window.set_window_ms_max(self.window_ms_max(&row.settings));
             view.settings = Arc::new(row.settings);
@@ -212,12 +199,11 @@ impl HubRoom {
 
     pub(crate) fn since(&self, since_id: Option<Snowflake>) -> Since {
         let Some(id) = since_id else { return Since::Nothing };
-        let view = self.view.lock();
-        let position = if id == BEGINNING { Some(0) } else { view.ring.position_of(id) };
-        match position {
-            Some(position) if view.ring.covers(position) => Since::Ring(position),
-            _ => Since::Outside,
-        }
+        self.ring(|ring| {
+            let start =
+                if id == BEGINNING { Some(ring.start_at(0)) } else { ring.start_after(id).map(|(start, _)| start) };
+            start.filter(|start| ring.covers(start)).map_or(Since::Outside, Since::Ring)
+        })
     }
 
     /// Makes a socket a member and sends the answer through its shard, in order with the batches.
@@ -285,36 +271,43 @@ impl HubRoom {
         if options.max_per_s == Some(0) && options.history.is_none() && options.history_s.is_none() {
             most = 0; // Comments are off.
         }
-        let (mut all, missed) = match since {
-            Since::Ring(position) => (view.ring.after(position, usize::MAX), None),
-            Since::Missed { position, missed } => (view.ring.after(position, usize::MAX), Some(missed)),
-            Since::Nothing | Since::Outside => (view.ring.newest(usize::MAX), None),
+        let from_ms = options
+            .history_s
+            .map(|seconds| self.shared.clock.now_ms() - i64::from(seconds.min(settings.history_s_max)) * 1_000);
+        let asked =
+            |comment: &Comment| options.only_user_ids.as_ref().is_none_or(|only| only.contains(&comment.user_id));
+        let young = |comment: &Comment| from_ms.is_none_or(|from_ms| comment.created_at_ms >= from_ms);
+        let pending = view.pending.len();
+        let (start, missed) = match since {
+            Since::Ring(start) => (start, None),
+            Since::Missed { start, missed } => (start, Some(missed)),
+            Since::Nothing | Since::Outside => {
+                let wanted = view.ring.shown(pending).rev().filter(|comment| asked(comment) && young(comment));
+                return Held { history: oldest_first(wanted.take(most)), omitted: 0 };
+            }
         };
-        all.truncate(all.len().saturating_sub(view.pending.len()));
-        let in_ring = all.len() as u64;
-        if let Some(only) = &options.only_user_ids {
-            all.retain(|comment| only.contains(&comment.user_id));
-        }
-        let missed_here = all.len();
-        if let Some(seconds) = options.history_s {
-            let from = self.shared.clock.now_ms() - i64::from(seconds.min(settings.history_s_max)) * 1_000;
-            all.retain(|comment| comment.created_at_ms >= from);
-        }
-        let after_cursor = matches!(since, Since::Ring(_) | Since::Missed { .. });
-        let cut = all.len().saturating_sub(most);
-        let beyond_ring = missed.map_or(0, |missed| missed.saturating_sub(in_ring + view.pending.len() as u64));
-        let history = all.split_off(cut);
-        let omitted = if after_cursor { (missed_here - history.len()) as u64 + beyond_ring } else { 0 };
-        Held { history, omitted }
+        let new = |given: &Given<'_>| given.is_new;
+        let missed_here = view.ring.after(start, pending).filter(|given| new(given) && asked(given.comment)).count();
+        let beyond_ring = missed.map_or(0, |missed| {
+            let here = view.ring.after(start, pending).filter(new).count() + pending;
+            missed.saturating_sub(here as u64)
+        });
+        let wanted = view.ring.after(start, pending).rev().filter(|given| asked(given.comment) && young(given.comment));
+        let told: Vec<_> = wanted.take(most).collect();
+        let omitted = (missed_here - told.iter().filter(|given| given.is_new).count()) as u64 + beyond_ring;
+        Held { history: oldest_first(told.into_iter().map(|given| given.comment)), omitted }
     }
 
     /// Takes in what the worker pushed, and emits it now or at the end of the window.
     pub(crate) fn take(self: &Arc<Self>, entries: &[Entry]) {
+        self.take_in(&mut self.view.lock(), entries);
+    }
+
+    pub(crate) fn take_in(self: &Arc<Self>, view: &mut View, entries: &[Entry]) {
         let now_ms = self.shared.clock.now_ms();
-        let mut view = self.view.lock();
         let before = view.pending.len();
         for entry in entries {
-            self.take_entry(&mut view, entry, now_ms);
+            self.take_entry(view, entry, now_ms);
         }
         let arrived = view.pending.len().saturating_sub(before);
         view.window.arrived(now_ms, arrived);
@@ -322,7 +315,7 @@ impl HubRoom {
         if let Some(last) = entries.iter().map(|entry| entry.position.offset).max().filter(|offset| *offset > 0) {
             self.changed.send_replace(last);
         }
-        self.emit_or_wait(&mut view, now_ms);
+        self.emit_or_wait(view, now_ms);
     }
 
     fn take_entry(&self, view: &mut View, entry: &Entry, now_ms: i64) {
@@ -393,7 +386,8 @@ impl HubRoom {
             tokio::time::sleep(wait).await;
             let mut view = room.view.lock();
             let now_ms = room.shared.clock.now_ms();
-            view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms);
+            // This timer is over even where the clock was set back meanwhile.
+            view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms && *timer_ms != deadline_ms);
             room.emit_or_wait(&mut view, now_ms);
         });
     }
@@ -478,6 +472,10 @@ impl HubRoom {
 }
 
 impl View {
+    pub fn prefill(&mut self, latest: Vec<Placed>) {
+        self.ring.prefill(latest.into_iter().map(|placed| (placed.position, placed.comment)).collect());
+    }
+
     /// Events go at once; pictures of a state let the room's next comments take them along, since a send costs
     /// the same whatever is in it, and a newer picture replaces one that still waits.
     fn gather(&mut self, event: Arc<Event>, now_ms: i64) {
@@ -490,6 +488,12 @@ impl View {
         self.events.push(Arc::new(EventFrame::new(event)));
         self.events_due_ms = Some(self.events_due_ms.map_or(due_ms, |waiting_ms| waiting_ms.min(due_ms)));
     }
+}
+
+fn oldest_first<'a>(newest_first: impl Iterator<Item = &'a Arc<Comment>>) -> Vec<Arc<Comment>> {
+    let mut comments: Vec<_> = newest_first.cloned().collect();
+    comments.reverse();
+    comments
 }
 
 /// The moment's items in order, and which of them were merged into another.

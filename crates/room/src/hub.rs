@@ -2,24 +2,28 @@
 //!
 //! Fed by the room workers through [`bus::Fanout`]; asked by gateways (join), and by the API (polls
 //! and event streams). Reads the store only to warm a room that nobody here held before, once for
-//! everybody who waits, and for cursors older than the ring. Never touches a socket.
+//! everybody who waits, for cursors older than the ring, and for what was missed of other nodes
+//! ([`crate::elsewhere`]). Never touches a socket.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::{Entry, Fanout, Record, Viewers};
+use bus::{Elsewhere, Entry, Fanout, Record, Viewers};
 use dashmap::DashMap;
 use model::{Audience, Clock, Comment, Metrics, RoomId, Snowflake, SnowflakeGenerator, UserId, WireError};
 use protocol::handshake::Form;
 use protocol::message::JoinRoom;
 use serde_json::value::RawValue;
-use store::{Placed, Store, StoreError};
-use tokio::sync::{OnceCell, mpsc};
+use store::{Store, StoreError};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::batch::{ConnRef, EventFrame, Shard, ToShard};
+use crate::elsewhere::REREADS_MAX;
 pub use crate::held::HubRoom;
 use crate::held::{BEGINNING, Held, Since};
+use crate::reading::Readers;
+pub use crate::reading::{Page, Poll};
 pub use crate::stream::{StreamId, TapMessage};
 
 /// Comments a ring holds: enough for joins, resumes and long polls of a busy room.
@@ -48,6 +52,9 @@ pub struct HubSettings {
     pub deflate_bytes_min: usize,
     /// Most rooms held at once; further ones are refused with `overloaded`.
     pub rooms_max: usize,
+    /// By how much the order in which comments arrive may differ between nodes, in milliseconds: readers who come from
+    /// another node are given so much again. 0 when there is one node.
+    pub reread_ms: u64,
 }
 
 /// What every held room shares.
@@ -93,27 +100,23 @@ pub struct JoinRequest {
     pub previous: Option<StreamId>,
 }
 
-/// A page for a polling reader.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// Oldest first.
-    pub comments: Vec<Arc<Comment>>,
-    /// Pass it as the next `since_id`.
-    pub latest_id: Snowflake,
-}
-
 /// The rooms this node holds.
 pub struct Hub {
-    rooms: DashMap<RoomId, Arc<Slot>, ahash::RandomState>,
-    store: Arc<dyn Store>,
-    shared: Arc<Shared>,
+    pub(crate) rooms: DashMap<RoomId, Arc<Slot>, ahash::RandomState>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shared: Arc<Shared>,
     next_key: AtomicU32,
     directory: OnceLock<Arc<dyn Viewers>>,
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    /// Whether other nodes are not heard at all.
+    pub(crate) deaf: AtomicBool,
+    pub(crate) rereads: Semaphore,
+    pub(crate) readers: Readers,
 }
 
 /// A held room, cold until its ring has been warmed from the store.
-struct Slot {
-    room: Arc<HubRoom>,
+pub(crate) struct Slot {
+    pub room: Arc<HubRoom>,
     warm: OnceCell<()>,
 }
 
@@ -135,8 +138,17 @@ impl Hub {
             runtime: tokio::runtime::Handle::current(),
             next_stream: AtomicU32::new(1),
         };
-        let (rooms, next_key, directory) = (DashMap::default(), AtomicU32::new(1), OnceLock::new());
-        let hub = Arc::new(Self { rooms, store, shared: Arc::new(shared), next_key, directory });
+        let hub = Arc::new(Self {
+            rooms: DashMap::default(),
+            store,
+            shared: Arc::new(shared),
+            next_key: AtomicU32::new(1),
+            directory: OnceLock::new(),
+            elsewhere: OnceLock::new(),
+            deaf: AtomicBool::new(false),
+            rereads: Semaphore::new(REREADS_MAX),
+            readers: Readers::default(),
+        });
         tokio::spawn(retire_idle_rooms(Arc::downgrade(&hub)));
         hub
     }
@@ -144,6 +156,11 @@ impl Hub {
     /// Tells the hub where sockets live; once, before the first join.
     pub fn register_shards(&self, shards: Vec<Arc<dyn Shard>>) {
         let _ = self.shared.shards.set(shards);
+    }
+
+    /// Tells the hub by what this node hears the others; once, before the first room is held. Without it there are none.
+    pub fn register_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        let _ = self.elsewhere.set(elsewhere);
     }
 
     /// Joins, warming the room or asking the store for an old cursor if need be.
@@ -175,7 +192,7 @@ impl Hub {
     /// The room that holds a comment in its ring: how a comment that is not kept is found.
     #[must_use]
     pub fn room_of(&self, id: Snowflake) -> Option<RoomId> {
-        self.rooms.iter().find(|slot| slot.room.holds(id)).map(|slot| slot.key().clone())
+        self.rooms.iter().find(|slot| slot.room.ring(|ring| ring.knows(id))).map(|slot| slot.key().clone())
     }
 
     /// The room, held and warm from here on for at least a minute and a half.
@@ -184,7 +201,7 @@ impl Hub {
     /// `unavailable` when the store is away, `overloaded` when too many rooms are held.
     pub async fn hold(&self, id: &RoomId) -> Result<Arc<HubRoom>, WireError> {
         let slot = self.slot(id)?;
-        slot.warm.get_or_try_init(|| self.warm(&slot.room)).await.map_err(|_| WireError::unavailable())?;
+        self.warm(&slot).await.map_err(|_| WireError::unavailable())?;
         slot.room.touch();
         Ok(slot.room.clone())
     }
@@ -205,60 +222,37 @@ impl Hub {
         Ok(slot.clone())
     }
 
-    async fn warm(&self, room: &HubRoom) -> Result<(), StoreError> {
-        let row = self.store.room(room.id()).await?;
-        let latest = self.store.latest_comments(room.id(), RING_COMMENTS).await?;
-        room.warm(row, latest);
-        Ok(())
+    /// Reads the room from the store, once; before, other nodes are heard, so that nothing lies between the two.
+    pub(crate) async fn warm(&self, slot: &Slot) -> Result<(), StoreError> {
+        let room = &slot.room;
+        let warm = async || {
+            if let Some(elsewhere) = self.elsewhere.get() {
+                elsewhere.hold(room.id()).await;
+            }
+            let begun_ms = self.shared.clock.now_ms();
+            let row = self.store.room(room.id()).await?;
+            let latest = self.store.latest_comments(room.id(), RING_COMMENTS).await?;
+            room.warm(row, latest, begun_ms);
+            Ok(())
+        };
+        slot.warm.get_or_try_init(warm).await.copied()
     }
 
     async fn resolve(&self, room: &HubRoom, since_id: Option<Snowflake>) -> Result<Since, WireError> {
         let since = room.since(since_id);
         let (Since::Outside, Some(id)) = (since, since_id) else { return Ok(since) };
-        let away = |_| WireError::unavailable();
-        let known = match id {
-            BEGINNING => Some((room.id().clone(), 0)),
-            id => self.store.position_of(id).await.map_err(away)?.filter(|(_, position)| *position > 0),
-        };
-        match known {
-            Some((owner, position)) if owner == *room.id() => {
-                let missed = self.store.count_after(room.id(), position).await.map_err(away)?;
-                Ok(Since::Missed { position, missed })
-            }
-            _ => Ok(Since::Nothing),
-        }
+        let position = if id == BEGINNING { Some(0) } else { self.stored_place(room, id).await? };
+        let Some(position) = position else { return Ok(Since::Nothing) };
+        let start = room.ring(|ring| ring.start_at(position));
+        let missed = self.store.count_after(room.id(), position).await.map_err(|_| WireError::unavailable())?;
+        Ok(Since::Missed { start, missed })
     }
 
-    /// A page for a polling reader: what was published after `since_id`, or the newest comments.
-    /// A `since_id` of 0 starts at the beginning; an unknown one gets the newest comments, so that
-    /// a reader whose cursor is from elsewhere goes on rather than stops.
-    ///
-    /// # Errors
-    /// As [`Hub::hold`].
-    pub async fn page(&self, room: &HubRoom, since_id: Option<u64>, limit: usize) -> Result<Page, WireError> {
-        let away = |_| WireError::unavailable();
-        let position = match since_id {
-            None => return Ok(room.newest(limit)),
-            Some(0) => 0,
-            Some(id) => match room.position_of(Snowflake(id)) {
-                Some(position) => position,
-                None => match self.store.position_of(Snowflake(id)).await.map_err(away)? {
-                    Some((owner, position)) if owner == *room.id() && position > 0 => position,
-                    _ => return Ok(room.newest(limit)),
-                },
-            },
-        };
-        let since = Snowflake(since_id.unwrap_or(0));
-        if let Some(comments) = room.after(position, limit) {
-            return Ok(Page { latest_id: comments.last().map_or(since, |c| c.id), comments });
-        }
-        let placed: Vec<Placed> = self.store.comments_after(room.id(), position, limit).await.map_err(away)?;
-        let mut comments: Vec<_> = placed.into_iter().map(|p| p.comment).collect();
-        if comments.is_empty() {
-            // The store knows of none, so what the ring has was never kept: the gap is all there is.
-            comments = room.what_is_left(position, limit);
-        }
-        Ok(Page { latest_id: comments.last().map_or(since, |c| c.id), comments })
+    /// The place of a comment of this room's live order, as stored.
+    pub(crate) async fn stored_place(&self, room: &HubRoom, id: Snowflake) -> Result<Option<u64>, WireError> {
+        let stored = self.store.position_of(id).await.map_err(|_| WireError::unavailable())?;
+        let live = |(owner, position): &(RoomId, u64)| owner == room.id() && *position > 0;
+        Ok(stored.filter(live).map(|(_, position)| position))
     }
 
     /// Opens an event stream: the comments missed since `options.since_id` (or the history asked
@@ -319,7 +313,7 @@ impl Hub {
     }
 
     /// What concerns users wherever they are, whether or not anybody reads the room here.
-    fn tell_users(&self, record: &Record) {
+    pub(crate) fn tell_users(&self, record: &Record) {
         match record {
             Record::Event(event) => {
                 let named = |audience: &Audience| matches!(audience, Audience::Users(_));
@@ -345,6 +339,10 @@ impl Hub {
             let keep = !slot.room.retire_if_idle(now_ms, IDLE_MS);
             if !keep {
                 self.shared.metrics.rooms_held.dec();
+                // Nobody can hold the room anew before this is done: its place in the map is locked.
+                if let Some(elsewhere) = self.elsewhere.get() {
+                    elsewhere.release(slot.room.id());
+                }
             }
             keep
         });

@@ -22,14 +22,12 @@ impl<V: Copy> Recent<V> {
         Self { values: AHashMap::new(), order: VecDeque::new(), capacity }
     }
 
-    /// Remembers `value`, in the place of an earlier one.
-    pub(crate) fn insert(&mut self, id: Snowflake, value: V, now_ms: i64) {
+    /// Remembers `value`, in the place of an earlier one. Returns what was forgotten for want of room.
+    pub(crate) fn insert(&mut self, id: Snowflake, value: V, now_ms: i64) -> Option<V> {
         if self.values.insert(id, value).is_none() {
             self.order.push_back((now_ms, id));
         }
-        while self.order.len() > self.capacity {
-            self.forget_oldest();
-        }
+        if self.order.len() > self.capacity { self.forget_oldest() } else { None }
     }
 
     /// What is remembered of `id`.
@@ -49,10 +47,9 @@ impl<V: Copy> Recent<V> {
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, id)) = self.order.pop_front() {
-            self.values.remove(&id);
-        }
+    fn forget_oldest(&mut self) -> Option<V> {
+        let (_, id) = self.order.pop_front()?;
+        self.values.remove(&id)
     }
 }
 

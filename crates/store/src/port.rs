@@ -219,6 +219,8 @@ pub trait Store: Send + Sync + 'static {
     async fn comment(&self, id: Snowflake) -> Result<Option<Arc<Comment>>>;
     /// Room and log offset of a comment, deleted ones included: cursors outlive deletions.
     async fn position_of(&self, id: Snowflake) -> Result<Option<(RoomId, u64)>>;
+    /// Which of these comments were deleted, in no order.
+    async fn deleted_among(&self, ids: &[Snowflake]) -> Result<Vec<Snowflake>>;
     /// Comments of a room after a log offset, oldest first.
     async fn comments_after(&self, room: &RoomId, position: u64, limit: usize) -> Result<Vec<Placed>>;
     /// How many comments a room published after a log offset and still keeps.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use model::metrics::count;
-use model::{Metrics, RoomId};
+use model::{Clock, Metrics, RoomId};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -20,6 +20,7 @@ use crate::redis::counters::{Counters, Number};
 pub struct GrpcInbox {
     here: Arc<dyn Fanout>,
     missed: Missed,
+    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     /// By room and the worker that pushes it.
     heard: Mutex<Counters<(RoomId, String)>>,
@@ -28,8 +29,8 @@ pub struct GrpcInbox {
 impl GrpcInbox {
     /// Hands what others push to `here`; `missed` hears of rooms that are to be read again from the store.
     #[must_use]
-    pub fn new(here: Arc<dyn Fanout>, missed: Missed, metrics: Arc<Metrics>) -> Self {
-        Self { here, missed, metrics, heard: Mutex::new(Counters::new()) }
+    pub fn new(here: Arc<dyn Fanout>, missed: Missed, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { here, missed, clock, metrics, heard: Mutex::new(Counters::new()) }
     }
 
     /// This node no longer holds the room: held again, its numbers will have gone on.
@@ -53,10 +54,11 @@ impl GrpcInbox {
 
     fn take(&self, batch: Batch) {
         let Batch { source, epoch, seq, room_id, entries } = batch;
-        let hole = self.heard.lock().came(&(room_id.clone(), source), Number { epoch, seq });
-        if hole {
+        let (key, number) = ((room_id.clone(), source), Number { epoch, seq });
+        let hole = self.heard.lock().came(&key, number, self.clock.now_ms());
+        if let Some(since_ms) = hole {
             count(&self.metrics.fanout_lost, "reason", "hole");
-            (self.missed)(&room_id);
+            (self.missed)(&room_id, since_ms);
         }
         self.here.push(&room_id, entries);
     }
@@ -64,8 +66,8 @@ impl GrpcInbox {
     /// Whatever this worker pushed may have come with gaps that no number shows: its last batches may be missing.
     fn lost(&self, source: &str) {
         count(&self.metrics.fanout_lost, "reason", "hole");
-        let rooms = self.heard.lock().keys(|(_, by)| by == source);
-        rooms.iter().for_each(|(room, _)| (self.missed)(room));
+        let rooms = self.heard.lock().used(|(_, by)| by == source);
+        rooms.iter().for_each(|((room, _), since_ms)| (self.missed)(room, *since_ms));
     }
 }
 

@@ -9,10 +9,9 @@ use std::hash::Hash;
 /// Rooms, or pairs of room and source, that are remembered.
 const KEYS_MAX: usize = 100_000;
 
-/// Numbers by key, with the moment of their last use.
+/// Numbers by key, each with the moment of its last use.
 pub(crate) struct Counters<K> {
-    numbers: HashMap<K, (Number, u64)>,
-    uses: u64,
+    numbers: HashMap<K, (Number, i64)>,
 }
 
 /// Where a counter stands.
@@ -24,37 +23,38 @@ pub(crate) struct Number {
 
 impl<K: Hash + Eq + Clone> Counters<K> {
     pub(crate) fn new() -> Self {
-        Self { numbers: HashMap::new(), uses: 0 }
+        Self { numbers: HashMap::new() }
     }
 
     /// The next number of this key; a key that is not known begins an epoch at `now_ms`.
     pub(crate) fn next(&mut self, key: &K, now_ms: i64) -> Number {
         let fresh = Number { epoch: now_ms.max(0).unsigned_abs(), seq: 0 };
-        let number = self.slot(key, fresh);
+        let (number, used_ms) = self.slot(key, fresh);
         number.seq += 1;
+        *used_ms = now_ms;
         *number
     }
 
-    /// Notes the number that came; whether something between it and the last one did not. Of a key or an epoch not heard
-    /// before only the first number is no hole.
-    pub(crate) fn came(&mut self, key: &K, number: Number) -> bool {
-        let before = std::mem::replace(self.slot(key, Number { epoch: number.epoch, seq: 0 }), number);
-        if before.epoch == number.epoch { number.seq > before.seq + 1 } else { number.seq > 1 }
+    /// Notes the number that came; when something between it and the last one did not, since when that is: the moment of
+    /// the last one, 0 when none is known. Of a key or an epoch not heard before only the first number is no hole.
+    pub(crate) fn came(&mut self, key: &K, number: Number, now_ms: i64) -> Option<i64> {
+        let slot = self.slot(key, Number { epoch: number.epoch, seq: 0 });
+        let (before, before_ms) = std::mem::replace(slot, (number, now_ms));
+        let expected = if before.epoch == number.epoch { before.seq + 1 } else { 1 };
+        (number.seq > expected).then_some(before_ms)
     }
 
-    fn slot(&mut self, key: &K, fresh: Number) -> &mut Number {
-        self.uses += 1;
+    fn slot(&mut self, key: &K, fresh: Number) -> &mut (Number, i64) {
         if self.numbers.len() >= KEYS_MAX && !self.numbers.contains_key(key) {
             self.forget_older_half();
         }
-        let (number, used) = self.numbers.entry(key.clone()).or_insert((fresh, 0));
-        *used = self.uses;
-        number
+        self.numbers.entry(key.clone()).or_insert((fresh, 0))
     }
 
-    /// The keys that are remembered, of those asked for.
-    pub(crate) fn keys(&self, whether: impl Fn(&K) -> bool) -> Vec<K> {
-        self.numbers.keys().filter(|key| whether(key)).cloned().collect()
+    /// The keys that are remembered, of those asked for, each with the moment of its last use.
+    pub(crate) fn used(&self, whether: impl Fn(&K) -> bool) -> Vec<(K, i64)> {
+        let asked = self.numbers.iter().filter(|(key, _)| whether(key));
+        asked.map(|(key, (_, used_ms))| (key.clone(), *used_ms)).collect()
     }
 
     /// Forgets a key's number.
@@ -63,11 +63,11 @@ impl<K: Hash + Eq + Clone> Counters<K> {
     }
 
     fn forget_older_half(&mut self) {
-        let mut uses: Vec<_> = self.numbers.values().map(|(_, used)| *used).collect();
-        let middle = uses.len() / 2;
-        let (_, middle, _) = uses.select_nth_unstable(middle);
-        let middle = *middle;
-        self.numbers.retain(|_, (_, used)| *used > middle);
+        let mut used: Vec<_> = self.numbers.values().map(|(_, used_ms)| *used_ms).collect();
+        let middle = used.len() / 2;
+        let (_, middle_ms, _) = used.select_nth_unstable(middle);
+        let middle_ms = *middle_ms;
+        self.numbers.retain(|_, (_, used_ms)| *used_ms > middle_ms);
     }
 }
 
@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn holes_are_noticed_and_nothing_else() {
         let mut heard = Counters::new();
-        let holes = [(1, 1), (1, 2), (1, 4), (1, 5), (2, 1), (2, 2), (3, 2), (3, 3), (3, 3)];
-        let noticed: Vec<_> = holes.iter().map(|(epoch, seq)| heard.came(&"room", at(*epoch, *seq))).collect();
-        assert_eq!(noticed, [false, false, true, false, false, false, true, false, false]);
-        assert!(heard.came(&"another", at(1, 7)), "whoever comes late has missed what was before");
+        let numbers = [(1, 1), (1, 2), (1, 4), (1, 5), (2, 1), (2, 2), (3, 2), (3, 3), (3, 3)];
+        let came = (100..).zip(numbers).map(|(now_ms, (epoch, seq))| heard.came(&"room", at(epoch, seq), now_ms));
+        assert_eq!(came.collect::<Vec<_>>(), [None, None, Some(101), None, None, None, Some(105), None, None]);
+        assert_eq!(heard.came(&"another", at(1, 7), 109), Some(0), "whoever comes late has missed what was before");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! [`Fanout`] on Redis: this node's gateway first, then the channel of the room.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::metrics::count_by;
 use model::{Clock, Metrics, RoomId};
 use redis_client::Redis;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::channel;
@@ -18,6 +21,10 @@ use crate::record::Batch;
 const WAITING_MAX: usize = 8_192;
 /// Runs that are published together.
 const TOGETHER_MAX: usize = 256;
+/// Rooms of which something was lost are told so, by a batch that is empty, so often until it is taken.
+const CONFESSION: Duration = Duration::from_millis(500);
+/// So many rooms; those beyond it show the hole with their next batch.
+const CONFESSIONS_MAX: usize = 10_000;
 
 /// Pushes to the gateways of all nodes.
 pub struct RedisFanout {
@@ -39,8 +46,14 @@ impl RedisFanout {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (waiting, runs) = mpsc::channel(WAITING_MAX);
-        let publisher =
-            Publisher { redis, source: source.to_owned(), clock, metrics: metrics.clone(), counters: Counters::new() };
+        let publisher = Publisher {
+            redis,
+            source: source.to_owned(),
+            clock,
+            metrics: metrics.clone(),
+            counters: Counters::new(),
+            lost: HashSet::new(),
+        };
         Self { here, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
     }
 }
@@ -61,15 +74,31 @@ struct Publisher {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     counters: Counters<RoomId>,
+    /// Rooms of which the others do not know yet that something is missing.
+    lost: HashSet<RoomId>,
 }
 
 impl Publisher {
     async fn run(mut self, mut runs: mpsc::Receiver<(RoomId, Vec<Entry>)>) {
         let mut gathered = Vec::with_capacity(TOGETHER_MAX);
-        while runs.recv_many(&mut gathered, TOGETHER_MAX).await > 0 {
+        loop {
+            tokio::select! {
+                biased;
+                received = runs.recv_many(&mut gathered, TOGETHER_MAX) => if received == 0 { return },
+                () = sleep(CONFESSION), if !self.lost.is_empty() => {
+                    gathered.extend(self.lost.iter().take(TOGETHER_MAX).map(|room_id| (room_id.clone(), Vec::new())));
+                }
+            }
             let batches = self.batches(gathered.drain(..));
             // Started in this order on one connection, so a room's batches arrive in it.
-            futures::future::join_all(batches.iter().map(|batch| self.publish(batch))).await;
+            let taken = futures::future::join_all(batches.iter().map(|batch| self.publish(batch))).await;
+            for (batch, taken) in batches.into_iter().zip(taken) {
+                if taken {
+                    self.lost.remove(&batch.room_id);
+                } else if self.lost.len() < CONFESSIONS_MAX {
+                    self.lost.insert(batch.room_id);
+                }
+            }
         }
     }
 
@@ -89,12 +118,15 @@ impl Publisher {
         batches
     }
 
-    async fn publish(&self, batch: &Batch) {
+    /// Whether Redis took it.
+    async fn publish(&self, batch: &Batch) -> bool {
         let mut command = redis::cmd(if self.redis.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
         command.arg(channel(&self.redis, &batch.room_id)).arg(batch.encode());
         // The client has counted and logged why; the number that is missing tells the other nodes.
-        if self.redis.command::<i64>("publish", &command).await.is_err() {
+        let taken = self.redis.command::<i64>("publish", &command).await.is_ok();
+        if !taken {
             count_by(&self.metrics.fanout_lost, "reason", "away", batch.entries.len() as u64);
         }
+        taken
     }
 }

@@ -241,6 +241,7 @@ fn hub_settings() -> HubSettings {
         only_users_max: 20,
         deflate_bytes_min: 256,
         rooms_max: 1_000,
+        reread_ms: 0,
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn hub_settings(config: &Config) -> HubSettings {
         only_users_max: rooms.only_users_max,
         deflate_bytes_min: config.sockets.compression_bytes_min,
         rooms_max: rooms.held_max,
+        reread_ms: 0,
     }
 }
 

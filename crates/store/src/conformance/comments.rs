@@ -149,6 +149,8 @@ pub(super) async fn deleting_erases_and_keeps_the_place(store: &dyn Store) -> Ca
     assert_eq!(ids(&store.replay(whole("r", 10)).await?), [12]);
     assert_eq!(ids(&store.most_liked(&room("r"), None, 10).await?), [] as [u64; 0]);
     assert_eq!(store.position_of(Snowflake(11)).await?, Some((room("r"), 1)), "cursors outlive deletions");
+    assert_eq!(store.deleted_among(&[]).await?, []);
+    assert_eq!(store.deleted_among(&[Snowflake(11), Snowflake(12), Snowflake(99)]).await?, [Snowflake(11)]);
     assert_eq!(store.like(Snowflake(11), &user("late"), 6).await?, None, "nobody likes what is gone");
     assert_eq!(store.sessions(&room("r"), 1).await?[0].comment_count, 1);
     store.append_comments(vec![placed(said(11, "r"), 1)]).await?;

@@ -182,6 +182,19 @@ pub(super) async fn position_of(db: &mut MySqlConnection, id: Snowflake) -> Resu
     row.as_ref().map(|row| Ok((parsed(row, 0)?, uint(row, 1)?))).transpose()
 }
 
+pub(super) async fn deleted_among(db: &mut MySqlConnection, ids: &[Snowflake]) -> Result<Vec<Snowflake>> {
+    let mut deleted = Vec::new();
+    for some in ids.chunks(ROWS_MAX) {
+        let mut sql = QueryBuilder::<MySql>::new("SELECT id FROM comments WHERE deleted = 1 AND id IN (");
+        push_ids(&mut sql, some.iter().copied());
+        let rows = sql.push(")").build().persistent(false).fetch_all(&mut *db).await?;
+        for row in &rows {
+            deleted.push(id(row, 0)?);
+        }
+    }
+    Ok(deleted)
+}
+
 /// Comments that have a place in the live order.
 const LIVE: &str = "r.room_id = ? AND c.deleted = 0 AND c.position > ?";
 

@@ -245,6 +245,10 @@ impl Store for MySqlStore {
         read!(self, "position_of", db => comments::position_of(db, id))
     }
 
+    async fn deleted_among(&self, ids: &[Snowflake]) -> Result<Vec<Snowflake>> {
+        read!(self, "deleted_among", db => comments::deleted_among(db, ids))
+    }
+
     async fn comments_after(&self, room: &RoomId, position: u64, limit: usize) -> Result<Vec<Placed>> {
         read!(self, "comments_after", db => comments::after(db, room, position, limit))
     }

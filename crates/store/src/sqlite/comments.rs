@@ -155,6 +155,17 @@ pub(super) fn position_of(db: &Connection, id: Snowflake) -> Result<Option<(Room
     sql.query_row([int(id.0)], |row| Ok((column(row, 0)?, uint(row.get(1)?)))).optional()
 }
 
+pub(super) fn deleted_among(db: &Connection, ids: &[Snowflake]) -> Result<Vec<Snowflake>> {
+    let mut sql = db.prepare_cached("SELECT deleted FROM comments WHERE id = ?")?;
+    let mut deleted = Vec::new();
+    for id in ids {
+        if sql.query_row([int(id.0)], |row| row.get(0)).optional()? == Some(true) {
+            deleted.push(*id);
+        }
+    }
+    Ok(deleted)
+}
+
 /// Comments in their live order; the index `comments_live` holds just those.
 pub(super) fn live_sql(order: &str) -> String {
     let from = from_index("comments_live");

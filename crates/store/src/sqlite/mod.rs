@@ -172,6 +172,11 @@ impl Store for SqliteStore {
         self.read("position_of", move |db| comments::position_of(db, id)).await
     }
 
+    async fn deleted_among(&self, ids: &[Snowflake]) -> Result<Vec<Snowflake>> {
+        let ids = ids.to_vec();
+        self.read("deleted_among", move |db| comments::deleted_among(db, &ids)).await
+    }
+
     async fn comments_after(&self, room: &RoomId, position: u64, limit: usize) -> Result<Vec<Placed>> {
         let room = room.clone();
         self.read("comments_after", move |db| comments::after(db, &room, position, limit)).await
