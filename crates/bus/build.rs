@@ -4,8 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={root}/barrage/record");
     println!("cargo:rerun-if-changed={root}/barrage/cluster");
     println!("cargo:rerun-if-changed={root}/etcd");
-    let ours =
-        ["barrage/record/v1/record.proto", "barrage/record/v1/people.proto", "barrage/cluster/v1/cluster.proto"];
+    let ours = ["barrage/record/v1/record.proto", "barrage/record/v1/people.proto", "barrage/cluster/v1/cluster.proto"];
     let ours = protox::compile(ours, [root])?;
     // A batch is encoded once and shared by the streams of all gateways.
     tonic_prost_build::configure().bytes(".barrage.cluster.v1.PushRequest").compile_fds(ours)?;

@@ -1,4 +1,4 @@
-//! From a room's worker to the gateways that hold the room.
+//! From a room's worker to the gateways that hold the room, and to all nodes what concerns all of them.
 
 use model::RoomId;
 
@@ -10,4 +10,16 @@ use crate::log::Entry;
 pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
+}
+
+/// What a node hears on the control channel, besides what its gateway is given.
+#[derive(Debug)]
+pub enum ControlNews {
+    /// Some node, perhaps this one, appended entries that concern every node
+    /// ([`crate::Record::concerns_every_node`]).
+    Told(Vec<Entry>),
+    /// Something may not have come: whatever is kept of what others change has to be read again.
+    Missed,
+    /// From now on nothing is heard (`true`), or it is again (`false`; [`ControlNews::Missed`] comes too).
+    Deaf(bool),
 }

@@ -24,8 +24,8 @@ pub mod registry;
 pub mod spool;
 pub mod stamp;
 
-pub use fanout::Fanout;
+pub use fanout::{ControlNews, Fanout};
 pub use local::Places;
-pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
+pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};
 pub use number::{Lease, NodeNumber};

@@ -54,7 +54,9 @@ impl Gateways {
         self.number = nodes.iter().find(|node| node.card.address == self.me).map(|node| node.number);
         let wanted: HashMap<u16, &str> = nodes
             .iter()
-            .filter(|node| node.card.address != self.me && node.card.roles.has_viewers() && !node.card.address.is_empty())
+            .filter(|node| {
+                node.card.address != self.me && node.card.roles.has_viewers() && !node.card.address.is_empty()
+            })
             .map(|node| (node.number, node.card.address.as_str()))
             .collect();
         self.links.retain(|number, link| wanted.get(number) == Some(&link.address.as_str()));

@@ -42,6 +42,12 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         if before.epoch == number.epoch { number.seq > before.seq + 1 } else { number.seq > 1 }
     }
 
+    /// Notes the number that a source says it gave last; whether something up to it did not come.
+    pub(super) fn stands(&mut self, key: &K, number: Number) -> bool {
+        let before = std::mem::replace(self.slot(key, Number { epoch: number.epoch, seq: 0 }), number);
+        number.seq > if before.epoch == number.epoch { before.seq } else { 0 }
+    }
+
     fn slot(&mut self, key: &K, fresh: Number) -> &mut Number {
         self.uses += 1;
         if self.numbers.len() >= KEYS_MAX && !self.numbers.contains_key(key) {
@@ -86,6 +92,18 @@ mod tests {
         let noticed: Vec<_> = holes.iter().map(|(epoch, seq)| heard.came(&"room", at(*epoch, *seq))).collect();
         assert_eq!(noticed, [false, false, true, false, false, false, true, false, false]);
         assert!(heard.came(&"another", at(1, 7)), "whoever comes late has missed what was before");
+    }
+
+    #[test]
+    fn a_source_that_says_how_far_it_is_shows_the_last_hole() {
+        let mut heard = Counters::new();
+        assert!(!heard.stands(&"quiet", at(1, 0)));
+        assert!(!heard.came(&"quiet", at(1, 1)));
+        assert!(!heard.stands(&"quiet", at(1, 1)));
+        assert!(heard.stands(&"quiet", at(1, 2)), "the second did not come");
+        assert!(!heard.came(&"quiet", at(1, 3)), "and is told of once");
+        assert!(!heard.stands(&"quiet", at(2, 0)), "it begins anew");
+        assert!(heard.stands(&"another", at(1, 7)), "whoever comes late has missed what was before");
     }
 
     #[test]

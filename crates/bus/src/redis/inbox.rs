@@ -57,12 +57,12 @@ impl RedisInbox {
 
     /// This node now holds the room: it hears what others publish for it.
     pub fn hold(&self, room_id: &RoomId) {
-        self.subscriber.want(&channel(&self.redis, room_id));
+        self.subscriber.want(&self.redis.key(&channel(room_id)));
     }
 
     /// This node no longer holds the room.
     pub fn release(&self, room_id: &RoomId) {
-        self.subscriber.leave(&channel(&self.redis, room_id));
+        self.subscriber.leave(&self.redis.key(&channel(room_id)));
         // Held again, its numbers will have gone on.
         self.heard.lock().forget(|(room, _)| room == room_id);
     }

@@ -1,4 +1,4 @@
-//! [`Fanout`] on Redis: this node's gateway first, then the channel of the room.
+//! [`Fanout`] on Redis: this node's gateway first, then the channel of the room, or the control channel.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use redis_client::Redis;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::channel;
 use super::counters::Counters;
+use super::{ControlFanout, channel, send};
 use crate::fanout::Fanout;
 use crate::log::Entry;
 use crate::record::Batch;
@@ -22,6 +22,7 @@ const TOGETHER_MAX: usize = 256;
 /// Pushes to the gateways of all nodes.
 pub struct RedisFanout {
     here: Arc<dyn Fanout>,
+    control: ControlFanout,
     waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
     metrics: Arc<Metrics>,
     _task: AbortOnDropHandle<()>,
@@ -38,17 +39,23 @@ impl RedisFanout {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let control = ControlFanout::new(redis.clone(), source, &*clock, metrics.clone());
         let (waiting, runs) = mpsc::channel(WAITING_MAX);
         let publisher =
             Publisher { redis, source: source.to_owned(), clock, metrics: metrics.clone(), counters: Counters::new() };
-        Self { here, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
+        Self { here, control, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
     }
 }
 
 impl Fanout for RedisFanout {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
-        let lost = entries.len() as u64;
-        if self.waiting.try_send((room_id.clone(), entries.clone())).is_err() {
+        let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| entry.record.concerns_every_node());
+        if !everybodys.is_empty() {
+            self.control.push(room_id, everybodys);
+        }
+        let lost = the_rooms.len() as u64;
+        if lost > 0 && self.waiting.try_send((room_id.clone(), the_rooms)).is_err() {
             count_by(&self.metrics.fanout_lost, "reason", "full", lost);
         }
         self.here.push(room_id, entries);
@@ -69,7 +76,8 @@ impl Publisher {
         while runs.recv_many(&mut gathered, TOGETHER_MAX).await > 0 {
             let batches = self.batches(gathered.drain(..));
             // Started in this order on one connection, so a room's batches arrive in it.
-            futures::future::join_all(batches.iter().map(|batch| self.publish(batch))).await;
+            let publish = async |batch: &Batch| send(&self.redis, &channel(&batch.room_id), batch, &self.metrics).await;
+            futures::future::join_all(batches.iter().map(publish)).await;
         }
     }
 
@@ -87,14 +95,5 @@ impl Publisher {
             }
         }
         batches
-    }
-
-    async fn publish(&self, batch: &Batch) {
-        let mut command = redis::cmd(if self.redis.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
-        command.arg(channel(&self.redis, &batch.room_id)).arg(batch.encode());
-        // The client has counted and logged why; the number that is missing tells the other nodes.
-        if self.redis.command::<i64>("publish", &command).await.is_err() {
-            count_by(&self.metrics.fanout_lost, "reason", "away", batch.entries.len() as u64);
-        }
     }
 }
