@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus::local::{Journal, JournalAway};
+use bus::local::{Journal, Places};
 use bus::redis::{ControlInbox, RedisFanout};
-use bus::{Consumer, ControlNews, Entry, Fanout, Position, Record};
+use bus::{AppendError, Consumer, ControlNews, Entry, Fanout, Position, Record};
 use ingest::rooms::RoomRules;
 use ingest::{Admitted, Awaited, Bans, Elsewhere, Ingest, KeyFiles, Limits, Refusal, Rooms, Tokens, WordFilter};
 use model::clock::{Clock, SystemClock};
@@ -106,7 +106,8 @@ impl Node {
         let fanout =
             Arc::new(RedisFanout::new(redis.clone(), &source, gateway.clone(), clock.clone(), metrics.clone()));
         let journal = Arc::new(StoreJournal(store.clone()));
-        let (log, consumer) = bus::local::open(journal, Position { epoch: 1, offset: 0 }, metrics.clone());
+        let places = Places::Counted(Position { epoch: 1, offset: 0 });
+        let (log, consumer) = bus::local::open(journal, places, metrics.clone());
         tokio::spawn(work(consumer, fanout.clone()));
         let ingest = Arc::new(ingest(store.clone(), Arc::new(log), number, clock, metrics.clone()));
         let tokens = Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key"));
@@ -162,7 +163,7 @@ struct StoreJournal(Arc<MySqlStore>);
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), JournalAway> {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
         let kept = entries.iter().filter_map(|entry| match &entry.record {
             Record::Comment { comment, client_msg_id, keep: true } => {
                 let (comment, client_msg_id) = (comment.clone(), client_msg_id.clone());
@@ -170,7 +171,7 @@ impl Journal for StoreJournal {
             }
             _ => None,
         });
-        self.0.append_comments(kept.collect()).await.map_err(|_| JournalAway)
+        self.0.append_comments(kept.collect()).await.map_err(|_| AppendError::Away)
     }
 }
 
