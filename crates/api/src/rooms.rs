@@ -62,7 +62,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Answer {
     }
     let mut rooms = Vec::new();
     for row in app.store.rooms(LOOKED_AT_MAX).await.map_err(away)? {
-        let told_everywhere = row.room_id.as_str() == ingest::moderation::EVERYWHERE;
+        let told_everywhere = row.room_id.is_everywhere();
         if !told_everywhere && caller.enter(&app, &row.room_id).await.is_ok() {
             let info = app.ingest.rooms.info(&row.room_id).await.map_err(away)?;
             rooms.push(view(&app, row.room_id, &info).await);

@@ -1,4 +1,4 @@
-//! From a room's worker to the gateways that hold the room.
+//! From a room's worker to the gateways that hold the room, and to all nodes what concerns all of them.
 
 use async_trait::async_trait;
 use model::RoomId;
@@ -22,4 +22,16 @@ pub trait Elsewhere: Send + Sync {
 
     /// This node no longer holds the room. Never waits.
     fn release(&self, room_id: &RoomId);
+}
+
+/// What a node hears on the control channel, besides what its gateway is given.
+#[derive(Debug)]
+pub enum ControlNews {
+    /// Some node, perhaps this one, appended entries that concern every node
+    /// ([`crate::Record::concerns_every_node`]).
+    Told(Vec<Entry>),
+    /// Something may not have come: whatever is kept of what others change has to be read again.
+    Missed,
+    /// From now on nothing is heard (`true`), or it is again (`false`; [`ControlNews::Missed`] comes too).
+    Deaf(bool),
 }

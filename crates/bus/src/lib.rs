@@ -28,9 +28,9 @@ pub mod spool;
 pub mod stamp;
 pub mod viewers;
 
-pub use fanout::{Elsewhere, Fanout};
+pub use fanout::{ControlNews, Elsewhere, Fanout};
 pub use local::Places;
-pub use log::{AppendError, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
+pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};
 pub use number::{Lease, NodeNumber};
 pub use viewers::Viewers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use async_trait::async_trait;
-use model::{Comment, Event, RoomId, RoomSettings, Session, UserId};
+use model::{Audience, Comment, Event, RoomId, RoomSettings, Session, UserId};
 use tokio::sync::oneshot;
 
 /// One thing that happened in a room. Records are applied in the log's order by every consumer.
@@ -52,6 +52,42 @@ pub enum Record {
         /// Why, if somebody said.
         reason: Option<String>,
     },
+    /// The store has something new that nodes keep a copy of: they read it again.
+    Changed(Change),
+}
+
+/// Of what the store has something new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The word lists.
+    Words,
+    /// A user's bans and mutes.
+    Bans(UserId),
+    /// An event is kept until this user acknowledges it.
+    Awaited(UserId),
+    /// The entry's room.
+    Room,
+}
+
+impl Record {
+    /// Whether it concerns every node, also those that do not hold the room: because they keep a copy of what changed, or
+    /// hold the sockets of a user whom it concerns. Such entries travel on the control channel, all others on their
+    /// room's.
+    #[must_use]
+    pub fn concerns_every_node(&self) -> bool {
+        match self {
+            Self::Comment { .. } | Self::Liked { .. } => false,
+            Self::Event(event) => {
+                matches!(event.audience, Audience::Users(_)) || matches!(event.critical_for, Audience::Users(_))
+            }
+            Self::Settings(_)
+            | Self::SessionStarted(_)
+            | Self::SessionEnded(_)
+            | Self::Revoked { .. }
+            | Self::Banned { .. }
+            | Self::Changed(_) => true,
+        }
+    }
 }
 
 /// Where a record stands. Offsets rise within an epoch; a new epoch is a log that lost its past.
@@ -143,13 +179,31 @@ pub trait Log: Send + Sync {
 
     /// As [`Log::submit`] with one record, for callers that can wait.
     async fn append(&self, room_id: RoomId, record: Record) -> Result<Position, AppendError> {
-        let (sender, answer) = oneshot::channel();
-        let done = move |result| {
-            // Whoever stopped waiting has no use for the answer.
-            let _ = sender.send(result);
-            None
-        };
-        self.submit(vec![Submission { room_id, record, done: Box::new(done) }]);
+        let (submission, answer) = awaited(room_id, record);
+        self.submit(vec![submission]);
         answer.await.unwrap_or(Err(AppendError::Away))
     }
+
+    /// As [`Log::append`] with several records of one room, handed over together; an error when one of them was not
+    /// appended.
+    async fn append_all(&self, room_id: RoomId, records: Vec<Record>) -> Result<(), AppendError> {
+        let (run, answers): (Vec<_>, Vec<_>) =
+            records.into_iter().map(|record| awaited(room_id.clone(), record)).unzip();
+        self.submit(run);
+        for answer in answers {
+            answer.await.unwrap_or(Err(AppendError::Away))?;
+        }
+        Ok(())
+    }
+}
+
+/// A record whose answer can be waited for.
+fn awaited(room_id: RoomId, record: Record) -> (Submission, oneshot::Receiver<Result<Position, AppendError>>) {
+    let (sender, answer) = oneshot::channel();
+    let done = move |result| {
+        // Whoever stopped waiting has no use for the answer.
+        let _ = sender.send(result);
+        None
+    };
+    (Submission { room_id, record, done: Box::new(done) }, answer)
 }

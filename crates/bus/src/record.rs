@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::{Comment, Kind, Level, Mode, RoomId, Session, Size, Snowflake, Style, UserId};
 use prost::Message;
 
-use crate::log::{Entry, Position, Record};
+use crate::log::{Change, Entry, Position, Record};
 pub(crate) use crate::proto::record::v1 as proto;
 
 /// Entries of one room from one node.
@@ -122,7 +122,18 @@ fn record_out(record: &Record) -> Option<proto::entry::Record> {
             until_ms: *until_ms,
             reason: reason.clone(),
         }),
+        Record::Changed(change) => Out::Changed(change_out(change)),
     })
+}
+
+fn change_out(change: &Change) -> proto::Changed {
+    let (subject, user_id) = match change {
+        Change::Words => (proto::Subject::Words, None),
+        Change::Bans(user) => (proto::Subject::Bans, Some(user)),
+        Change::Awaited(user) => (proto::Subject::Awaited, Some(user)),
+        Change::Room => (proto::Subject::Room, None),
+    };
+    proto::Changed { subject: subject.into(), user_id: user_id.map(UserId::to_string).unwrap_or_default() }
 }
 
 fn comment_out(comment: &Comment) -> proto::Comment {
@@ -175,6 +186,17 @@ fn record_in(record: proto::entry::Record, room_id: &RoomId) -> Option<Record> {
             until_ms: banned.until_ms,
             reason: banned.reason,
         },
+        In::Changed(changed) => Record::Changed(change_in(&changed)?),
+    })
+}
+
+fn change_in(changed: &proto::Changed) -> Option<Change> {
+    Some(match changed.subject() {
+        proto::Subject::Unspecified => return None,
+        proto::Subject::Words => Change::Words,
+        proto::Subject::Bans => Change::Bans(user(&changed.user_id)?),
+        proto::Subject::Awaited => Change::Awaited(user(&changed.user_id)?),
+        proto::Subject::Room => Change::Room,
     })
 }
 
@@ -268,6 +290,15 @@ mod tests {
         }
     }
 
+    fn any_change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            Just(Change::Words),
+            Just(Change::Room),
+            any_user().prop_map(Change::Bans),
+            any_user().prop_map(Change::Awaited),
+        ]
+    }
+
     fn any_record() -> impl Strategy<Value = Record> {
         let session = (1u64..9, any::<i64>(), any::<Option<i64>>(), any::<bool>()).prop_map(
             |(id, started_at_ms, ended_at_ms, explicit)| {
@@ -313,6 +344,7 @@ mod tests {
                     reason
                 }
             ),
+            any_change().prop_map(Record::Changed),
         ]
     }
 
@@ -352,8 +384,10 @@ mod tests {
             record: Some(proto::entry::Record::Event(r#"{"kind": "of tomorrow"}"#.into())),
             ..unknown.clone()
         };
-        let batch =
-            proto::Batch { room_id: "hall".into(), entries: vec![unknown, event, known], ..proto::Batch::default() };
+        let subject = proto::Changed { subject: 99, user_id: String::new() };
+        let changed = proto::Entry { record: Some(proto::entry::Record::Changed(subject)), ..unknown.clone() };
+        let entries = vec![unknown, event, changed, known];
+        let batch = proto::Batch { room_id: "hall".into(), entries, ..proto::Batch::default() };
         let back = Batch::decode(&batch.encode_to_vec()).expect("a batch");
         assert_eq!(back.entries.len(), 1);
     }

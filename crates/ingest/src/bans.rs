@@ -1,45 +1,92 @@
 //! Who may not speak or enter, and until when.
 //!
 //! The node's copy of the store's bans, kept by user. Loaded at start, changed with every ban and
-//! lift; an expired ban is ignored at once and forgotten by the sweep.
+//! lift, here or on another node; an expired ban is ignored at once and forgotten by the sweep.
 
 use dashmap::DashMap;
 use model::{RoomId, Snowflake, UserId};
-use store::{Ban, BanKind};
+use store::{Ban, BanKind, Store, StoreError};
+use tokio::sync::Mutex;
 
 use crate::Refusal;
+
+/// Bans kept in memory; more than this are in force in the store only.
+pub const BANS_MAX: usize = 1_000_000;
 
 /// The bans in force.
 #[derive(Default)]
 pub struct Bans {
     by_user: DashMap<UserId, Vec<Ban>, ahash::RandomState>,
+    /// Held while bans change in the store and here, so that what is read from the store never undoes a newer change.
+    change: Mutex<()>,
 }
 
 impl Bans {
-    /// Takes in what the store has.
-    pub fn load(&self, bans: Vec<Ban>) {
-        bans.into_iter().for_each(|ban| self.add(ban));
+    /// Adds one to the store and here.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn impose(&self, store: &dyn Store, ban: &Ban) -> Result<(), StoreError> {
+        let _change = self.change.lock().await;
+        store.add_ban(ban).await?;
+        self.add(ban.clone());
+        Ok(())
     }
 
-    /// Adds one.
-    pub fn add(&self, ban: Ban) {
+    /// Lifts one in the store and here; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn lift(&self, store: &dyn Store, id: Snowflake) -> Result<Option<Ban>, StoreError> {
+        let _change = self.change.lock().await;
+        let lifted = store.remove_ban(id).await?;
+        if let Some(ban) = &lifted {
+            self.remove(&ban.user_id, id);
+        }
+        Ok(lifted)
+    }
+
+    /// Takes in what the store has of one user.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn read_again(&self, store: &dyn Store, user: &UserId, now_ms: i64) -> Result<(), StoreError> {
+        let _change = self.change.lock().await;
+        let bans = store.bans_of(user, now_ms).await?;
+        if bans.is_empty() {
+            self.by_user.remove(user);
+        } else {
+            self.by_user.insert(user.clone(), bans);
+        }
+        Ok(())
+    }
+
+    /// Takes in what the store has, and forgets what it has not.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn read_all_again(&self, store: &dyn Store, now_ms: i64) -> Result<(), StoreError> {
+        let _change = self.change.lock().await;
+        let fresh = Self::default();
+        store.bans(now_ms, None, BANS_MAX).await?.into_iter().for_each(|ban| fresh.add(ban));
+        self.by_user.retain(|user, _| fresh.by_user.contains_key(user));
+        for (user, bans) in fresh.by_user {
+            self.by_user.insert(user, bans);
+        }
+        Ok(())
+    }
+
+    fn add(&self, ban: Ban) {
         let mut bans = self.by_user.entry(ban.user_id.clone()).or_default();
         bans.retain(|known| known.id != ban.id);
         bans.push(ban);
     }
 
-    /// Lifts one.
-    pub fn remove(&self, user: &UserId, id: Snowflake) {
+    fn remove(&self, user: &UserId, id: Snowflake) {
         self.by_user.remove_if_mut(user, |_, bans| {
             bans.retain(|ban| ban.id != id);
             bans.is_empty()
         });
-    }
-
-    /// The ban with this id.
-    #[must_use]
-    pub fn find(&self, id: Snowflake) -> Option<Ban> {
-        self.by_user.iter().find_map(|bans| bans.iter().find(|ban| ban.id == id).cloned())
     }
 
     /// Forgets what has expired.

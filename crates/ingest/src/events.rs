@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bus::{AppendError, Record};
+use bus::{AppendError, Change, Record};
 use dashmap::DashSet;
 use model::{Audience, Event, EventBody, Identity, NoIds, RoomId, Snowflake, UserId};
 use store::{Store, StoreError};
@@ -26,17 +26,26 @@ pub struct Awaited {
 }
 
 impl Awaited {
-    /// Takes in what the store has; before anybody connects.
+    /// What the store has; before anybody connects.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let awaited = Self::default();
-        store.users_with_events(USERS_MAX + 1).await?.into_iter().for_each(|user| awaited.add(user));
+        awaited.read_again(store).await?;
         Ok(awaited)
     }
 
-    fn add(&self, user: UserId) {
+    /// Takes in what the store has.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn read_again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        store.users_with_events(USERS_MAX + 1).await?.into_iter().for_each(|user| self.add(user));
+        Ok(())
+    }
+
+    pub(crate) fn add(&self, user: UserId) {
         if self.users.len() < USERS_MAX {
             self.users.insert(user);
         } else {
@@ -80,12 +89,16 @@ impl Ingest {
         body: EventBody,
     ) -> Result<Snowflake, StoreOrLog> {
         let event = Arc::new(self.event(room, how, body)?);
+        let mut records = Vec::new();
         if let Audience::Users(users) = &event.critical_for {
             self.store.keep_event(&event, users).await?;
             users.iter().for_each(|user| self.awaited.add(user.clone()));
+            records.extend(users.iter().map(|user| Record::Changed(Change::Awaited(user.clone()))));
         }
-        self.log.append(room.clone(), Record::Event(event.clone())).await?;
-        Ok(event.id)
+        let id = event.id;
+        records.push(Record::Event(event));
+        self.log.append_all(room.clone(), records).await?;
+        Ok(id)
     }
 
     fn event(&self, room: &RoomId, how: Importance, body: EventBody) -> Result<Event, NoIds> {

@@ -5,12 +5,26 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use store::WordList;
+use store::{Store, StoreError, WordList};
+use tokio::sync::{Mutex, MutexGuard};
 use words::{BuildError, Filter, Lists};
 
 /// The lists and the filter built from them.
 pub struct WordFilter {
     current: ArcSwap<(Lists, Filter)>,
+    /// Held while the lists change in the store and here, so that what is read from the store never undoes a newer change.
+    change: Mutex<()>,
+}
+
+/// Why the lists were not read again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store's lists cannot be used here: a node of another version takes what this one does not.
+    #[error(transparent)]
+    Unusable(#[from] BuildError),
 }
 
 impl WordFilter {
@@ -21,7 +35,7 @@ impl WordFilter {
     pub fn new(words: Vec<(WordList, String)>) -> Result<Self, BuildError> {
         let lists = lists_of(words);
         let filter = Filter::build(&lists)?;
-        Ok(Self { current: ArcSwap::from_pointee((lists, filter)) })
+        Ok(Self { current: ArcSwap::from_pointee((lists, filter)), change: Mutex::new(()) })
     }
 
     /// What is to be done with a text.
@@ -40,6 +54,24 @@ impl WordFilter {
     #[must_use]
     pub fn lists(&self) -> Lists {
         self.current.load().0.clone()
+    }
+
+    /// Waits for whoever is changing the lists, and keeps others from it.
+    pub async fn change(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().await
+    }
+
+    /// Puts in force what the store has.
+    ///
+    /// # Errors
+    /// [`ReadError`]; the old lists stay in force.
+    pub async fn read_again(&self, store: &dyn Store) -> Result<(), ReadError> {
+        let _change = self.change().await;
+        let lists = lists_of(store.words().await?);
+        if lists != self.lists() {
+            self.replace(lists).await?;
+        }
+        Ok(())
     }
 
     /// Puts other lists in force. The automaton is built beside the running one, off the runtime's

@@ -2,12 +2,13 @@
 //!
 //! [`Ingest`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP), which hand comments
 //! to an [`Admission`]: this process, or another node. The order of a comment's checks is in [`admit`]; [`rooms`] knows
-//! settings and sessions, [`bans`] who may not speak, [`filter`] the word lists, [`tokens`] who somebody is. Knows no
-//! socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
+//! settings and sessions, [`bans`] who may not speak, [`filter`] the word lists, [`tokens`] who somebody is, [`elsewhere`]
+//! what other nodes changed. Knows no socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
 
 pub mod admission;
 pub mod admit;
 pub mod bans;
+pub mod elsewhere;
 pub mod events;
 pub mod filter;
 pub mod here;
@@ -30,6 +31,7 @@ use store::Store;
 pub use admission::Admission;
 pub use admit::Admitted;
 pub use bans::Bans;
+pub use elsewhere::Elsewhere;
 pub use events::Awaited;
 pub use filter::WordFilter;
 pub use moderation::Moderator;

@@ -1,24 +1,32 @@
 //! The rooms this node knows: settings, state, and the session that is on.
 //!
 //! Owns the node's cache; the store is the truth and the log tells everybody else. One lock per
-//! room serialises opening, closing and changing it; reading takes no lock.
+//! room serialises opening, closing and changing it; reading takes no lock. What another node changed is
+//! marked ([`Rooms::changed_elsewhere`]) and read again by whoever needs the room next; while nothing is heard of
+//! other nodes every room is read again once it is [`REREAD_MS`] old.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bus::{Log, Record};
+use bus::{Change, Log, Record};
 use dashmap::DashMap;
 use model::room::{InvalidSetting, RoomPatch};
 use model::{
-    Audience, Clock, Event, EventBody, Identity, Level, NoIds, RoomId, RoomSettings, RoomState, Session,
-    SnowflakeGenerator, Speakers, WireError,
+    Audience, Clock, Code, Event, EventBody, Identity, Level, NoIds, RoomId, RoomSettings, RoomState, Session,
+    Snowflake, SnowflakeGenerator, Speakers, WireError,
 };
 use store::{RoomRow, Store, StoreError};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::Refusal;
-use crate::moderation::EVERYWHERE;
+
+/// How old what is known of a room may be while other nodes are not heard, in milliseconds; how often it is tried again
+/// to read what another node changed.
+pub const REREAD_MS: i64 = 2_000;
+/// A comment waits no longer for a room to be read again: with the store away too it enters the room as it was known.
+const REREAD_WAIT: Duration = Duration::from_millis(500);
 
 /// How rooms live unless their settings say otherwise.
 #[derive(Debug, Clone)]
@@ -61,6 +69,12 @@ pub(crate) struct Seat {
     /// Held while the room is opened, closed or changed.
     change: Mutex<()>,
     spoken_ms: AtomicI64,
+    /// Another node changed it, so it has to be read again.
+    stale: AtomicBool,
+    /// When it was last read, or tried to be.
+    read_ms: AtomicI64,
+    /// A session was started here and the log did not take it: asking again tells.
+    untold: AtomicBool,
 }
 
 /// Why a room could not be changed.
@@ -69,6 +83,9 @@ pub enum ChangeError {
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
+    /// Somebody closed the room meanwhile.
+    #[error("the room was closed")]
+    Closed,
     /// A dependency is away.
     #[error("away")]
     Away,
@@ -96,14 +113,18 @@ impl From<ChangeError> for WireError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Setting(setting) => WireError::invalid(setting.to_string()),
+            ChangeError::Closed => WireError::new(Code::RoomClosed, "the room is closed"),
             ChangeError::Away => WireError::unavailable(),
         }
     }
 }
 
 impl From<ChangeError> for Refusal {
-    fn from(_: ChangeError) -> Self {
-        Refusal::Unavailable
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Closed => Refusal::RoomClosed,
+            ChangeError::Setting(_) | ChangeError::Away => Refusal::Unavailable,
+        }
     }
 }
 
@@ -115,6 +136,8 @@ pub struct Rooms {
     ids: Arc<SnowflakeGenerator>,
     clock: Arc<dyn Clock>,
     rules: RoomRules,
+    /// What other nodes change is not heard now.
+    deaf: AtomicBool,
 }
 
 impl Rooms {
@@ -127,7 +150,7 @@ impl Rooms {
         clock: Arc<dyn Clock>,
         rules: RoomRules,
     ) -> Self {
-        Self { seats: DashMap::default(), store, log, ids, clock, rules }
+        Self { seats: DashMap::default(), store, log, ids, clock, rules, deaf: AtomicBool::new(false) }
     }
 
     /// A room as it is now.
@@ -138,7 +161,7 @@ impl Rooms {
         Ok(self.seat(room).await?.info.load_full())
     }
 
-    /// Loads the rooms whose sessions are on, so that those of an earlier run end in time.
+    /// Loads the rooms whose sessions are on, so that those of an earlier run, or of a node that is gone, end in time.
     ///
     /// # Errors
     /// When the store is away.
@@ -149,6 +172,29 @@ impl Rooms {
             }
         }
         Ok(())
+    }
+
+    /// Another node changed the room: it is read again before it is used.
+    pub fn changed_elsewhere(&self, room: &RoomId) {
+        if let Some(seat) = self.seats.get(room) {
+            seat.mark();
+        }
+    }
+
+    /// Other nodes may have changed any room.
+    pub fn all_changed_elsewhere(&self) {
+        self.seats.iter().for_each(|seat| seat.mark());
+    }
+
+    /// Says whether what other nodes change is not heard from now on.
+    pub fn set_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::Relaxed);
+    }
+
+    /// Whether what other nodes change is not heard now.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed)
     }
 
     /// Whether the room takes comments at all; who may speak is another question.
@@ -177,6 +223,7 @@ impl Rooms {
     pub async fn configure(&self, room: &RoomId, patch: RoomPatch) -> Result<Arc<RoomInfo>, ChangeError> {
         let seat = self.seat(room).await?;
         let _change = seat.change.lock().await;
+        self.read(&seat, room).await?;
         let before = seat.info.load_full();
         let settings = Arc::new(patch.apply(&before.settings)?);
         self.store.put_room(room, &settings).await?;
@@ -197,11 +244,16 @@ impl Rooms {
     pub async fn open(&self, room: &RoomId) -> Result<Arc<Session>, ChangeError> {
         let seat = self.seat(room).await?;
         let _change = seat.change.lock().await;
-        if let Some(session) = seat.info.load().session.as_ref().filter(|session| session.explicit) {
+        self.read(&seat, room).await?;
+        let before = seat.info.load_full();
+        let told = !seat.untold.load(Ordering::Relaxed);
+        if let Some(session) = before.session.as_ref().filter(|session| session.explicit && told) {
             return Ok(session.clone());
         }
         let _changing = Changing::mark(&seat, RoomState::Starting);
-        self.end(&seat, room, false).await?;
+        if let Some(session) = before.session.as_ref().filter(|session| !session.explicit) {
+            self.end(&seat, room, Some(session.id), false).await?;
+        }
         let session = self.start(&seat, room, true).await?;
         self.tell_state(room, &seat.info.load().settled()).await?;
         Ok(session)
@@ -215,7 +267,7 @@ impl Rooms {
         let seat = self.seat(room).await?;
         let _change = seat.change.lock().await;
         let _changing = Changing::mark(&seat, RoomState::Closing);
-        let ended = self.end(&seat, room, true).await?;
+        let ended = self.end(&seat, room, None, true).await?;
         self.tell_state(room, &seat.info.load().settled()).await?;
         Ok(ended)
     }
@@ -250,11 +302,10 @@ impl Rooms {
         let now_ms = self.clock.now_ms();
         for (room, seat) in self.seats.iter().map(|seat| (seat.key().clone(), seat.value().clone())).collect::<Vec<_>>()
         {
-            if self.is_over(&seat, now_ms) {
-                let _change = seat.change.lock().await;
-                if let Err(error) = self.end_quietly(&seat, &room).await {
-                    tracing::warn!(room = room.as_str(), %error, "could not end a silent session; will try again");
-                }
+            if self.is_over(&seat, now_ms)
+                && let Err(error) = self.end_if_over(&seat, &room, now_ms).await
+            {
+                tracing::warn!(room = room.as_str(), %error, "could not end a silent session; will try again");
             }
         }
         let spare = self.seats.len().saturating_sub(self.rules.rooms_max);
@@ -270,9 +321,18 @@ impl Rooms {
         implicit.is_some_and(|session| silent || now_ms - session.started_at_ms > self.rules.session_ms_max)
     }
 
-    async fn end_quietly(&self, seat: &Seat, room: &RoomId) -> Result<(), ChangeError> {
-        self.end(seat, room, false).await?;
-        self.tell_state(room, &seat.info.load()).await
+    /// Ends a session that looks over from here, unless it lives on another node. The store knows what was said
+    /// anywhere, as far as the room's comments are kept.
+    async fn end_if_over(&self, seat: &Seat, room: &RoomId, now_ms: i64) -> Result<(), ChangeError> {
+        let _change = seat.change.lock().await;
+        self.read(seat, room).await?;
+        let Some(session) = seat.info().session.clone() else { return Ok(()) };
+        let newest_ms = self.store.newest_comment_ms(session.id).await?.unwrap_or(session.started_at_ms);
+        seat.spoken_ms.fetch_max(newest_ms, Ordering::Relaxed);
+        if self.is_over(seat, now_ms) && self.end(seat, room, Some(session.id), false).await?.is_some() {
+            self.tell_state(room, &seat.info.load()).await?;
+        }
+        Ok(())
     }
 
     /// What is kept of a room, loaded.
@@ -285,45 +345,86 @@ impl Rooms {
                     loaded: OnceCell::new(),
                     change: Mutex::new(()),
                     spoken_ms: AtomicI64::new(self.clock.now_ms()),
+                    stale: AtomicBool::new(false),
+                    read_ms: AtomicI64::new(i64::MIN),
+                    untold: AtomicBool::new(false),
                 })
             };
             self.seats.entry(room.clone()).or_insert_with(fresh).clone()
         });
-        if seat.loaded.initialized() {
-            return Ok(seat);
+        if !seat.loaded.initialized() {
+            seat.loaded.get_or_try_init(|| self.read(&seat, room)).await?;
+        } else if seat.stale.load(Ordering::Relaxed) || self.is_deaf() {
+            self.freshen(&seat, room).await;
         }
-        seat.loaded
-            .get_or_try_init(async || {
-                if let Some(row) = self.store.room(room).await? {
-                    seat.info.store(Arc::new(info_of(row)));
-                }
-                Ok::<_, StoreError>(())
-            })
-            .await?;
         Ok(seat)
     }
 
-    /// Starts a session; the caller holds the room's lock and has seen that none is on.
+    /// Reads the room again if it was not tried lately. Whoever finds it being read or changed takes it as it is, and so
+    /// does everybody while the store is away, which the store has logged and counted.
+    async fn freshen(&self, seat: &Seat, room: &RoomId) {
+        let age_ms = self.clock.now_ms().saturating_sub(seat.read_ms.load(Ordering::Relaxed));
+        if (0..REREAD_MS).contains(&age_ms) {
+            return;
+        }
+        if let Ok(_change) = seat.change.try_lock() {
+            let read = tokio::time::timeout(REREAD_WAIT, self.read(seat, room)).await;
+            if !matches!(read, Ok(Ok(()))) {
+                seat.stale.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Reads the room from the store; the caller holds its lock, or loads it.
+    async fn read(&self, seat: &Seat, room: &RoomId) -> Result<(), StoreError> {
+        seat.read_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        // Before the store is asked: what is marked while it answers is read again.
+        seat.stale.store(false, Ordering::SeqCst);
+        let changing = seat.info.load().changing;
+        let row = self.store.room(room).await?;
+        let info = row.map(info_of).unwrap_or_default();
+        seat.info.store(Arc::new(RoomInfo { changing, ..info }));
+        Ok(())
+    }
+
+    /// Starts a session, or takes part in the one that another node has just started; the caller holds the room's lock and
+    /// has seen that none is on. Whoever is told twice that a session starts has nothing to do the second time.
     async fn start(&self, seat: &Seat, room: &RoomId, explicit: bool) -> Result<Arc<Session>, ChangeError> {
         let started_at_ms = self.clock.now_ms();
         let session =
             Session { id: self.ids.next()?, room_id: room.clone(), started_at_ms, ended_at_ms: None, explicit };
-        let session = Arc::new(self.store.start_session(&session).await?);
+        let Some(session) = self.store.start_session(&session).await?.map(Arc::new) else {
+            self.read(seat, room).await?;
+            return Err(ChangeError::Closed);
+        };
+        seat.untold.store(true, Ordering::Relaxed);
         self.log.append(room.clone(), Record::SessionStarted(session.clone())).await?;
+        seat.untold.store(false, Ordering::Relaxed);
         let info = seat.info.load_full();
         let closed = info.closed && !explicit;
         seat.info.store(Arc::new(RoomInfo { session: Some(session.clone()), closed, ..(*info).clone() }));
         Ok(session)
     }
 
-    /// Ends the session, if one is on; the caller holds the room's lock.
-    async fn end(&self, seat: &Seat, room: &RoomId, closed: bool) -> Result<Option<Arc<Session>>, ChangeError> {
-        let ended = self.store.end_session(room, self.clock.now_ms(), closed).await?.map(Arc::new);
+    /// Ends the session that is on, or `only` this one, and with `close` closes the room; the caller holds the room's lock.
+    /// Of several nodes that end one at once one gets it, and tells.
+    async fn end(
+        &self,
+        seat: &Seat,
+        room: &RoomId,
+        only: Option<Snowflake>,
+        close: bool,
+    ) -> Result<Option<Arc<Session>>, ChangeError> {
+        let ended = self.store.end_session(room, only, self.clock.now_ms(), close).await?.map(Arc::new);
+        let record = match &ended {
+            Some(session) => Record::SessionEnded(session.clone()),
+            None if close => Record::Changed(Change::Room),
+            // Another node ended it, and may have started the next one.
+            None => return self.read(seat, room).await.map(|()| None).map_err(Into::into),
+        };
         let info = seat.info.load_full();
-        seat.info.store(Arc::new(RoomInfo { session: None, closed: info.closed || closed, ..(*info).clone() }));
-        if let Some(session) = &ended {
-            self.log.append(room.clone(), Record::SessionEnded(session.clone())).await?;
-        }
+        seat.info.store(Arc::new(RoomInfo { session: None, closed: info.closed || close, ..(*info).clone() }));
+        self.log.append(room.clone(), record).await?;
         Ok(ended)
     }
 
@@ -350,6 +451,12 @@ impl Seat {
     /// The room as it is now.
     pub(crate) fn info(&self) -> Arc<RoomInfo> {
         self.info.load_full()
+    }
+
+    /// The room is to be read again, at once.
+    fn mark(&self) {
+        self.read_ms.store(i64::MIN, Ordering::Relaxed);
+        self.stale.store(true, Ordering::SeqCst);
     }
 }
 
@@ -390,7 +497,7 @@ fn info_of(row: RoomRow) -> RoomInfo {
 /// # Errors
 /// [`Refusal::RoomClosed`] for a disabled room, [`Refusal::Forbidden`] for one they may not enter.
 pub fn may_enter(settings: &RoomSettings, who: Option<&Identity>, room: &RoomId) -> Result<(), Refusal> {
-    if room.as_str() == EVERYWHERE {
+    if room.is_everywhere() {
         return Err(Refusal::Forbidden("the name is reserved"));
     }
     let owner = settings.owner_id.as_ref();

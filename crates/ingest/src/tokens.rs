@@ -13,6 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use model::identity::USERNAME_CHARS_MAX;
 use model::{Identity, Level, RoomId, UserId};
 use serde::{Deserialize, Serialize};
+use store::{Store, StoreError};
 
 /// Longest token looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -129,9 +130,19 @@ impl Tokens {
         self.files.public_key_pem.iter().chain(&self.files.jwks)
     }
 
-    /// Refuses this user's tokens issued before `before_ms` from now on.
+    /// Refuses this user's tokens issued before `before_ms` from now on; what was refused before stays refused.
     pub fn revoke(&self, user: UserId, before_ms: i64) {
-        self.revoked.insert(user, before_ms);
+        let mut until = self.revoked.entry(user).or_insert(before_ms);
+        *until = before_ms.max(*until);
+    }
+
+    /// Takes in the store's revocations.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn read_again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        store.revocations().await?.into_iter().for_each(|(user, before_ms)| self.revoke(user, before_ms));
+        Ok(())
     }
 
     /// Verifies a token at `now_ms`.

@@ -91,6 +91,20 @@ text_id!(
     RoomId,
     "room_id"
 );
+impl RoomId {
+    /// The room in whose name deployment-wide things are told. Nobody can enter it.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self(Arc::from(":all"))
+    }
+
+    /// Whether it is [`RoomId::everywhere`].
+    #[must_use]
+    pub fn is_everywhere(&self) -> bool {
+        self.as_str() == ":all"
+    }
+}
+
 text_id!(
     /// A person or program, as the token's `sub` names it.
     UserId,

@@ -340,7 +340,7 @@ impl HubRoom {
             }
             Record::SessionStarted(_) => view.state = RoomState::Live,
             Record::SessionEnded(_) => view.state = RoomState::Idle,
-            Record::Liked { .. } | Record::Banned { .. } | Record::Revoked { .. } => {}
+            Record::Liked { .. } | Record::Banned { .. } | Record::Revoked { .. } | Record::Changed(_) => {}
         }
     }
 

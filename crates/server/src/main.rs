@@ -4,11 +4,8 @@ mod cli;
 mod commands;
 mod config;
 mod lifecycle;
-<<<<<<< HEAD
-mod roles;
-=======
 mod logging;
->>>>>>> 4db97f9 (What /readyz says of each dependency, and logs with the node's name)
+mod roles;
 mod secret;
 mod wiring;
 

@@ -253,10 +253,21 @@ pub trait Store: Send + Sync + 'static {
     /// Creates or replaces a room's settings; sessions and `closed` are untouched.
     async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()>;
     /// Starts `session` unless the room has one on; returns the one that is on. Creates the room if
-    /// need be. An explicit start clears `closed` and makes the session that is on explicit.
-    async fn start_session(&self, session: &Session) -> Result<Session>;
-    /// Ends the room's session, if one is on, and sets `closed`. Returns the ended session.
-    async fn end_session(&self, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>>;
+    /// need be. An explicit start clears `closed` and makes the session that is on explicit; any other
+    /// finds a closed room closed: `None`. Of several nodes that start one at once all get the same.
+    async fn start_session(&self, session: &Session) -> Result<Option<Session>>;
+    /// Ends the room's session, if one is on and it is not another than `only`. With `close` the room
+    /// is closed too, otherwise `closed` stays as it is. Returns the ended session: of several nodes
+    /// that end it at once one gets it.
+    async fn end_session(
+        &self,
+        room: &RoomId,
+        only: Option<Snowflake>,
+        at_ms: i64,
+        close: bool,
+    ) -> Result<Option<Session>>;
+    /// When the newest comment kept for a live session was made, Unix milliseconds; deleted ones count.
+    async fn newest_comment_ms(&self, session: Snowflake) -> Result<Option<i64>>;
     /// Sessions of a room, newest first.
     async fn sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>>;
     /// One session.
@@ -304,6 +315,10 @@ pub trait Store: Send + Sync + 'static {
     async fn add_ban(&self, ban: &Ban) -> Result<()>;
     /// Bans that are still in force, newest first; with a room only that room's own.
     async fn bans(&self, now_ms: i64, room: Option<&RoomId>, limit: usize) -> Result<Vec<Ban>>;
+    /// One user's bans that are still in force, in no order.
+    async fn bans_of(&self, user: &UserId, now_ms: i64) -> Result<Vec<Ban>>;
+    /// One ban, in force or over.
+    async fn ban(&self, id: Snowflake) -> Result<Option<Ban>>;
     /// Lifts a ban; `None` when there is none under this id.
     async fn remove_ban(&self, id: Snowflake) -> Result<Option<Ban>>;
     /// Refuses this user's tokens issued before a moment.

@@ -98,7 +98,7 @@ async fn nodes_that_write_the_same_room_lose_and_repeat_nothing() {
     };
     let started = join_all(nodes.iter().zip(0u64..).map(|(node, n)| {
         let session = session(n);
-        async move { node.start_session(&session).await.expect("a session").id }
+        async move { node.start_session(&session).await.expect("an answer").expect("a session").id }
     }))
     .await;
     assert!(started.iter().all(|id| *id == started[0]), "one session is on, and all learn which");

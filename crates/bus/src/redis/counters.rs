@@ -44,6 +44,13 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         (number.seq > expected).then_some(before_ms)
     }
 
+    /// Notes the number that a source says it gave last; whether something up to it did not come.
+    pub(crate) fn stands(&mut self, key: &K, number: Number, now_ms: i64) -> bool {
+        let slot = self.slot(key, Number { epoch: number.epoch, seq: 0 });
+        let (before, _) = std::mem::replace(slot, (number, now_ms));
+        number.seq > if before.epoch == number.epoch { before.seq } else { 0 }
+    }
+
     fn slot(&mut self, key: &K, fresh: Number) -> &mut (Number, i64) {
         if self.numbers.len() >= KEYS_MAX && !self.numbers.contains_key(key) {
             self.forget_older_half();
@@ -86,6 +93,18 @@ mod tests {
         let came = (100..).zip(numbers).map(|(now_ms, (epoch, seq))| heard.came(&"room", at(epoch, seq), now_ms));
         assert_eq!(came.collect::<Vec<_>>(), [None, None, Some(101), None, None, None, Some(105), None, None]);
         assert_eq!(heard.came(&"another", at(1, 7), 109), Some(0), "whoever comes late has missed what was before");
+    }
+
+    #[test]
+    fn a_source_that_says_how_far_it_is_shows_the_last_hole() {
+        let mut heard = Counters::new();
+        assert!(!heard.stands(&"quiet", at(1, 0), 0));
+        assert!(!heard.came(&"quiet", at(1, 1), 0).is_some());
+        assert!(!heard.stands(&"quiet", at(1, 1), 0));
+        assert!(heard.stands(&"quiet", at(1, 2), 0), "the second did not come");
+        assert!(!heard.came(&"quiet", at(1, 3), 0).is_some(), "and is told of once");
+        assert!(!heard.stands(&"quiet", at(2, 0), 0), "it begins anew");
+        assert!(heard.stands(&"another", at(1, 7), 0), "whoever comes late has missed what was before");
     }
 
     #[test]

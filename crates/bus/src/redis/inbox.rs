@@ -103,7 +103,7 @@ impl RedisInbox {
 #[async_trait]
 impl Elsewhere for RedisInbox {
     async fn hold(&self, room_id: &RoomId) {
-        let (channel, now_ms) = (channel(&self.redis, room_id), self.clock.now_ms());
+        let (channel, now_ms) = (self.redis.key(&channel(room_id)), self.clock.now_ms());
         self.heard.lock().rooms.entry(channel.clone()).or_insert_with(|| (room_id.clone(), now_ms));
         self.subscriber.want(&channel);
         if !self.subscriber.heard(&channel, PATIENCE).await {
@@ -112,7 +112,7 @@ impl Elsewhere for RedisInbox {
     }
 
     fn release(&self, room_id: &RoomId) {
-        let channel = channel(&self.redis, room_id);
+        let channel = self.redis.key(&channel(room_id));
         self.subscriber.leave(&channel);
         let mut heard = self.heard.lock();
         heard.rooms.remove(&channel);
@@ -160,7 +160,7 @@ impl Reader {
     fn hole(&self, room_id: &RoomId, source: String, number: Number) -> Option<i64> {
         let mut heard = self.heard.lock();
         let since_ms = heard.numbers.came(&(room_id.clone(), source), number, self.clock.now_ms())?;
-        let held = heard.rooms.get(&channel(&self.redis, room_id));
+        let held = heard.rooms.get(&self.redis.key(&channel(room_id)));
         Some(held.map_or(since_ms, |(_, held_ms)| since_ms.max(*held_ms)))
     }
 }

@@ -1,4 +1,4 @@
-//! [`Fanout`] on Redis: this node's gateway first, then the channel of the room.
+//! [`Fanout`] on Redis: this node's gateway first, then the channel of the room, or the control channel.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::channel;
 use super::counters::Counters;
+use super::{ControlFanout, channel, send};
 use crate::fanout::Fanout;
 use crate::log::Entry;
 use crate::record::Batch;
@@ -29,6 +29,7 @@ const CONFESSIONS_MAX: usize = 10_000;
 /// Pushes to the gateways of all nodes.
 pub struct RedisFanout {
     here: Arc<dyn Fanout>,
+    control: ControlFanout,
     waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
     metrics: Arc<Metrics>,
     _task: AbortOnDropHandle<()>,
@@ -45,6 +46,7 @@ impl RedisFanout {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let control = ControlFanout::new(redis.clone(), source, &*clock, metrics.clone());
         let (waiting, runs) = mpsc::channel(WAITING_MAX);
         let publisher = Publisher {
             redis,
@@ -54,14 +56,19 @@ impl RedisFanout {
             counters: Counters::new(),
             lost: HashSet::new(),
         };
-        Self { here, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
+        Self { here, control, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
     }
 }
 
 impl Fanout for RedisFanout {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
-        let lost = entries.len() as u64;
-        if self.waiting.try_send((room_id.clone(), entries.clone())).is_err() {
+        let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| entry.record.concerns_every_node());
+        if !everybodys.is_empty() {
+            self.control.push(room_id, everybodys);
+        }
+        let lost = the_rooms.len() as u64;
+        if lost > 0 && self.waiting.try_send((room_id.clone(), the_rooms)).is_err() {
             count_by(&self.metrics.fanout_lost, "reason", "full", lost);
         }
         self.here.push(room_id, entries);
@@ -91,7 +98,8 @@ impl Publisher {
             }
             let batches = self.batches(gathered.drain(..));
             // Started in this order on one connection, so a room's batches arrive in it.
-            let taken = futures::future::join_all(batches.iter().map(|batch| self.publish(batch))).await;
+            let publish = async |batch: &Batch| send(&self.redis, &channel(&batch.room_id), batch, &self.metrics).await;
+            let taken = futures::future::join_all(batches.iter().map(publish)).await;
             for (batch, taken) in batches.into_iter().zip(taken) {
                 if taken {
                     self.lost.remove(&batch.room_id);
@@ -116,17 +124,5 @@ impl Publisher {
             }
         }
         batches
-    }
-
-    /// Whether Redis took it.
-    async fn publish(&self, batch: &Batch) -> bool {
-        let mut command = redis::cmd(if self.redis.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
-        command.arg(channel(&self.redis, &batch.room_id)).arg(batch.encode());
-        // The client has counted and logged why; the number that is missing tells the other nodes.
-        let taken = self.redis.command::<i64>("publish", &command).await.is_ok();
-        if !taken {
-            count_by(&self.metrics.fanout_lost, "reason", "away", batch.entries.len() as u64);
-        }
-        taken
     }
 }

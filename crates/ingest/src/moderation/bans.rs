@@ -1,11 +1,11 @@
 //! Bans, mutes and revoked tokens, in force at once.
 
-use bus::Record;
+use bus::{Change, Record};
 use model::{EventBody, RoomId, Snowflake, UserId};
 use serde::Deserialize;
 use store::{Ban, BanKind};
 
-use super::{Done, EVERYWHERE, ModerationError, Moderator, check_note};
+use super::{Done, ModerationError, Moderator, check_note};
 use crate::Ingest;
 use crate::events::Importance;
 
@@ -54,8 +54,7 @@ impl Ingest {
             by: who.name().into(),
             at_ms,
         };
-        self.store.add_ban(&ban).await?;
-        self.bans.add(ban.clone());
+        self.bans.impose(&*self.store, &ban).await?;
         self.enforce(&ban).await?;
         if new.purge {
             self.tell_deleted(self.store.purge_user(&ban.user_id, ban.room_id.as_ref()).await?).await?;
@@ -66,7 +65,7 @@ impl Ingest {
     }
 
     async fn enforce(&self, ban: &Ban) -> Done<()> {
-        let room = ban.room_id.clone().map_or_else(everywhere, Ok)?;
+        let room = ban.room_id.clone().unwrap_or_else(RoomId::everywhere);
         let (user_id, until_ms, reason) = (ban.user_id.clone(), ban.until_ms, ban.reason.clone());
         match ban.kind {
             BanKind::Ban => {
@@ -74,6 +73,7 @@ impl Ingest {
                 self.log.append(room, record).await?;
             }
             BanKind::Mute => {
+                self.log.append(room.clone(), Record::Changed(Change::Bans(user_id.clone()))).await?;
                 let how = Importance::Private(vec![user_id.clone()]);
                 self.tell_and_keep(&room, how, EventBody::UserMuted { user_id, until_ms, reason }).await?;
             }
@@ -104,10 +104,12 @@ impl Ingest {
     /// When there is none, or it is not this moderator's to lift.
     pub async fn lift_ban(&self, who: &Moderator, id: Snowflake) -> Done<()> {
         let none = ModerationError::NotFound("there is no such ban");
-        let Some(ban) = self.bans.find(id) else { return Err(none) };
+        let now_ms = self.clock.now_ms();
+        let Some(ban) = self.store.ban(id).await?.filter(|ban| ban.until_ms > now_ms) else { return Err(none) };
         self.authorise(who, ban.room_id.as_ref()).await?;
-        self.store.remove_ban(id).await?;
-        self.bans.remove(&ban.user_id, id);
+        self.bans.lift(&*self.store, id).await?.ok_or(none)?;
+        let room = ban.room_id.clone().unwrap_or_else(RoomId::everywhere);
+        self.log.append(room, Record::Changed(Change::Bans(ban.user_id.clone()))).await?;
         self.gate.reset_user(&ban.user_id).await.map_err(|_| ModerationError::Away)?;
         self.audit(who, "ban.lift", ban.room_id.as_ref(), ban.user_id.to_string(), None).await
     }
@@ -121,13 +123,9 @@ impl Ingest {
         let before_ms = self.clock.now_ms();
         self.store.revoke_tokens(user, before_ms).await?;
         tokens.revoke(user.clone(), before_ms);
-        self.log.append(everywhere()?, Record::Revoked { user_id: user.clone(), before_ms }).await?;
+        self.log.append(RoomId::everywhere(), Record::Revoked { user_id: user.clone(), before_ms }).await?;
         self.audit(who, "tokens.revoke", None, user.to_string(), None).await
     }
-}
-
-fn everywhere() -> Result<RoomId, ModerationError> {
-    RoomId::new(EVERYWHERE).map_err(|error| ModerationError::Invalid(error.to_string()))
 }
 
 fn ban_action(kind: BanKind) -> &'static str {

@@ -1,5 +1,6 @@
 //! Word lists: replaced while comments flow, and tried on a room's history before they are.
 
+use bus::{Change, Record};
 use model::RoomId;
 use serde::Serialize;
 use store::WordList;
@@ -30,8 +31,12 @@ impl Ingest {
         self.authorise(who, None).await?;
         let words = words_of(&lists);
         let detail = format!("{} words", words.len());
-        self.filter.replace(lists).await?;
-        self.store.set_words(words).await?;
+        {
+            let _change = self.filter.change().await;
+            self.filter.replace(lists).await?;
+            self.store.set_words(words).await?;
+        }
+        self.tell_words().await?;
         self.audit(who, "words.replace", None, "all".into(), Some(detail)).await
     }
 
@@ -41,13 +46,17 @@ impl Ingest {
     /// When the word cannot be used.
     pub async fn add_word(&self, who: &Moderator, list: WordList, word: &str) -> Done<()> {
         self.authorise(who, None).await?;
-        let mut lists = self.filter.lists();
-        let words = list_mut(&mut lists, list);
-        if !words.iter().any(|known| known == word) {
-            words.push(word.to_owned());
+        {
+            let _change = self.filter.change().await;
+            let mut lists = self.filter.lists();
+            let words = list_mut(&mut lists, list);
+            if !words.iter().any(|known| known == word) {
+                words.push(word.to_owned());
+            }
+            self.filter.replace(lists).await?;
+            self.store.add_word(list, word).await?;
         }
-        self.filter.replace(lists).await?;
-        self.store.add_word(list, word).await?;
+        self.tell_words().await?;
         self.audit(who, "words.add", None, word.into(), None).await
     }
 
@@ -57,13 +66,22 @@ impl Ingest {
     /// When it is not on the list.
     pub async fn remove_word(&self, who: &Moderator, list: WordList, word: &str) -> Done<()> {
         self.authorise(who, None).await?;
-        if !self.store.remove_word(list, word).await? {
-            return Err(ModerationError::NotFound("the word is not on the list"));
+        {
+            let _change = self.filter.change().await;
+            if !self.store.remove_word(list, word).await? {
+                return Err(ModerationError::NotFound("the word is not on the list"));
+            }
+            let mut lists = self.filter.lists();
+            list_mut(&mut lists, list).retain(|known| known != word);
+            self.filter.replace(lists).await?;
         }
-        let mut lists = self.filter.lists();
-        list_mut(&mut lists, list).retain(|known| known != word);
-        self.filter.replace(lists).await?;
+        self.tell_words().await?;
         self.audit(who, "words.remove", None, word.into(), None).await
+    }
+
+    async fn tell_words(&self) -> Done<()> {
+        self.log.append(RoomId::everywhere(), Record::Changed(Change::Words)).await?;
+        Ok(())
     }
 
     /// What a room's own history would have met with, had these lists been in force.

@@ -22,8 +22,6 @@ use crate::events::StoreOrLog;
 use crate::rooms::{ChangeError, RoomInfo};
 use crate::{Ingest, Refusal};
 
-/// The room in whose name deployment-wide things are told. Nobody can enter it.
-pub const EVERYWHERE: &str = ":all";
 /// Longest reason or gift name, in characters.
 const NOTE_CHARS_MAX: usize = 200;
 
@@ -117,7 +115,7 @@ impl From<ChangeError> for ModerationError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Setting(setting) => Self::Invalid(setting.to_string()),
-            ChangeError::Away => Self::Away,
+            ChangeError::Closed | ChangeError::Away => Self::Away,
         }
     }
 }

@@ -2,22 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-<<<<<<< HEAD
 use anyhow::{Context, ensure};
 use model::Roles;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::Serve;
-use crate::config::{self, Config, LogFormat};
-use crate::roles::Shape;
-use crate::{lifecycle, wiring};
-=======
-use anyhow::{Context, bail, ensure};
-
-use crate::cli::{Role, Serve};
 use crate::config::{self, Config};
+use crate::roles::Shape;
 use crate::{lifecycle, logging, wiring};
->>>>>>> 4db97f9 (What /readyz says of each dependency, and logs with the node's name)
 
 /// Runs until told to stop.
 pub fn run(args: Serve) -> anyhow::Result<()> {

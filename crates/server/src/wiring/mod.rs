@@ -37,8 +37,6 @@ use self::settings::{
 use crate::config::{Config, Tls};
 use crate::{logging, secret};
 
-/// Bans loaded at start; more than this are in force in the store only.
-const BANS_MAX: usize = 1_000_000;
 /// Connections that may wait to be accepted; the kernel may allow fewer (net.core.somaxconn).
 const ACCEPT_WAITING_MAX: i32 = 4_096;
 /// Connections that may wait for the HTTP side.
@@ -99,7 +97,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let rooms = Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), room_rules(config));
     rooms.load_live().await?;
     let bans = Bans::default();
-    bans.load(store.bans(clock.now_ms(), None, BANS_MAX).await?);
+    bans.read_all_again(&*store, clock.now_ms()).await?;
     let ingest = Arc::new(Ingest {
         rooms,
         bans,

@@ -133,7 +133,8 @@ CREATE TABLE IF NOT EXISTS bans (
     reason     TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     imposed_by TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     at_ms      BIGINT NOT NULL,
-    KEY bans_by_end (until_ms)
+    KEY bans_by_end (until_ms),
+    KEY bans_of_user (user_id)
 );
 
 CREATE TABLE IF NOT EXISTS revocations (

@@ -253,7 +253,7 @@ pub(super) async fn expiry_clears_what_hangs_on_comments(store: &dyn Store) -> C
     store.delete_comments(&[id_at(2, 0)]).await?;
     store.hold(&review(id_at(3, 0).0, "r", "u"), None).await?;
     store.keep_event(&event(id_at(4, 0).0), &[user("u")]).await?;
-    store.end_session(&room("r"), START_MS + 10, false).await?;
+    store.end_session(&room("r"), None, START_MS + 10, false).await?;
     store.add_ban(&ban(2, "u", None, START_MS + DAY_MS)).await?;
     let young = id_at(9 * DAY_MS as u64, 0);
     store.start_session(&Session { id: young, started_at_ms: START_MS + 9 * DAY_MS, ..session(1, "r", true) }).await?;

@@ -98,6 +98,13 @@ pub(super) async fn bans_end(store: &dyn Store) -> Case {
     assert_eq!(in_force(100, 10).await?, [in_s.clone(), in_r.clone()], "it ends at its end");
     assert_eq!(in_force(0, 1).await?.first(), Some(in_s));
     assert_eq!(store.bans(0, Some(&room("r")), 10).await?, std::slice::from_ref(in_r), "a room's own");
+    let mut of_u = store.bans_of(&user("u"), 99).await?;
+    of_u.sort_by_key(|ban| ban.id);
+    assert_eq!(of_u, [everywhere.clone(), in_r.clone()]);
+    assert_eq!(store.bans_of(&user("u"), 100).await?, std::slice::from_ref(in_r), "one user's in force");
+    assert_eq!(store.bans_of(&user("w"), 0).await?, []);
+    assert_eq!(store.ban(Snowflake(1)).await?.as_ref(), Some(everywhere));
+    assert_eq!(store.ban(Snowflake(9)).await?, None);
     assert_eq!(store.remove_ban(Snowflake(2)).await?.as_ref(), Some(in_r));
     assert_eq!(store.remove_ban(Snowflake(2)).await?, None);
     assert_eq!(in_force(0, 10).await?.len(), 2);

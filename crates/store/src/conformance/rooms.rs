@@ -35,19 +35,22 @@ pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
 
 pub(super) async fn a_room_has_one_session_on(store: &dyn Store) -> Case {
     let first = session(1, "r", false);
-    assert_eq!(store.end_session(&room("r"), START_MS, false).await?, None);
-    assert_eq!(store.start_session(&first).await?, first);
-    assert_eq!(store.start_session(&session(2, "r", false)).await?, first, "the one that is on stays");
+    assert_eq!(store.end_session(&room("r"), None, START_MS, false).await?, None);
+    assert_eq!(store.start_session(&first).await?.as_ref(), Some(&first));
+    let again = store.start_session(&session(2, "r", false)).await?;
+    assert_eq!(again.as_ref(), Some(&first), "the one that is on stays");
     let other = session(3, "s", true);
-    assert_eq!(store.start_session(&other).await?, other, "another room's does not count");
+    assert_eq!(store.start_session(&other).await?, Some(other), "another room's does not count");
     assert_eq!(store.room(&room("r")).await?.and_then(|row| row.session), Some(first.clone()));
 
-    let ended = Session { ended_at_ms: Some(START_MS + 50), ..first };
-    assert_eq!(store.end_session(&room("r"), START_MS + 50, false).await?, Some(ended.clone()));
-    assert_eq!(store.end_session(&room("r"), START_MS + 60, false).await?, None);
+    let of_before = store.end_session(&room("r"), Some(Snowflake(77)), START_MS + 40, false).await?;
+    assert_eq!(of_before, None, "only the one that was meant ends");
+    let ended = Session { ended_at_ms: Some(START_MS + 50), ..first.clone() };
+    assert_eq!(store.end_session(&room("r"), Some(first.id), START_MS + 50, false).await?, Some(ended.clone()));
+    assert_eq!(store.end_session(&room("r"), None, START_MS + 60, false).await?, None);
     assert_eq!(store.session(Snowflake(1)).await?, Some(ended));
     let second = session(4, "r", false);
-    assert_eq!(store.start_session(&second).await?, second);
+    assert_eq!(store.start_session(&second).await?, Some(second));
     let listed = store.sessions(&room("r"), 10).await?;
     assert_eq!(listed.iter().map(|row| row.session.id.0).collect::<Vec<_>>(), [4, 1], "newest first");
     assert_eq!(store.sessions(&room("r"), 1).await?.len(), 1);
@@ -56,16 +59,24 @@ pub(super) async fn a_room_has_one_session_on(store: &dyn Store) -> Case {
 
 pub(super) async fn opening_takes_over_and_reopens(store: &dyn Store) -> Case {
     let closed = || async { store.room(&room("r")).await.map(|row| row.is_some_and(|row| row.closed)) };
-    store.end_session(&room("r"), START_MS, true).await?;
+    store.end_session(&room("r"), None, START_MS, true).await?;
     assert!(closed().await?);
     store.put_room(&room("r"), &RoomSettings::default()).await?;
     assert!(closed().await?, "settings do not open a room");
-    store.start_session(&session(1, "r", false)).await?;
-    assert!(closed().await?, "only an explicit start does");
-    let taken_over = store.start_session(&session(2, "r", true)).await?;
-    assert_eq!((taken_over.id, taken_over.explicit), (Snowflake(1), true), "the talk that was on is now the broadcast");
-    assert!(!closed().await?);
-    assert_eq!(store.session(Snowflake(1)).await?, Some(taken_over));
+    assert_eq!(store.start_session(&session(1, "r", false)).await?, None, "nobody talks in a closed room");
+    assert!(closed().await?, "only an explicit start opens it");
+    let opened = store.start_session(&session(2, "r", true)).await?.expect("opened");
+    assert!(opened.explicit && !closed().await?);
+    store.end_session(&room("r"), None, START_MS, false).await?;
+    assert!(!closed().await?, "a session that ends closes nothing unless it is to");
+
+    store.start_session(&session(3, "r", false)).await?;
+    let taken_over = store.start_session(&session(4, "r", true)).await?.expect("opened");
+    assert_eq!((taken_over.id, taken_over.explicit), (Snowflake(3), true), "the talk that was on is now the broadcast");
+    assert_eq!(store.session(Snowflake(3)).await?, Some(taken_over));
+    store.end_session(&room("r"), None, START_MS, true).await?;
+    store.end_session(&room("r"), None, START_MS, false).await?;
+    assert!(closed().await?, "nor does it open a closed room");
     Ok(())
 }
 
@@ -77,8 +88,11 @@ pub(super) async fn sessions_count_what_is_kept(store: &dyn Store) -> Case {
     store.append_comments((10..20).map(|n| said(n, Some(1))).collect()).await?;
     store.append_comments(vec![said(20, None), said(21, Some(99))]).await?;
     assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 10);
+    let newest = |n| async move { store.newest_comment_ms(Snowflake(n)).await };
+    assert_eq!((newest(1).await?, newest(5).await?), (Some(comment(Snowflake(19), "r", "u").created_at_ms), None));
     store.purge_user(&user("u"), None).await?;
     assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 0);
+    assert!(newest(1).await?.is_some(), "somebody spoke, whatever became of it");
     Ok(())
 }
 

@@ -195,6 +195,13 @@ pub(super) async fn deleted_among(db: &mut MySqlConnection, ids: &[Snowflake]) -
     Ok(deleted)
 }
 
+/// By the index of offsets, which rise with the comments of a live session.
+pub(super) async fn newest_ms(db: &mut MySqlConnection, session: Snowflake) -> Result<Option<i64>> {
+    let sql =
+        "SELECT created_at_ms FROM comments WHERE session_id = ? AND position > 0 ORDER BY offset_ms DESC LIMIT 1";
+    sqlx::query_scalar(sql).bind(int(session.0)).fetch_optional(db).await
+}
+
 /// Comments that have a place in the live order.
 const LIVE: &str = "r.room_id = ? AND c.deleted = 0 AND c.position > ?";
 

@@ -296,12 +296,22 @@ impl Store for MySqlStore {
         write!(self, "put_room", db => rooms::put(db, room, settings))
     }
 
-    async fn start_session(&self, session: &Session) -> Result<Session> {
+    async fn start_session(&self, session: &Session) -> Result<Option<Session>> {
         write!(self, "start_session", db => rooms::start_session(db, session))
     }
 
-    async fn end_session(&self, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>> {
-        write!(self, "end_session", db => rooms::end_session(db, room, at_ms, closed))
+    async fn end_session(
+        &self,
+        room: &RoomId,
+        only: Option<Snowflake>,
+        at_ms: i64,
+        close: bool,
+    ) -> Result<Option<Session>> {
+        write!(self, "end_session", db => rooms::end_session(db, room, only, at_ms, close))
+    }
+
+    async fn newest_comment_ms(&self, session: Snowflake) -> Result<Option<i64>> {
+        read!(self, "newest_comment_ms", db => comments::newest_ms(db, session))
     }
 
     async fn sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>> {
@@ -374,6 +384,14 @@ impl Store for MySqlStore {
 
     async fn bans(&self, now_ms: i64, room: Option<&RoomId>, limit: usize) -> Result<Vec<Ban>> {
         read!(self, "bans", db => moderation::bans(db, now_ms, room, limit))
+    }
+
+    async fn bans_of(&self, user: &UserId, now_ms: i64) -> Result<Vec<Ban>> {
+        read!(self, "bans_of", db => moderation::bans_of(db, user, now_ms))
+    }
+
+    async fn ban(&self, id: Snowflake) -> Result<Option<Ban>> {
+        read!(self, "ban", db => moderation::ban(db, id))
     }
 
     async fn remove_ban(&self, id: Snowflake) -> Result<Option<Ban>> {

@@ -191,6 +191,17 @@ pub(super) async fn bans(
     rows.iter().map(ban_row).collect()
 }
 
+pub(super) async fn bans_of(db: &mut MySqlConnection, user: &UserId, now_ms: i64) -> Result<Vec<Ban>> {
+    let sql = AssertSqlSafe(format!("{BAN} WHERE user_id = ? AND until_ms > ?"));
+    let rows = sqlx::query(sql).bind(user.as_str()).bind(now_ms).fetch_all(db).await?;
+    rows.iter().map(ban_row).collect()
+}
+
+pub(super) async fn ban(db: &mut MySqlConnection, id: Snowflake) -> Result<Option<Ban>> {
+    let sql = AssertSqlSafe(format!("{BAN} WHERE id = ?"));
+    sqlx::query(sql).bind(int(id.0)).fetch_optional(db).await?.as_ref().map(ban_row).transpose()
+}
+
 pub(super) async fn remove_ban(db: &mut MySqlConnection, id: Snowflake) -> Result<Option<Ban>> {
     let sql = AssertSqlSafe(format!("{BAN} WHERE id = ? FOR UPDATE"));
     let Some(row) = sqlx::query(sql).bind(int(id.0)).fetch_optional(&mut *db).await? else {

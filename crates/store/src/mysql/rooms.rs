@@ -92,21 +92,25 @@ async fn one_session(db: &mut MySqlConnection, filter: &'static str, key: i64) -
     row.as_ref().map(|row| session_row(row).map(|row| row.session)).transpose()
 }
 
-/// Makes whoever else would start or end a session of the room wait for this transaction.
-async fn lock(db: &mut MySqlConnection, key: i64) -> Result<()> {
-    sqlx::query("SELECT room_key FROM rooms WHERE room_key = ? FOR UPDATE").bind(key).execute(db).await.map(drop)
+/// Makes whoever else would start or end a session of the room wait for this transaction; says whether it is closed.
+async fn lock(db: &mut MySqlConnection, key: i64) -> Result<bool> {
+    let row = sqlx::query("SELECT closed FROM rooms WHERE room_key = ? FOR UPDATE").bind(key).fetch_one(db).await?;
+    flag(&row, 0)
 }
 
-pub(super) async fn start_session(db: &mut MySqlConnection, session: &Session) -> Result<Session> {
+pub(super) async fn start_session(db: &mut MySqlConnection, session: &Session) -> Result<Option<Session>> {
     let key = ensure(db, &session.room_id).await?;
-    lock(db, key).await?;
+    let closed = lock(db, key).await?;
     if session.explicit {
         sqlx::query("UPDATE rooms SET closed = 0 WHERE room_key = ?").bind(key).execute(&mut *db).await?;
         // Whoever opens a room that people are talking in takes their session over.
         sqlx::query("UPDATE sessions SET explicit = 1 WHERE on_in = ?").bind(key).execute(&mut *db).await?;
     }
     if let Some(on) = one_session(db, "s.on_in", key).await? {
-        return Ok(on);
+        return Ok(Some(on));
+    }
+    if closed && !session.explicit {
+        return Ok(None);
     }
     let on_in = session.ended_at_ms.is_none().then_some(key);
     sqlx::query(
@@ -121,7 +125,7 @@ pub(super) async fn start_session(db: &mut MySqlConnection, session: &Session) -
     .execute(&mut *db)
     .await?;
     touch(db, key).await?;
-    Ok(session.clone())
+    Ok(Some(session.clone()))
 }
 
 /// A session that was over before it came here; without an end it counts as over at once.
@@ -144,13 +148,18 @@ pub(super) async fn add_finished_session(db: &mut MySqlConnection, session: &Ses
 pub(super) async fn end_session(
     db: &mut MySqlConnection,
     room: &RoomId,
+    only: Option<Snowflake>,
     at_ms: i64,
-    closed: bool,
+    close: bool,
 ) -> Result<Option<Session>> {
     let key = ensure(db, room).await?;
-    sqlx::query("UPDATE rooms SET closed = ? WHERE room_key = ?").bind(closed).bind(key).execute(&mut *db).await?;
+    lock(db, key).await?;
+    if close {
+        sqlx::query("UPDATE rooms SET closed = 1 WHERE room_key = ?").bind(key).execute(&mut *db).await?;
+    }
     touch(db, key).await?;
-    let Some(on) = one_session(db, "s.on_in", key).await? else {
+    let on = one_session(db, "s.on_in", key).await?;
+    let Some(on) = on.filter(|on| only.is_none_or(|only| on.id == only)) else {
         return Ok(None);
     };
     sqlx::query("UPDATE sessions SET ended_at_ms = ?, on_in = NULL WHERE id = ?")

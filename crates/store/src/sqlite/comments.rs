@@ -166,6 +166,13 @@ pub(super) fn deleted_among(db: &Connection, ids: &[Snowflake]) -> Result<Vec<Sn
     Ok(deleted)
 }
 
+/// By the index of offsets, which rise with the comments of a live session.
+pub(super) fn newest_ms(db: &Connection, session: Snowflake) -> Result<Option<i64>> {
+    let sql = "SELECT created_at_ms FROM comments INDEXED BY comments_of_session
+        WHERE session_id = ? AND position > 0 ORDER BY offset_ms DESC LIMIT 1";
+    db.prepare_cached(sql)?.query_row([int(session.0)], |row| row.get(0)).optional()
+}
+
 /// Comments in their live order; the index `comments_live` holds just those.
 pub(super) fn live_sql(order: &str) -> String {
     let from = from_index("comments_live");

@@ -232,14 +232,24 @@ impl Store for SqliteStore {
         self.write("put_room", move |db| rooms::put(db, &room, &settings)).await
     }
 
-    async fn start_session(&self, session: &Session) -> Result<Session> {
+    async fn start_session(&self, session: &Session) -> Result<Option<Session>> {
         let session = session.clone();
         self.write("start_session", move |db| rooms::start_session(db, &session)).await
     }
 
-    async fn end_session(&self, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>> {
+    async fn end_session(
+        &self,
+        room: &RoomId,
+        only: Option<Snowflake>,
+        at_ms: i64,
+        close: bool,
+    ) -> Result<Option<Session>> {
         let room = room.clone();
-        self.write("end_session", move |db| rooms::end_session(db, &room, at_ms, closed)).await
+        self.write("end_session", move |db| rooms::end_session(db, &room, only, at_ms, close)).await
+    }
+
+    async fn newest_comment_ms(&self, session: Snowflake) -> Result<Option<i64>> {
+        self.read("newest_comment_ms", move |db| comments::newest_ms(db, session)).await
     }
 
     async fn sessions(&self, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>> {
@@ -324,6 +334,15 @@ impl Store for SqliteStore {
     async fn bans(&self, now_ms: i64, room: Option<&RoomId>, limit: usize) -> Result<Vec<Ban>> {
         let room = room.cloned();
         self.read("bans", move |db| moderation::bans(db, now_ms, room.as_ref(), limit)).await
+    }
+
+    async fn bans_of(&self, user: &UserId, now_ms: i64) -> Result<Vec<Ban>> {
+        let user = user.clone();
+        self.read("bans_of", move |db| moderation::bans_of(db, &user, now_ms)).await
+    }
+
+    async fn ban(&self, id: Snowflake) -> Result<Option<Ban>> {
+        self.read("ban", move |db| moderation::ban(db, id)).await
     }
 
     async fn remove_ban(&self, id: Snowflake) -> Result<Option<Ban>> {

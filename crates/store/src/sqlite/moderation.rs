@@ -162,6 +162,16 @@ pub(super) fn bans(db: &Connection, now_ms: i64, room: Option<&RoomId>, limit: u
     sql.query_map(params![now_ms, room.map(RoomId::as_str), int(limit)], ban_row)?.collect()
 }
 
+pub(super) fn bans_of(db: &Connection, user: &UserId, now_ms: i64) -> Result<Vec<Ban>> {
+    let mut sql = db.prepare_cached(&format!("SELECT {BAN} FROM bans WHERE user_id = ? AND until_ms > ?"))?;
+    sql.query_map(params![user.as_str(), now_ms], ban_row)?.collect()
+}
+
+pub(super) fn ban(db: &Connection, id: Snowflake) -> Result<Option<Ban>> {
+    let mut sql = db.prepare_cached(&format!("SELECT {BAN} FROM bans WHERE id = ?"))?;
+    sql.query_row([int(id.0)], ban_row).optional()
+}
+
 pub(super) fn remove_ban(db: &Connection, id: Snowflake) -> Result<Option<Ban>> {
     let mut sql = db.prepare_cached(&format!("DELETE FROM bans WHERE id = ? RETURNING {BAN}"))?;
     sql.query_row([int(id.0)], ban_row).optional()

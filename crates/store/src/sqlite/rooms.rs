@@ -109,7 +109,7 @@ fn session_on(db: &Connection, room_key: i64) -> Result<Option<Session>> {
     sql.query_row([room_key], session_row).optional().map(|row| row.map(|row| row.session))
 }
 
-pub(super) fn start_session(db: &Connection, session: &Session) -> Result<Session> {
+pub(super) fn start_session(db: &Connection, session: &Session) -> Result<Option<Session>> {
     let key = ensure(db, &session.room_id)?;
     if session.explicit {
         db.prepare_cached("UPDATE rooms SET closed = 0 WHERE room_key = ?")?.execute([key])?;
@@ -118,14 +118,19 @@ pub(super) fn start_session(db: &Connection, session: &Session) -> Result<Sessio
             .execute([key])?;
     }
     if let Some(on) = session_on(db, key)? {
-        return Ok(on);
+        return Ok(Some(on));
+    }
+    let closed =
+        || db.prepare_cached("SELECT closed FROM rooms WHERE room_key = ?")?.query_row([key], |row| row.get(0));
+    if !session.explicit && closed()? {
+        return Ok(None);
     }
     db.prepare_cached(
         "INSERT INTO sessions (id, room_key, started_at_ms, ended_at_ms, explicit) VALUES (?, ?, ?, ?, ?)",
     )?
     .execute(params![int(session.id.0), key, session.started_at_ms, session.ended_at_ms, session.explicit])?;
     touch(db, key)?;
-    Ok(session.clone())
+    Ok(Some(session.clone()))
 }
 
 /// A session that was over before it came here; without an end it counts as over at once.
@@ -140,11 +145,19 @@ pub(super) fn add_finished_session(db: &Connection, session: &Session) -> Result
     touch(db, key)
 }
 
-pub(super) fn end_session(db: &Connection, room: &RoomId, at_ms: i64, closed: bool) -> Result<Option<Session>> {
+pub(super) fn end_session(
+    db: &Connection,
+    room: &RoomId,
+    only: Option<Snowflake>,
+    at_ms: i64,
+    close: bool,
+) -> Result<Option<Session>> {
     let key = ensure(db, room)?;
-    db.prepare_cached("UPDATE rooms SET closed = ? WHERE room_key = ?")?.execute(params![closed, key])?;
+    if close {
+        db.prepare_cached("UPDATE rooms SET closed = 1 WHERE room_key = ?")?.execute([key])?;
+    }
     touch(db, key)?;
-    let Some(on) = session_on(db, key)? else {
+    let Some(on) = session_on(db, key)?.filter(|on| only.is_none_or(|only| on.id == only)) else {
         return Ok(None);
     };
     db.prepare_cached("UPDATE sessions SET ended_at_ms = ? WHERE id = ?")?.execute([at_ms, int(on.id.0)])?;

@@ -1,15 +1,17 @@
 //! Two nodes that share rooms over real Redis: a single server, a master behind Sentinel, a Cluster of six.
 
+mod control;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::redis::{RedisFanout, RedisInbox};
-use bus::{Elsewhere, Entry, Fanout, Position, Record};
+use bus::redis::{ControlInbox, RedisFanout, RedisInbox};
+use bus::{ControlNews, Elsewhere, Entry, Fanout, Position, Record};
 use model::clock::{Clock, SystemClock};
-use model::{Metrics, RoomId, UserId};
+use model::{Audience, Event, EventBody, Metrics, RoomId, Snowflake};
 use prometheus_client::registry::Registry;
 use redis_client::{Address, Redis};
 
@@ -36,6 +38,9 @@ struct Node {
     missed: Arc<Mutex<Vec<RoomId>>>,
     fanout: RedisFanout,
     inbox: RedisInbox,
+    /// What came on the control channel.
+    news: Arc<Mutex<Vec<ControlNews>>>,
+    _control: ControlInbox,
 }
 
 impl Node {
@@ -50,13 +55,27 @@ impl Node {
         let (miss, clock) = (Arc::new(miss), Arc::new(SystemClock));
         let inbox = RedisInbox::start(&address, redis.clone(), name, gateway.clone(), miss, clock, metrics.clone());
         let inbox = inbox.expect("it starts");
+        let news = Arc::new(Mutex::new(Vec::new()));
+        let heard = news.clone();
+        let hear = Arc::new(move |new| heard.lock().expect("no panic").push(new));
+        let control = ControlInbox::start(&address, &redis, name, gateway.clone(), hear, metrics.clone());
         let fanout = RedisFanout::new(redis, name, gateway.clone(), Arc::new(SystemClock), metrics);
-        Self { gateway, missed, fanout, inbox }
+        Self { gateway, missed, fanout, inbox, news, _control: control.expect("it starts") }
     }
 
     fn push(&self, room: &RoomId, offset: u64) {
-        let user_id = UserId::new("somebody").expect("an id");
-        let record = Record::Revoked { user_id, before_ms: 0 };
+        let event = Event {
+            id: Snowflake(1),
+            room_id: room.clone(),
+            audience: Audience::Everyone,
+            critical_for: Audience::Nobody,
+            at_ms: 0,
+            body: EventBody::Announcement { content: "for the room".into() },
+        };
+        self.push_record(room, offset, Record::Event(Arc::new(event)));
+    }
+
+    fn push_record(&self, room: &RoomId, offset: u64, record: Record) {
         let position = Position { epoch: 1, offset };
         self.fanout.push(room, vec![Entry { room_id: room.clone(), position, record }]);
     }
@@ -146,6 +165,11 @@ async fn nodes_share_rooms_over_a_single_server() {
     two_nodes_share_rooms("BARRAGE_TEST_REDIS").await;
 }
 
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    free.expect("a free port").port()
+}
+
 /// A server of this test's own, which is killed.
 struct Server(Child);
 
@@ -170,8 +194,7 @@ async fn when_redis_was_away_nodes_hear_each_other_again_and_know_what_they_miss
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
+    let port = free_port();
     let server = Server::start(directory.path(), port);
     let (address, namespace) = (format!("redis://127.0.0.1:{port}"), namespace());
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);

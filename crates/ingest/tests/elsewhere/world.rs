@@ -1,0 +1,226 @@
+//! Nodes of one deployment: each with its own log, rules and copies, over one MySQL database and one Redis.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bus::local::{Journal, Places};
+use bus::redis::{ControlInbox, RedisFanout};
+use bus::{AppendError, Consumer, ControlNews, Entry, Fanout, Position, Record};
+use ingest::rooms::RoomRules;
+use ingest::{Admitted, Awaited, Bans, Elsewhere, Ingest, KeyFiles, Limits, Refusal, Rooms, Tokens, WordFilter};
+use model::clock::{Clock, SystemClock};
+use model::{Identity, Level, Metrics, RoomId, SnowflakeGenerator, UserId};
+use prometheus_client::registry::Registry;
+use protocol::message::CommentDraft;
+use redis_client::{Address, Redis};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool};
+use state::{CoolDown, MemoryGate, MemoryReservations};
+use store::mysql::MySqlStore;
+use store::{NewComment, Store};
+
+pub const SECRET: &str = "a-secret-of-some-length-for-tests";
+
+/// A deployment of its own.
+pub struct Deployment {
+    pub database: String,
+    pub redis: Address,
+    pub namespace: String,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Deployment {
+    /// `None` when the servers do not run.
+    pub async fn new(clock: Arc<dyn Clock>) -> Option<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let (mysql, redis) = (testkit::service("BARRAGE_TEST_MYSQL")?, testkit::service("BARRAGE_TEST_REDIS")?);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_ingest_{}_{}_{number}", std::process::id(), SystemClock.now_ms());
+        let pool = MySqlPool::connect(&mysql).await.expect("it runs");
+        pool.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database");
+        pool.close().await;
+        let (server, _) = mysql.rsplit_once('/').expect("an address");
+        let database = format!("{server}/{name}");
+        Some(Self { database, redis: redis.parse().expect("an address"), namespace: name, clock })
+    }
+
+    /// Two nodes that hear each other.
+    pub async fn two(&self) -> (Node, Node) {
+        let (a, b) = (Node::start(self, 1).await, Node::start(self, 2).await);
+        for (from, to) in [(&a, &b), (&b, &a)] {
+            let room = room("a-beat");
+            testkit::eventually("the nodes to hear each other", async || {
+                from.fanout.push(&room, vec![beat(&room)]);
+                (to.gateway.count(&room, |record| matches!(record, Record::Changed(_))) > 0).then_some(())
+            })
+            .await;
+        }
+        (a, b)
+    }
+}
+
+fn beat(room: &RoomId) -> Entry {
+    let record = Record::Changed(bus::Change::Room);
+    Entry { room_id: room.clone(), position: Position::default(), record }
+}
+
+/// A node's gateway, which writes down what it is given.
+#[derive(Default)]
+pub struct Gateway(Mutex<Vec<Entry>>);
+
+impl Fanout for Gateway {
+    fn push(&self, _: &RoomId, entries: Vec<Entry>) {
+        self.0.lock().expect("no panic").extend(entries);
+    }
+}
+
+impl Gateway {
+    pub fn count(&self, room: &RoomId, which: impl Fn(&Record) -> bool) -> usize {
+        let entries = self.0.lock().expect("no panic");
+        entries.iter().filter(|entry| entry.room_id == *room && which(&entry.record)).count()
+    }
+}
+
+/// One node.
+pub struct Node {
+    pub ingest: Arc<Ingest>,
+    pub tokens: Arc<Tokens>,
+    pub store: Arc<MySqlStore>,
+    pub gateway: Arc<Gateway>,
+    pub elsewhere: Arc<Elsewhere>,
+    pub fanout: Arc<RedisFanout>,
+    inbox: Option<ControlInbox>,
+}
+
+impl Node {
+    pub async fn start(deployment: &Deployment, number: u16) -> Self {
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let clock = deployment.clock.clone();
+        let store = MySqlStore::open(&deployment.database, SystemClock.now_ms(), metrics.clone()).await;
+        let store = Arc::new(store.expect("it opens"));
+        let redis = Redis::open(&deployment.redis, &deployment.namespace, metrics.clone()).expect("an address");
+        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        let source = format!("test-{number}");
+        let gateway = Arc::new(Gateway::default());
+        let fanout =
+            Arc::new(RedisFanout::new(redis.clone(), &source, gateway.clone(), clock.clone(), metrics.clone()));
+        let journal = Arc::new(StoreJournal(store.clone()));
+        let places = Places::Counted(Position { epoch: 1, offset: 0 });
+        let (log, consumer) = bus::local::open(journal, places, metrics.clone());
+        tokio::spawn(work(consumer, fanout.clone()));
+        let ingest = Arc::new(ingest(store.clone(), Arc::new(log), number, clock, metrics.clone()));
+        let tokens = Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key"));
+        let elsewhere = Arc::new(Elsewhere::start(&ingest, tokens.clone()));
+        let hear = elsewhere.clone();
+        let hear = Arc::new(move |news| hear.take(news));
+        let inbox = ControlInbox::start(&deployment.redis, &redis, &source, gateway.clone(), hear, metrics);
+        Self { ingest, tokens, store, gateway, elsewhere, fanout, inbox: Some(inbox.expect("it starts")) }
+    }
+
+    /// From now on it hears nothing, and knows it.
+    pub fn deafen(&mut self) {
+        self.inbox = None;
+        self.elsewhere.take(ControlNews::Deaf(true));
+    }
+
+    /// From now on it hears nothing, and does not know it.
+    pub fn cut_off(&mut self) {
+        self.inbox = None;
+    }
+
+    pub async fn say(&self, who: &Identity, room: &RoomId, content: &str) -> Result<Admitted, Refusal> {
+        let content = content.to_owned();
+        let draft = CommentDraft {
+            room_id: None,
+            content,
+            client_msg_id: None,
+            style: None,
+            mentions: Vec::new(),
+            session_id: None,
+            offset_ms: None,
+        };
+        self.ingest.admit(who, room, draft).await
+    }
+
+    /// The room's session as this node knows it.
+    pub async fn session(&self, room: &RoomId) -> Option<model::Snowflake> {
+        self.ingest.rooms.info(room).await.expect("the store is there").session.as_ref().map(|session| session.id)
+    }
+}
+
+/// What a room worker does, but for the boards.
+async fn work(mut consumer: impl Consumer, fanout: Arc<RedisFanout>) {
+    while let Some(delivery) = consumer.next().await {
+        for entry in delivery.entries() {
+            fanout.push(&entry.room_id, vec![entry.clone()]);
+        }
+        delivery.commit();
+    }
+}
+
+struct StoreJournal(Arc<MySqlStore>);
+
+#[async_trait]
+impl Journal for StoreJournal {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
+        let kept = entries.iter().filter_map(|entry| match &entry.record {
+            Record::Comment { comment, client_msg_id, keep: true } => {
+                let (comment, client_msg_id) = (comment.clone(), client_msg_id.clone());
+                Some(NewComment { comment, position: entry.position.offset, client_msg_id })
+            }
+            _ => None,
+        });
+        self.0.append_comments(kept.collect()).await.map_err(|_| AppendError::Away)
+    }
+}
+
+fn ingest(
+    store: Arc<MySqlStore>,
+    log: Arc<dyn bus::Log>,
+    number: u16,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Ingest {
+    let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number, None));
+    let rules = RoomRules { unopened: true, silence_ms: 1_800_000, session_ms_max: 86_400_000, rooms_max: 1_000 };
+    let many = 1_000_000;
+    Ingest {
+        rooms: Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), rules),
+        bans: Bans::default(),
+        awaited: Awaited::default(),
+        filter: WordFilter::new(Vec::new()).expect("no words"),
+        limits: Limits {
+            comment_chars_max: 200,
+            normal_per_s: many,
+            vip_per_s: many,
+            owner_per_s: many,
+            room_per_s: many,
+            global_per_s: many,
+            likes_per_s: many,
+            duplicate_window_ms: 0,
+            cool_down: CoolDown { refusals: u32::MAX, ..CoolDown::default() },
+            mentions_max: 20,
+        },
+        gate: Arc::new(MemoryGate::default()),
+        reservations: Arc::new(MemoryReservations::default()),
+        store,
+        log,
+        ids,
+        clock,
+        metrics,
+    }
+}
+
+pub fn room(name: &str) -> RoomId {
+    RoomId::new(name).expect("an id")
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::new(name).expect("an id")
+}
+
+pub fn somebody(name: &str) -> Identity {
+    let user_id = user(name);
+    Identity { username: name.into(), user_id, level: Level::Normal, rooms: None, expires_at_ms: None, issued_at_ms: 0 }
+}
