@@ -38,7 +38,11 @@ impl<L: Lease> NodeNumber<L> {
     /// Looks after the number until it is left, and takes another with `take` when it is lost. Before `take` answers it
     /// should make sure that ids go on after whatever the number's last holder made
     /// ([`model::SnowflakeGenerator::go_on_after`]).
-    pub async fn keep<E: Display>(&self, take: impl AsyncFn() -> Result<L, E>) {
+    pub async fn keep<F, E>(&self, take: impl Fn() -> F)
+    where
+        F: Future<Output = Result<L, E>>,
+        E: Display,
+    {
         let mut told = false;
         while let Some(lost) = self.look(L::is_lost) {
             if lost {

@@ -76,7 +76,7 @@ sections! {
         url: String, secret: String, kinds: Vec<String>, include_content: bool, timeout_s: u32, attempts_max: u32,
     }
     /// `[store]`
-    Store { url: String }
+    Store { url: String, spool_records_max: u64, spool_bytes_max: u64 }
     /// `[redis]`
     Redis { url: String }
     /// `[log]`
@@ -379,6 +379,8 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ),
         ((1..=60).contains(&hook.timeout_s), "hook.timeout_s", "a number of seconds from 1 to 60"),
         ((1..=30).contains(&hook.attempts_max), "hook.attempts_max", "a number from 1 to 30"),
+        (store.spool_records_max > 0, "store.spool_records_max", "at least 1"),
+        (store.spool_bytes_max >= 1 << 20, "store.spool_bytes_max", "at least 1048576 bytes"),
         (
             store.url.is_empty() || store.url.starts_with("mysql://"),
             "store.url",

@@ -74,6 +74,8 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
         dependencies,
         metrics,
         worker,
+        nodes,
+        ways,
     } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
@@ -101,7 +103,10 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     chat_expiry.abort();
     upload_expiry.abort();
     flush(ingest, worker).await;
-    drop(store);
+    drop((ways, store));
+    if let Some(nodes) = nodes {
+        nodes.leave().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

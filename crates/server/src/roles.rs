@@ -1,10 +1,14 @@
 //! Which roles a process may have, by the shape of the deployment it belongs to.
 
+use std::fmt;
+
 use model::{Role, Roles};
+
+use crate::config::Config;
 
 /// How many machines a deployment has, and what its log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // The configuration knows only the first of them yet.
+#[allow(dead_code)] // The configuration does not know the last one yet.
 pub enum Shape {
     /// One process.
     Alone,
@@ -28,7 +32,22 @@ pub enum WrongRoles {
     LogTorn,
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alone => "alone",
+            Self::Redis => "one of several nodes, over Redis",
+            Self::Kafka => "one of several nodes, over Kafka",
+        })
+    }
+}
+
 impl Shape {
+    /// The shape that is configured.
+    pub fn of(config: &Config) -> Self {
+        if config.redis.url.is_empty() { Self::Alone } else { Self::Redis }
+    }
+
     /// Whether a process with these roles has what they need.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ fn ban(user_id: UserId, kind: BanKind) -> NewBan {
 
 fn gift_of(giver: &str) -> Gift {
     let (gift, username) = ("rocket".into(), giver.into());
-    Gift { gift, user_id: user(giver), username, count: 1, value: 5, play_at: None, counted: false }
+    Gift { gift, user_id: user(giver), username, count: 1, value: 5, play_at: None, counted: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ pub fn run(args: Serve) -> anyhow::Result<()> {
     runtime.block_on(async {
         let signals = lifecycle::Signals::catch()?;
         let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
-        announce(&server.address, server.tls.is_some(), args.dev);
+        announce(&server.address, Shape::of(&config), server.tls.is_some(), args.dev);
         lifecycle::run(server, &config, signals).await
     })
 }
@@ -32,7 +32,9 @@ fn configured(args: &Serve) -> anyhow::Result<Config> {
     if let Some(data) = &args.data {
         config.server.data.clone_from(data);
     }
-    Shape::Alone.allows(args.roles.unwrap_or(Roles::ALL)).context("--roles")?;
+    let roles = args.roles.unwrap_or(Roles::ALL);
+    Shape::of(&config).allows(roles).context("--roles")?;
+    ensure!(roles == Roles::ALL, "--roles: every node has all roles yet; leave it out");
     let address: SocketAddr = config.server.listen.parse().context("--listen must be an address and port")?;
     ensure!(
         !args.dev || args.i_know_this_is_open || is_loopback(address.ip()),
@@ -46,11 +48,11 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 /// Start-up tells where to go, on standard output, for people and scripts alike.
-fn announce(address: &SocketAddr, tls: bool, dev: bool) {
+fn announce(address: &SocketAddr, shape: Shape, tls: bool, dev: bool) {
     let scheme = if tls { "https" } else { "http" };
-    let mode = if dev { "alone, development (identities from the query, open admin API)" } else { "alone" };
+    let development = if dev { ", development (identities from the query, open admin API)" } else { "" };
     println!("barrage {} is listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
-    println!("  mode     {mode}");
+    println!("  mode     {shape}{development}");
     println!("  rooms    {scheme}://{address}/");
     println!("  viewer   {scheme}://{address}/rooms/lobby");
     println!("  console  {scheme}://{address}/admin");

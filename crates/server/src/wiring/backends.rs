@@ -1,19 +1,36 @@
 //! What a shape consists of, opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use api::Dependencies;
-use bus::{Places, Position};
-use model::{Clock, Metrics, SnowflakeGenerator};
-use state::{Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, Reservations};
+use api::{Dependencies, SpoolDepth};
+use bus::local::Journal;
+use bus::registry::{Card, LEASE, NoNumber, NodeLease, Registry};
+use bus::spool::{Bounds, Spool, SpoolingJournal};
+use bus::stamp::Stamps;
+use bus::{NodeNumber, Places, Position};
+use model::{Clock, Fence, Metrics, Roles, SnowflakeGenerator};
+use redis_client::{Address, Redis};
+use state::fallback::{FallbackGate, FallbackReservations};
+use state::{
+    Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence, RedisReservations,
+    Reservations,
+};
 use store::Store;
 use store::chat::ChatStore;
 use store::keys::KeyStore;
+use store::mysql::MySqlStore;
 use store::sqlite::SqliteStore;
 use store::uploads::UploadStore;
 
+use super::journal::StoreJournal;
+use super::settings::node_name;
 use crate::config::Config;
+use crate::logging;
+
+/// How long a start waits for Redis.
+const REDIS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The backends of a node.
 pub(super) struct Backends {
@@ -25,15 +42,89 @@ pub(super) struct Backends {
     pub reservations: Arc<dyn Reservations>,
     pub presence: Arc<dyn Presence>,
     pub ids: Arc<SnowflakeGenerator>,
+    pub journal: Arc<dyn Journal>,
     pub places: Places,
+    /// This node's number as it starts.
+    pub number: u16,
     pub dependencies: Dependencies,
+    pub nodes: Option<Nodes>,
+}
+
+/// What a node of several has besides.
+#[derive(Clone)]
+pub struct Nodes {
+    pub address: Address,
+    pub redis: Redis,
+    pub number: Arc<NodeNumber<NodeLease>>,
+    /// Its name between nodes: no other start of a process has it.
+    pub source: String,
 }
 
 impl Backends {
     /// Opens those of the shape that is configured.
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
-        anyhow::ensure!(config.redis.url.is_empty(), "several nodes over redis.url are not wired yet");
-        Self::alone(config, clock, metrics).await
+        if config.redis.url.is_empty() {
+            Self::alone(config, clock, metrics).await
+        } else {
+            Self::redis(config, clock, metrics).await
+        }
+    }
+
+    /// One of several nodes over Redis and MySQL, each with a log of its own.
+    async fn redis(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let address: Address = config.redis.url.parse().context("redis.url")?;
+        let redis = Redis::open(&address, &config.server.namespace, metrics.clone()).context("redis.url")?;
+        redis.ready(REDIS_PATIENCE).await.with_context(|| format!("no answer from {address}"))?;
+        let store = MySqlStore::open(&config.store.url, clock.now_ms(), metrics.clone()).await.context("store.url")?;
+        let store = Arc::new(store);
+        let (last_place, last_id) = store.high_water().await?;
+
+        let token = rand::random();
+        let number = Arc::new(NodeNumber::new(take_number(&redis, token).await?));
+        let first = number.node().context("the node's number was lost at once")?;
+        let name = node_name(config, first);
+        let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number.clone(), last_id));
+        tokio::spawn(keep_number(config.clone(), redis.clone(), number.clone(), ids.clone(), store.clone()));
+
+        let spool = open_spool(config, metrics)?;
+        let journal = SpoolingJournal::new(Arc::new(StoreJournal(store.clone())), spool.clone());
+        let journal = Arc::new(journal);
+        let draining = journal.clone();
+        tokio::spawn(async move { draining.drain().await });
+
+        let (held, there, kept) = (number.clone(), redis.clone(), store.clone());
+        let dependencies = Dependencies::new("redis", metrics.clone())
+            .needs("number", move || std::future::ready(held.node().is_some()))
+            .spares("redis", move || std::future::ready(there.is_connected()))
+            .spares("mysql", move || {
+                let store = kept.clone();
+                async move { store.probe().await.is_ok() }
+            })
+            .spool(move || depth(&spool));
+        let own_answers = Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX));
+        Ok(Self {
+            store: store.clone(),
+            chat: store.clone(),
+            keys: store.clone(),
+            uploads: store,
+            gate: Arc::new(FallbackGate::new(
+                Arc::new(RedisGate::new(redis.clone())),
+                MemoryGate::new(state::memory::KEYS_MAX),
+                metrics.clone(),
+            )),
+            reservations: Arc::new(FallbackReservations::new(
+                Arc::new(RedisReservations::new(redis.clone())),
+                own_answers,
+                metrics.clone(),
+            )),
+            presence: Arc::new(RedisPresence::new(redis.clone(), &name, token)),
+            ids,
+            journal,
+            number: first,
+            places: Places::Stamped(Arc::new(Stamps::new(clock.clone(), number.clone(), last_place))),
+            dependencies,
+            nodes: Some(Nodes { address, redis, number, source: format!("{name}-{token:016x}") }),
+        })
     }
 
     /// Everything in this process.
@@ -54,13 +145,16 @@ impl Backends {
             store: store.clone(),
             chat: store.clone(),
             keys: store.clone(),
-            uploads: store,
+            uploads: store.clone(),
             gate: Arc::new(MemoryGate::new(state::memory::KEYS_MAX)),
             reservations: Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX)),
             presence: Arc::new(MemoryPresence::default()),
             ids: Arc::new(SnowflakeGenerator::new(clock.clone(), config.server.node_id, last_id)),
+            journal: Arc::new(StoreJournal(store)),
+            number: config.server.node_id,
             places: Places::Counted(Position { epoch: 1, offset }),
             dependencies,
+            nodes: None,
         })
     }
 }
@@ -71,4 +165,45 @@ fn open_sqlite(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<Sq
     let path = data.join("barrage.sqlite");
     let store = SqliteStore::open(&path, metrics.clone()).with_context(|| format!("cannot use {}", path.display()))?;
     Ok(Arc::new(store))
+}
+
+fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Spool> {
+    let data = &config.server.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+    let path = data.join("spool.sqlite");
+    let bounds = Bounds { rows_max: config.store.spool_records_max, bytes_max: config.store.spool_bytes_max };
+    Spool::open(&path, bounds, metrics.clone()).with_context(|| format!("cannot use {}", path.display()))
+}
+
+fn depth(spool: &Spool) -> SpoolDepth {
+    let bus::spool::Depth { rows, bytes, aside } = spool.depth();
+    SpoolDepth { records: rows, bytes, aside }
+}
+
+async fn take_number(redis: &Redis, token: u64) -> Result<NodeLease, NoNumber> {
+    let card = Card { address: String::new(), roles: Roles::ALL };
+    NodeLease::take(Registry::Redis(redis.clone()), &card, token, LEASE).await
+}
+
+/// Looks after the number; a new one is used only once ids are sure to go on after those of its last holder.
+async fn keep_number(
+    config: Config,
+    redis: Redis,
+    number: Arc<NodeNumber<NodeLease>>,
+    ids: Arc<SnowflakeGenerator>,
+    store: Arc<MySqlStore>,
+) {
+    let config = Arc::new(config);
+    let take = || {
+        let (config, redis, ids, store) = (config.clone(), redis.clone(), ids.clone(), store.clone());
+        async move {
+            // A lease with the same token would be taken for the lost one.
+            let lease = take_number(&redis, rand::random()).await?;
+            let (_, last_id) = store.high_water().await?;
+            last_id.into_iter().for_each(|id| ids.go_on_after(id));
+            logging::name_node(&node_name(&config, lease.number()));
+            anyhow::Ok(lease)
+        }
+    };
+    number.keep(take).await;
 }

@@ -5,6 +5,7 @@
 
 mod backends;
 mod journal;
+mod nodes;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::{Dependencies, Origins};
+use bus::{Fanout, UserFanout};
 use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
@@ -24,15 +26,17 @@ use room::Hub;
 use room::boards::Boards;
 use room::worker::Worker;
 use socket2::{Domain, Socket, Type};
+use state::RedisBoards;
 use store::Store;
 use store::chat::ChatStore;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use self::backends::Backends;
-use self::journal::StoreJournal;
+use self::backends::{Backends, Nodes};
+use self::nodes::Ways;
 use self::settings::{
-    api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, room_rules, upload_settings,
+    api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, node_name, room_rules,
+    upload_settings,
 };
 use crate::config::{Config, Tls};
 use crate::{logging, secret};
@@ -74,19 +78,24 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// The room worker.
     pub worker: JoinHandle<()>,
+    /// The other nodes, if there can be any.
+    pub nodes: Option<Nodes>,
+    /// The ways into this one.
+    pub ways: Option<Ways>,
 }
 
-/// Builds the *alone* shape. Nothing is served yet when it returns but the listener is bound.
+/// Builds a node of the shape that is configured. Nothing is served yet when it returns but the listener is bound.
 pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Server> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let secret = secret::open(config)?;
-    logging::name_node(&settings::node_name(config));
     let backends = Backends::open(config, &clock, &metrics).await?;
+    let name = node_name(config, backends.number);
+    logging::name_node(&name);
     let Backends { store, ids, .. } = &backends;
     let (store, ids) = (store.clone(), ids.clone());
-    let (log, consumer) = bus::local::open(Arc::new(StoreJournal(store.clone())), backends.places, metrics.clone());
+    let (log, consumer) = bus::local::open(backends.journal, backends.places, metrics.clone());
     let log: Arc<dyn bus::Log> = Arc::new(log);
 
     let link_signer = Signer::new(secret.as_bytes());
@@ -123,12 +132,17 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         clock: clock.clone(),
     }));
     let post = Arc::new(Post::new());
+    let nodes = backends.nodes;
+    let fanout: Arc<dyn UserFanout> = match &nodes {
+        Some(nodes) => nodes.user_fanout(&post, &clock, &metrics)?,
+        None => post.clone(),
+    };
     let chat = Chat::start(chat::Parts {
         settings: chat_settings(config),
         store: backends.chat.clone(),
         gate: ingest.gate.clone(),
         presence: backends.presence,
-        fanout: post.clone(),
+        fanout,
         post: post.clone(),
         screen: screen(&ingest, config.chat.word_filter),
         attachments: uploads.clone(),
@@ -141,10 +155,18 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let keys = Arc::new(Keys::new(backends.keys, ingest.gate.clone(), clock.clone()));
     let hook = open_hook(config, &backends.chat, &chat, &clock, &metrics)?;
 
-    let boards = Arc::new(Boards::new(store.clone()));
+    let boards = Arc::new(match &nodes {
+        Some(nodes) => Boards::shared(store.clone(), Arc::new(RedisBoards::new(nodes.redis.clone()))),
+        None => Boards::new(store.clone()),
+    });
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
-    let worker = Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids);
+    let fanout: Arc<dyn Fanout> = match &nodes {
+        Some(nodes) => nodes.fanout(&hub, &clock, &metrics),
+        None => hub.clone(),
+    };
+    let ways = nodes.as_ref().map(|nodes| nodes.open(&hub, &ingest, &tokens, &clock, &metrics)).transpose()?;
+    let worker = Worker::new(Box::new(consumer), fanout, boards.clone(), clock.clone(), ids);
 
     let tls = open_tls(&config.tls)?.map(Arc::new);
     let (draining, drained) = watch::channel(false);
@@ -166,7 +188,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         clock: clock.clone(),
         metrics: metrics.clone(),
         registry: Arc::new(registry),
-        settings: Arc::new(api_settings(config, dev, origins.clone())),
+        settings: Arc::new(api_settings(config, &name, dev, origins.clone())),
         draining: drained,
     });
     let (to_http, http) = mpsc::channel(HTTP_WAITING_MAX);
@@ -181,7 +203,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
         tls: tls.clone(),
         origins: Arc::new(move |origin, host| origins.allows(origin, host)),
-        settings: gateway_settings(config, dev),
+        settings: gateway_settings(config, &name, dev),
     };
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
@@ -202,6 +224,8 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         dependencies,
         metrics,
         worker,
+        nodes,
+        ways,
     })
 }
 

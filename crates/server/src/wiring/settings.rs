@@ -11,6 +11,9 @@ use state::CoolDown;
 
 use crate::config::Config;
 
+/// By how much what two nodes publish may come in another order: readers from elsewhere are given so much again.
+const REREAD_MS: u64 = 5_000;
+
 pub(super) fn key_files(config: &Config) -> KeyFiles {
     let given = |path: &std::path::PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     KeyFiles { public_key_pem: given(&config.auth.public_key_file), jwks: given(&config.auth.jwks_file) }
@@ -90,17 +93,18 @@ pub(super) fn hub_settings(config: &Config) -> HubSettings {
         only_users_max: rooms.only_users_max,
         deflate_bytes_min: config.sockets.compression_bytes_min,
         rooms_max: rooms.held_max,
-        reread_ms: 0,
+        reread_ms: if config.redis.url.is_empty() { 0 } else { REREAD_MS },
     }
 }
 
-pub(super) fn node_name(config: &Config) -> String {
-    format!("{}-{}", config.server.namespace, config.server.node_id)
+/// A node's name, in `connected` and in its log.
+pub(super) fn node_name(config: &Config, number: u16) -> String {
+    format!("{}-{number}", config.server.namespace)
 }
 
-pub(super) fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiSettings {
+pub(super) fn api_settings(config: &Config, node: &str, dev: bool, origins: Origins) -> ApiSettings {
     ApiSettings {
-        node_id: node_name(config),
+        node_id: node.to_owned(),
         version: env!("CARGO_PKG_VERSION").into(),
         dev,
         anonymous_read: config.auth.anonymous_read,
@@ -112,12 +116,12 @@ pub(super) fn api_settings(config: &Config, dev: bool, origins: Origins) -> ApiS
     }
 }
 
-pub(super) fn gateway_settings(config: &Config, dev: bool) -> GatewaySettings {
+pub(super) fn gateway_settings(config: &Config, node: &str, dev: bool) -> GatewaySettings {
     let (limits, sockets) = (&config.limits, &config.sockets);
     // The configuration has been checked: each is a network or an address.
     let network = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
     GatewaySettings {
-        node_id: node_name(config),
+        node_id: node.to_owned(),
         dev,
         anonymous_read: config.auth.anonymous_read,
         heartbeat_s: sockets.heartbeat_s,

@@ -1,0 +1,93 @@
+//! What is decided on one node holds on all.
+
+use serde_json::{Value, json};
+use testkit::eventually;
+
+use crate::cluster;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_in_force_on_every_node() {
+    let Some(nodes) = cluster(2).await else { return };
+    nodes[0].admin().put("admin/words", json!({ "mask": ["plum"], "review": [], "block": ["pear"] })).await.is(200);
+    eventually("the list on the other node", async || {
+        let reply = nodes[1].user("ann").post("rooms/hall/comments", json!({ "content": "a pear" })).await;
+        (reply.status == 422).then_some(())
+    })
+    .await;
+    let mut bo = nodes[0].viewer("bo", "hall").await;
+    nodes[1].user("cy").post("rooms/hall/comments", json!({ "content": "a plum" })).await.is(201);
+    bo.sees("a ****").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_closes_sockets_on_every_node_and_its_end_is_known_everywhere() {
+    let Some(nodes) = cluster(2).await else { return };
+    let mut ann = nodes[1].viewer("ann", "hall").await;
+    let ban = json!({ "user_id": "ann", "duration_s": 600, "kind": "ban", "reason": "spam" });
+    let made = nodes[0].admin().post("admin/bans", ban).await.expect(201);
+    assert_eq!(ann.wait_close().await.0, 4003);
+    nodes[1].user("ann").post("rooms/hall/comments", json!({ "content": "hello?" })).await.fails(403, "banned");
+    let id = made["id"].as_str().unwrap();
+    nodes[1].admin().delete(&format!("admin/bans/{id}")).await.is(204);
+    eventually("the end of the ban on the first node", async || {
+        let reply = nodes[0].user("ann").post("rooms/hall/comments", json!({ "content": "thank you" })).await;
+        (reply.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_closed_here_is_closed_there() {
+    let Some(nodes) = cluster(2).await else { return };
+    let mut ann = nodes[1].viewer("ann", "hall").await;
+    nodes[0].admin().put("admin/rooms/hall", json!({ "name": "The hall" })).await.is(200);
+    nodes[0].admin().post("admin/rooms/hall/open", Value::Null).await.is(200);
+    eventually("the open room elsewhere", async || {
+        (nodes[1].user("ann").get("rooms/hall").await.expect(200)["state"] == "live").then_some(())
+    })
+    .await;
+    assert_eq!(nodes[1].user("ann").get("rooms/hall").await.expect(200)["name"], "The hall");
+    nodes[1].user("ann").post("rooms/hall/comments", json!({ "content": "in time" })).await.is(201);
+    nodes[0].admin().post("admin/rooms/hall/close", Value::Null).await.is(200);
+    eventually("the closed room elsewhere", async || {
+        let reply = nodes[1].user("bo").post("rooms/hall/comments", json!({ "content": "too late" })).await;
+        (reply.body["error"]["code"] == "room_closed").then_some(())
+    })
+    .await;
+    ann.event("room_state").await;
+    let sessions = nodes[1].user("ann").get("rooms/hall/sessions").await.expect(200);
+    assert_eq!(
+        (sessions["sessions"].as_array().unwrap().len(), &sessions["sessions"][0]["comment_count"]),
+        (1, &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_comment_leaves_every_screen_and_an_announcement_reaches_it() {
+    let Some(nodes) = cluster(2).await else { return };
+    let mut ann = nodes[0].viewer("ann", "hall").await;
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    let said = ann.ask(json!({ "type": "comment", "room_id": "hall", "content": "regrettable" })).await;
+    let id = said["id"].as_str().unwrap();
+    bo.sees("regrettable").await;
+    nodes[1].admin().delete(&format!("admin/comments/{id}")).await.is(204);
+    for viewer in [&mut ann, &mut bo] {
+        assert_eq!(viewer.event("comment_deleted").await["comment_ids"], json!([id]));
+    }
+    nodes[0].admin().post("admin/rooms/hall/announcements", json!({ "content": "be kind" })).await.is(201);
+    for viewer in [&mut ann, &mut bo] {
+        viewer.event("announcement").await;
+    }
+    assert_eq!(nodes[0].user("ann").get("rooms/hall/comments").await.expect(200)["comments"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mute_is_told_on_the_node_where_its_user_is() {
+    let Some(nodes) = cluster(2).await else { return };
+    let mut ann = nodes[1].viewer("ann", "hall").await;
+    let mute = json!({ "user_id": "ann", "room_id": "hall", "duration_s": 60, "kind": "mute" });
+    nodes[0].admin().post("admin/bans", mute).await.is(201);
+    assert_eq!(ann.event("user_muted").await["user_id"], "ann");
+    let refused = ann.ask(json!({ "type": "comment", "room_id": "hall", "content": "hm" })).await;
+    assert_eq!(refused["code"], "muted", "{refused}");
+}

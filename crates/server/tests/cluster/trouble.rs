@@ -1,0 +1,80 @@
+//! What fails, and what holds meanwhile.
+
+use serde_json::json;
+use testkit::{Cluster, OwnServer, Server, eventually};
+
+use crate::{BINARY, cluster};
+
+/// How a node says it stands.
+async fn status(node: &Server) -> String {
+    let ready = node.http().get("/readyz").await;
+    ready.body["status"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn stands(node: &Server, wanted: &str) {
+    eventually(wanted, async || (status(node).await == wanted).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_takes_nothing_along() {
+    let Some(mut nodes) = cluster(2).await else { return };
+    let said = nodes[0].viewer("ann", "hall").await.say("my last words").await;
+    nodes[0].kill9().await;
+    let page = nodes[1].user("bo").get("rooms/hall/comments").await.expect(200);
+    assert_eq!(page["comments"][0]["id"], json!(said));
+    nodes[1].viewer("cy", "hall").await.say("here we go on").await;
+    nodes[0].restart().await;
+    let replay = nodes[0].user("bo").get("rooms/hall/replay").await.expect(200);
+    assert_eq!(replay["comments"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_node_serves_its_own_and_afterwards_all_have_all() {
+    let Some(redis) = OwnServer::start("redis") else { return };
+    let Some(nodes) = Cluster::redis_over(&redis, BINARY, 2).await else { return };
+    let mut ann = nodes[0].viewer("ann", "hall").await;
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    ann.say("before").await;
+    bo.sees("before").await;
+    stands(&nodes[0], "ready").await;
+
+    redis.kill();
+    stands(&nodes[0], "degraded").await;
+    let mut cy = nodes[0].viewer("cy", "hall").await;
+    cy.say("meanwhile").await;
+    ann.sees("meanwhile").await;
+
+    redis.restart();
+    stands(&nodes[0], "ready").await;
+    // What the other node did not hear is read from the store.
+    bo.sees("meanwhile").await;
+    let replay = nodes[1].user("bo").get("rooms/hall/replay").await.expect(200);
+    assert_eq!(replay["comments"].as_array().unwrap().len(), 2, "each once: {replay}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_mysql_comments_wait_on_the_node_s_disk_and_are_kept_afterwards() {
+    let Some(mysql) = OwnServer::start("mysql") else { return };
+    let Some(mut nodes) = Cluster::mysql_over(&mysql, BINARY, 2).await else { return };
+    let mut ann = nodes[0].viewer("ann", "hall").await;
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    ann.say("before").await;
+    bo.sees("before").await;
+
+    mysql.kill();
+    stands(&nodes[0], "degraded").await;
+    let said = nodes[0].viewer("cy", "hall").await.say("meanwhile").await;
+    bo.sees("meanwhile").await;
+    // It survives its node as well.
+    nodes[0].kill9().await;
+
+    mysql.restart();
+    nodes[0].restart().await;
+    stands(&nodes[0], "ready").await;
+    let replay = eventually("both comments in the replay", async || {
+        let replay = nodes[1].user("bo").get("rooms/hall/replay").await.expect(200);
+        (replay["comments"].as_array().unwrap().len() == 2).then_some(replay)
+    })
+    .await;
+    assert_eq!(replay["comments"][1]["id"], json!(said));
+}
