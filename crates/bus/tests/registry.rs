@@ -216,8 +216,9 @@ async fn etcd_goes_and_comes_back() {
 /// A node that slept longer than its lease finds its number with another one, and goes on with a new one.
 async fn a_number_that_another_has_is_lost(registry: Registry, give_away: impl AsyncFn(u16)) {
     let starts = AtomicU64::new(1);
-    let take = async move || {
-        NodeLease::take(registry.clone(), &card("ann"), starts.fetch_add(1, Ordering::Relaxed), TERM).await
+    let take = move || {
+        let (registry, start) = (registry.clone(), starts.fetch_add(1, Ordering::Relaxed));
+        async move { NodeLease::take(registry, &card("ann"), start, TERM).await }
     };
     let number = Arc::new(NodeNumber::new(take().await.expect("a number")));
     let ids = SnowflakeGenerator::new(Arc::new(SystemClock), number.clone(), None);

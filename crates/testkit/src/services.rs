@@ -39,10 +39,17 @@ pub fn kill_a_redis_master(service: &'static str) -> Killed {
     let nodes = if service == "sentinel" { "sentinel-redis" } else { service };
     let folders: Vec<_> = (1..=6).map(|node| shared().join(format!("{nodes}-{node}"))).collect();
     // One that another can take the place of: a replica that was killed before may not be back in step yet.
-    let tries = (0..300).inspect(|tried| std::thread::sleep(Duration::from_millis(if *tried == 0 { 0 } else { 100 })));
-    let master = tries.filter_map(|_| folders.iter().find(|folder| has_replica(folder))).next();
+    let find = || folders.iter().find(|folder| has_replica(folder));
+    let master = (0..300).find_map(|_| find().or_else(a_moment));
     kill(master.expect("there is a master with a replica in step"));
     Killed { service }
+}
+
+/// A moment goes by, and there is nothing yet. What is waited for says nothing by itself.
+#[allow(clippy::disallowed_methods)]
+fn a_moment<T>() -> Option<T> {
+    std::thread::sleep(Duration::from_millis(100));
+    None
 }
 
 /// Kills these of the three Kafka brokers (from 1), as a crash would.

@@ -99,10 +99,10 @@ mod tests {
     fn a_source_that_says_how_far_it_is_shows_the_last_hole() {
         let mut heard = Counters::new();
         assert!(!heard.stands(&"quiet", at(1, 0), 0));
-        assert!(!heard.came(&"quiet", at(1, 1), 0).is_some());
+        assert!(heard.came(&"quiet", at(1, 1), 0).is_none());
         assert!(!heard.stands(&"quiet", at(1, 1), 0));
         assert!(heard.stands(&"quiet", at(1, 2), 0), "the second did not come");
-        assert!(!heard.came(&"quiet", at(1, 3), 0).is_some(), "and is told of once");
+        assert!(heard.came(&"quiet", at(1, 3), 0).is_none(), "and is told of once");
         assert!(!heard.stands(&"quiet", at(2, 0), 0), "it begins anew");
         assert!(heard.stands(&"another", at(1, 7), 0), "whoever comes late has missed what was before");
     }
