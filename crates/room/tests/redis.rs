@@ -1,0 +1,206 @@
+//! Two nodes that hold one room over one store and a real Redis, also when that is killed and comes back.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bus::redis::{RedisFanout, RedisInbox};
+use bus::stamp::Stamps;
+use bus::{Entry, Fanout, Position, Record};
+use model::clock::SystemClock;
+use model::{Clock, Comment, Kind, Level, Metrics, RoomId, Snowflake, SnowflakeGenerator, Style, UserId};
+use prometheus_client::registry::Registry;
+use protocol::message::JoinRoom;
+use redis_client::{Address, Redis};
+use room::hub::{Tap, TapMessage};
+use room::{Hub, HubSettings};
+use store::sqlite::SqliteStore;
+use store::{NewComment, Store};
+
+fn hall() -> RoomId {
+    RoomId::new("hall").expect("an id")
+}
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::register(&mut Registry::default()))
+}
+
+struct Node {
+    name: &'static str,
+    store: Arc<SqliteStore>,
+    hub: Arc<Hub>,
+    fanout: RedisFanout,
+    stamps: Stamps,
+    viewer: Tap,
+    seen: Vec<u64>,
+}
+
+impl Node {
+    async fn start(address: &str, namespace: &str, name: &'static str, number: u16, store: &Arc<SqliteStore>) -> Self {
+        let (address, clock): (Address, Arc<dyn Clock>) = (address.parse().expect("an address"), Arc::new(SystemClock));
+        let redis = Redis::open(&address, namespace, metrics()).expect("an address");
+        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number, None));
+        let settings = HubSettings {
+            window_ms_max: 20,
+            viewer_per_s_max: 1_000_000,
+            history_default: 50,
+            history_max: 100,
+            history_s_max: 60,
+            only_users_max: 20,
+            deflate_bytes_min: 256,
+            rooms_max: 10,
+            reread_ms: 5_000,
+        };
+        let hub = Hub::new(store.clone(), clock.clone(), ids, metrics(), settings);
+        let behind = Arc::downgrade(&hub);
+        let missed = move |room: &RoomId, since_ms| {
+            if let Some(hub) = behind.upgrade() {
+                hub.missed(room, since_ms);
+            }
+        };
+        let (inlet, missed) = (hub.inlet(), Arc::new(missed));
+        let inbox = RedisInbox::start(&address, redis.clone(), name, inlet, missed, clock.clone(), metrics());
+        hub.register_elsewhere(Arc::new(inbox.expect("it starts")));
+        let fanout = RedisFanout::new(redis, name, hub.clone(), clock.clone(), metrics());
+        let options: JoinRoom = serde_json::from_value(serde_json::json!({ "room_id": "hall" })).expect("wishes");
+        let viewer = hub.tap(&options, None).await.expect("it joins");
+        let stamps = Stamps::new(clock, number, 0);
+        Self { name, store: store.clone(), hub, fanout, stamps, viewer, seen: Vec::new() }
+    }
+
+    async fn say(&self, id: u64) {
+        let comment = Arc::new(Comment {
+            id: Snowflake(id),
+            room_id: hall(),
+            session_id: None,
+            user_id: UserId::new(self.name).expect("an id"),
+            username: self.name.into(),
+            level: Level::Moderator,
+            content: format!("comment {id}").into(),
+            style: Style::default(),
+            kind: Kind::Comment,
+            mentions: [].into(),
+            created_at_ms: SystemClock.now_ms(),
+            offset_ms: 0,
+            like_count: 0,
+        });
+        let offset = self.stamps.next().expect("a number");
+        let kept = NewComment { comment: comment.clone(), position: offset, client_msg_id: None };
+        self.store.append_comments(vec![kept]).await.expect("kept");
+        let record = Record::Comment { comment, client_msg_id: None, keep: true };
+        let position = Position { epoch: 1, offset };
+        self.fanout.push(&hall(), vec![Entry { room_id: hall(), position, record }]);
+    }
+
+    /// Waits until the viewer has been shown as many as were said.
+    async fn see(&mut self, said: usize) {
+        while self.seen.len() < said {
+            let message = tokio::time::timeout(Duration::from_secs(30), self.viewer.messages.recv()).await;
+            let Some(TapMessage::Comments { message, .. }) = message.expect("a message in time") else { continue };
+            let message: serde_json::Value = serde_json::from_slice(&message).expect("JSON");
+            let comments = message["comments"].as_array().expect("a list").iter();
+            self.seen.extend(comments.filter_map(|comment| comment["id"].as_str()?.parse::<u64>().ok()));
+        }
+    }
+
+    /// Each of `1..=said` once; the odd ones, which one node said, in their order, and the even ones in theirs.
+    fn check(&self, said: u64) {
+        assert_eq!(self.seen.iter().collect::<HashSet<_>>().len(), self.seen.len(), "{}: a repeat", self.name);
+        for rest in [0, 1] {
+            let of_one: Vec<_> = self.seen.iter().copied().filter(|id| id % 2 == rest).collect();
+            assert_eq!(of_one, (1..=said).filter(|id| id % 2 == rest).collect::<Vec<_>>(), "{}", self.name);
+        }
+    }
+
+    async fn poll(&self, since: Snowflake) -> Vec<u64> {
+        let room = self.hub.hold(&hall()).await.expect("held");
+        let page = self.hub.poll(&room, Some(since.0), None).await.expect("a poll").page(500).await.expect("a page");
+        page.comments.iter().map(|comment| comment.id.0).collect()
+    }
+}
+
+fn namespace() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("hub-{}-{}-{}", std::process::id(), SystemClock.now_ms(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn two(address: &str, directory: &Path) -> [Node; 2] {
+    let (namespace, store) = (namespace(), SqliteStore::open(&directory.join("store"), metrics()));
+    let store = Arc::new(store.expect("a store"));
+    [Node::start(address, &namespace, "ann", 1, &store).await, Node::start(address, &namespace, "bo", 2, &store).await]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_held_by_two_nodes_is_one_room() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let [mut ann, mut bo] = two(&address, directory.path()).await;
+    for id in (1..=200).step_by(2) {
+        ann.say(id).await;
+        bo.say(id + 1).await;
+    }
+    for node in [&mut ann, &mut bo] {
+        node.see(200).await;
+        node.check(200);
+    }
+    let again: HashSet<_> = bo.poll(Snowflake(199)).await.into_iter().collect();
+    assert!(again.contains(&200) && again.contains(&198), "who comes from another node is given some again");
+}
+
+/// A server of this test's own, which is killed.
+struct Server(Child);
+
+impl Server {
+    fn start(directory: &Path, port: u16) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().expect("ours");
+        self.0.wait().expect("ours");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_while_redis_was_away_is_shown_everywhere_once_it_is_back() {
+    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.expect("a free port").port();
+    let server = Server::start(directory.path(), port);
+    let [mut ann, mut bo] = two(&format!("redis://127.0.0.1:{port}"), directory.path()).await;
+    ann.say(1).await;
+    bo.say(2).await;
+    ann.see(2).await;
+    bo.see(2).await;
+
+    drop(server);
+    for id in (3..=40).step_by(2) {
+        ann.say(id).await;
+        bo.say(id + 1).await;
+    }
+    ann.see(2 + 19).await;
+    assert!(ann.seen.contains(&39) && !ann.seen.contains(&40), "inside a node delivery goes on");
+    let _server = Server::start(directory.path(), port);
+    for node in [&mut ann, &mut bo] {
+        node.see(40).await;
+        node.check(40);
+    }
+    // Nobody says anything more, and still nothing is missing; then all goes on as before.
+    bo.say(42).await;
+    ann.say(41).await;
+    for node in [&mut ann, &mut bo] {
+        node.see(42).await;
+        node.check(42);
+    }
+}
