@@ -9,7 +9,7 @@
 //! The registry itself is [`Registry`]: Redis or etcd, by the same promises.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::{Role, Roles};
@@ -28,8 +28,7 @@ use crate::redis::registry as in_redis;
 pub struct Term {
     /// A node that does not prolong its lease for so long is no longer among those that live.
     pub length: Duration,
-    /// Its number is nobody else's for so long after that, so a node whose registry is away for no longer goes on. On
-    /// etcd there is none: a key ends with its lease.
+    /// Its number is nobody else's for so long after that, so a node whose registry is away for no longer goes on.
     pub spare: Duration,
 }
 
@@ -125,10 +124,9 @@ pub(crate) struct Claim {
     pub(crate) number: u16,
     /// `<token>:<card>`.
     pub(crate) holder: String,
-    pub(crate) length: Duration,
-    pub(crate) spare: Duration,
-    /// The lease by etcd's number; Redis has none.
-    pub(crate) lease: AtomicI64,
+    pub(crate) term: Term,
+    /// As etcd calls them; Redis has none.
+    pub(crate) leases: etcd::registry::Leases,
 }
 
 impl Registry {
@@ -136,17 +134,15 @@ impl Registry {
     async fn take(&self, holder: String, token: u64, term: Term) -> Result<Claim, NoNumber> {
         // Where nothing is known numbers may have been lost with it, so nodes that begin anew begin anywhere.
         let start = (token >> 48) as u16;
-        let Term { length, spare } = term;
-        let spare = if matches!(self, Self::Redis(_)) { spare } else { Duration::ZERO };
         let taken = match self {
             Self::Redis(redis) => {
-                let number = in_redis::take(redis, &holder, Term { length, spare }, start).await.map_err(Away::from)?;
-                number.map(|number| (number, 0))
+                let number = in_redis::take(redis, &holder, term, start).await.map_err(Away::from)?;
+                number.map(|number| (number, etcd::registry::Leases::default()))
             }
-            Self::Etcd(etcd) => etcd::registry::take(etcd, &holder, length, start).await.map_err(Away::from)?,
+            Self::Etcd(etcd) => etcd::registry::take(etcd, &holder, term, start).await.map_err(Away::from)?,
         };
-        let (number, lease) = taken.ok_or(NoNumber::AllHeld)?;
-        Ok(Claim { number, holder, length, spare, lease: AtomicI64::new(lease) })
+        let (number, leases) = taken.ok_or(NoNumber::AllHeld)?;
+        Ok(Claim { number, holder, term, leases })
     }
 
     /// Prolongs the claim; `false` when somebody else has the number.
@@ -258,7 +254,7 @@ impl Lease for NodeLease {
 impl Held {
     /// The lease lasts from when it was asked for.
     fn prolong(&self, asked: Instant) {
-        let length = self.claim.length + self.claim.spare;
+        let length = self.claim.term.length + self.claim.term.spare;
         let until = asked.duration_since(self.start) + length - length / MARGIN;
         self.until_ms.store(until.as_millis() as u64, Ordering::Release);
     }
@@ -267,7 +263,7 @@ impl Held {
 /// Prolongs the lease until somebody else has the number.
 async fn keep(held: Arc<Held>) {
     loop {
-        sleep(held.claim.length / BEATS).await;
+        sleep(held.claim.term.length / BEATS).await;
         let asked = Instant::now();
         match held.registry.keep(&held.claim).await {
             Ok(true) => held.prolong(asked),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bus::NodeNumber;
 use bus::etcd::Etcd;
-use bus::registry::{Card, LEASE, Members, NoNumber, NodeLease, Registry, Term};
+use bus::registry::{Away, Card, LEASE, Members, NoNumber, NodeLease, Registry, Term};
 use model::clock::{Clock, SystemClock};
 use model::{Fence, Metrics, NoIds, Roles, SnowflakeGenerator};
 use prometheus_client::registry::Registry as MetricsRegistry;
@@ -258,7 +258,7 @@ async fn etcd_says_that_a_number_is_lost() {
     a_number_that_another_has_is_lost(registry, async |number| {
         let mut etcdctl = Command::new("etcdctl");
         etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &address, "put"]);
-        let put = etcdctl.args([format!("{namespace}/nodes/{number:04}"), "0bad:bo".into()]).output();
+        let put = etcdctl.args([format!("{namespace}/numbers/{number:04}"), "0bad:bo".into()]).output();
         assert!(put.expect("etcdctl is installed").status.success());
     })
     .await;
@@ -299,4 +299,33 @@ async fn while_redis_is_away_a_number_is_used_and_given_to_nobody_for_the_spare_
     server.kill();
     tokio::time::sleep(2 * SHORT).await;
     assert!(lease.is_held(), "longer than the lease itself");
+}
+
+#[tokio::test]
+async fn while_etcd_is_away_a_number_is_used_and_given_to_nobody_for_the_spare_time() {
+    if testkit::service("BARRAGE_TEST_ETCD").is_none() {
+        return;
+    }
+    let (directory, [port, peers]) = (tempfile::tempdir().expect("a directory"), free_ports());
+    let (server, address) = (Server::etcd(directory.path(), port, peers), format!("http://127.0.0.1:{port}"));
+    let registry = Registry::Etcd(Etcd::open(&address, "spare", metrics()).expect("an address"));
+    testkit::eventually("etcd", async || registry.nodes().await.ok()).await;
+    let spared = Term { spare: Duration::from_secs(60), ..TERM };
+    let lease = NodeLease::take(registry.clone(), &card("ann"), 1, spared).await.expect("a number");
+    let gone = NodeLease::take(registry.clone(), &card("bo"), 2, spared).await.expect("a number");
+    let number = gone.number();
+    drop(gone);
+    let alive = async || registry.nodes().await.expect("an answer").len();
+    testkit::eventually("the dead one to be gone", async || (alive().await == 1).then_some(())).await;
+    let mut etcdctl = Command::new("etcdctl");
+    etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", &address, "put", "spare/last-number"]);
+    let put = etcdctl.arg((number - 1).to_string()).output().expect("etcdctl is installed");
+    assert!(put.status.success());
+    let next = NodeLease::take(registry.clone(), &card("cy"), 3, spared).await.expect("a number");
+    assert_eq!(next.number(), number + 1, "the number of the dead one is spared");
+
+    drop(server);
+    tokio::time::sleep(2 * SHORT).await;
+    assert!(lease.is_held() && next.is_held(), "longer than the lease itself");
+    assert_eq!(registry.nodes().await.map_err(|away| matches!(away, Away::Etcd(_))), Err(true));
 }

@@ -76,7 +76,7 @@ pub struct Metrics {
     /// Entries and batches that did not reach another node, by `reason`: full, away (not sent); behind, unreadable, hole
     /// (not heard).
     pub fanout_lost: Labelled,
-    /// Seconds a call to a dependency took, by its `name`: redis, mysql.
+    /// Seconds a call to a dependency took, by its `name`: redis, mysql, etcd.
     pub call_time: Times,
     /// 1 while a dependency answers, 0 while it does not, by its `name`.
     pub dependency_up: Family<Vec<(&'static str, &'static str)>, Gauge>,

@@ -8,7 +8,7 @@ pub(crate) mod registry;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::Metrics;
 use model::metrics::count;
@@ -130,12 +130,18 @@ impl Etcd {
         work: impl Fn(Channel) -> F,
     ) -> Result<T, Failure> {
         let (shared, first) = (&*self.0, self.0.current.load(Ordering::Relaxed));
+        let started = Instant::now();
         let mut failure = Failure::Late;
         for step in 0..shared.endpoints.len() {
             let at = (first + step) % shared.endpoints.len();
             failure = match timeout(ANSWER_MAX, work(shared.endpoints[at].clone())).await {
                 Ok(Ok(answer)) => {
                     shared.current.store(at, Ordering::Relaxed);
+                    shared
+                        .metrics
+                        .call_time
+                        .get_or_create(&vec![("name", "etcd")])
+                        .observe(started.elapsed().as_secs_f64());
                     self.note(None);
                     return Ok(answer);
                 }

@@ -1,8 +1,7 @@
-//! [`crate::registry::Registry`] on etcd: a key for each number that is held, which hangs on its holder's lease, and
-//! one key that says which number was given last.
+//! [`crate::registry::Registry`] on etcd: two keys for each node, one that says that its number is held and one that
+//! says that it lives, each on a lease of its own; and one key that says which number was given last.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use model::snowflake::NODE_MAX;
 
@@ -11,44 +10,71 @@ use crate::proto::etcd::compare::{CompareTarget, TargetUnion};
 use crate::proto::etcd::request_op::Request;
 use crate::proto::etcd::response_op::Response;
 use crate::proto::etcd::{Compare, KeyValue, PutRequest, RangeRequest, RequestOp, TxnRequest, TxnResponse};
-use crate::registry::{Claim, Node};
+use crate::registry::{Claim, Node, Term};
 
 const NUMBERS: u16 = NODE_MAX + 1;
 
-/// A number that nobody holds, after the one given last or, where none was given yet, after `start`; and its lease.
-pub(crate) async fn take(
-    etcd: &Etcd,
-    holder: &str,
-    length: Duration,
-    start: u16,
-) -> Result<Option<(u16, i64)>, Failure> {
-    let lease = etcd.grant(length).await?;
+/// The two leases of a node; 0 is none yet.
+#[derive(Default)]
+pub(crate) struct Leases {
+    /// That its number is nobody else's hangs on this one.
+    number: AtomicI64,
+    /// That it lives hangs on this one, which is shorter.
+    alive: AtomicI64,
+}
+
+impl Leases {
+    async fn grant(etcd: &Etcd, term: Term) -> Result<Self, Failure> {
+        let number = etcd.grant(term.length + term.spare).await?;
+        Ok(Self { number: number.into(), alive: etcd.grant(term.length).await?.into() })
+    }
+
+    /// Whether both were there to be prolonged.
+    async fn prolong(&self, etcd: &Etcd) -> Result<bool, Failure> {
+        let [number, alive] = [&self.number, &self.alive].map(|lease| lease.load(Ordering::Relaxed));
+        let (number, alive) = tokio::try_join!(etcd.keep_alive(number), etcd.keep_alive(alive))?;
+        Ok(number && alive)
+    }
+
+    /// Ends both, and what hangs on them.
+    async fn revoke(&self, etcd: &Etcd) -> Result<(), Failure> {
+        let [number, alive] = [&self.number, &self.alive].map(|lease| lease.load(Ordering::Relaxed));
+        tokio::try_join!(etcd.revoke(number), etcd.revoke(alive)).map(drop)
+    }
+
+    /// What a node that has the number writes.
+    fn puts(&self, etcd: &Etcd, number: u16, holder: &str) -> [RequestOp; 2] {
+        [("numbers", &self.number), ("nodes", &self.alive)]
+            .map(|(folder, lease)| put(path(etcd, folder, number), holder, lease.load(Ordering::Relaxed)))
+    }
+}
+
+/// A number that nobody holds, after the one given last or, where none was given yet, after `start`.
+pub(crate) async fn take(etcd: &Etcd, holder: &str, term: Term, start: u16) -> Result<Option<(u16, Leases)>, Failure> {
+    let leases = Leases::grant(etcd, term).await?;
     // Each try that fails is another node that got a number.
     for _ in 0..NUMBERS {
         let seen = look(etcd).await?;
         // An earlier try had worked, and its answer was lost.
         if let Some((number, _)) = seen.held.iter().find(|(_, by)| by == holder) {
-            return Ok(Some((*number, lease)));
+            return Ok(Some((*number, leases)));
         }
         let after = seen.last.unwrap_or(start % NUMBERS);
         let round = (1..=NUMBERS).map(|step| (after + step) % NUMBERS);
         let Some(number) = round.into_iter().find(|number| seen.held.iter().all(|(held, _)| held != number)) else {
             break;
         };
-        let last = etcd.key("nodes-last");
-        let request = TxnRequest {
-            compare: vec![
-                is(etcd.key(&path(number)), CompareTarget::Create, TargetUnion::CreateRevision(0)),
-                is(last.clone(), CompareTarget::Mod, TargetUnion::ModRevision(seen.last_revision)),
-            ],
-            success: vec![put(etcd.key(&path(number)), holder, lease), put(last, &number.to_string(), 0)],
-            failure: Vec::new(),
-        };
+        let last = etcd.key("last-number");
+        let free = is(path(etcd, "numbers", number), CompareTarget::Create, TargetUnion::CreateRevision(0));
+        let unchanged = is(last.clone(), CompareTarget::Mod, TargetUnion::ModRevision(seen.last_revision));
+        let mut success = leases.puts(etcd, number, holder).to_vec();
+        success.push(put(last, &number.to_string(), 0));
+        let request = TxnRequest { compare: vec![free, unchanged], success, failure: Vec::new() };
         if etcd.txn("take_number", request).await?.succeeded {
-            return Ok(Some((number, lease)));
+            return Ok(Some((number, leases)));
         }
     }
-    etcd.revoke(lease).await?;
+    leases.revoke(etcd).await?;
     Ok(None)
 }
 
@@ -61,8 +87,8 @@ struct Seen {
 
 /// Both at one moment.
 async fn look(etcd: &Etcd) -> Result<Seen, Failure> {
-    let last = RangeRequest { key: etcd.key("nodes-last"), range_end: Vec::new() };
-    let success = [all(etcd), last].map(|range| RequestOp { request: Some(Request::RequestRange(range)) });
+    let last = RangeRequest { key: etcd.key("last-number"), range_end: Vec::new() };
+    let success = [all(etcd, "numbers"), last].map(|range| RequestOp { request: Some(Request::RequestRange(range)) });
     let answer = etcd.txn("look_at_numbers", TxnRequest { success: success.to_vec(), ..TxnRequest::default() }).await?;
     let mut found = ranges(answer);
     let (last, held) = (found.pop().unwrap_or_default().pop(), found.pop().unwrap_or_default());
@@ -73,63 +99,61 @@ async fn look(etcd: &Etcd) -> Result<Seen, Failure> {
     })
 }
 
-/// Prolongs the lease, unless somebody else has the number.
+/// Prolongs the leases, unless somebody else has the number.
 ///
-/// That the lease was prolonged is not enough: the key is also read, through etcd's quorum, because a leader that has
+/// That they were prolonged is not enough: the key is also read, through etcd's quorum, because a leader that has
 /// lost its followers still prolongs leases for a moment.
 pub(crate) async fn keep(etcd: &Etcd, claim: &Claim) -> Result<bool, Failure> {
-    let lease = claim.lease.load(Ordering::Relaxed);
-    let prolonged = etcd.keep_alive(lease).await?;
-    match holder(etcd, claim.number).await? {
+    let prolonged = claim.leases.prolong(etcd).await?;
+    let one = RangeRequest { key: path(etcd, "numbers", claim.number), range_end: Vec::new() };
+    let holder = etcd.range("keep_number", one).await?.kvs.first().map(|kept| text(&kept.value));
+    match holder {
         Some(by) if by != claim.holder => Ok(false),
         Some(_) if prolonged => Ok(true),
-        // The lease ran out while etcd was away, or is about to.
+        // A lease ran out while etcd was away.
         before => claim_again(etcd, claim, before.is_some()).await,
     }
 }
 
-async fn holder(etcd: &Etcd, number: u16) -> Result<Option<String>, Failure> {
-    let one = RangeRequest { key: etcd.key(&path(number)), range_end: Vec::new() };
-    Ok(etcd.range("keep_number", one).await?.kvs.first().map(|kept| text(&kept.value)))
-}
-
-/// Takes the number under a new lease, if it is still as it was found: nobody's, or ours.
+/// Takes the number under new leases, if it is still as it was found: nobody's, or ours.
 async fn claim_again(etcd: &Etcd, claim: &Claim, ours: bool) -> Result<bool, Failure> {
-    let (lease, key) = (etcd.grant(claim.length).await?, etcd.key(&path(claim.number)));
+    let (leases, key) = (Leases::grant(etcd, claim.term).await?, path(etcd, "numbers", claim.number));
     let unchanged = match ours {
-        true => is(key.clone(), CompareTarget::Value, TargetUnion::Value(claim.holder.clone().into_bytes())),
-        false => is(key.clone(), CompareTarget::Create, TargetUnion::CreateRevision(0)),
+        true => is(key, CompareTarget::Value, TargetUnion::Value(claim.holder.clone().into_bytes())),
+        false => is(key, CompareTarget::Create, TargetUnion::CreateRevision(0)),
     };
-    let request =
-        TxnRequest { compare: vec![unchanged], success: vec![put(key, &claim.holder, lease)], failure: Vec::new() };
-    if etcd.txn("keep_number", request).await?.succeeded {
-        claim.lease.store(lease, Ordering::Relaxed);
-        return Ok(true);
+    let success = leases.puts(etcd, claim.number, &claim.holder).to_vec();
+    let request = TxnRequest { compare: vec![unchanged], success, failure: Vec::new() };
+    if !etcd.txn("keep_number", request).await?.succeeded {
+        leases.revoke(etcd).await?;
+        // By whom, the next beat will see.
+        return Err(Failure::Refused(format!("the number {} changed meanwhile", claim.number)));
     }
-    etcd.revoke(lease).await?;
-    // By whom, the next beat will see.
-    Err(Failure::Refused(format!("the number {} changed meanwhile", claim.number)))
+    // What is left of the old ones has nothing hanging on it, and runs out.
+    claim.leases.number.store(leases.number.into_inner(), Ordering::Relaxed);
+    claim.leases.alive.store(leases.alive.into_inner(), Ordering::Relaxed);
+    Ok(true)
 }
 
-/// Ends the lease, and the key with it.
+/// Ends the leases, and the keys with them.
 pub(crate) async fn give(etcd: &Etcd, claim: &Claim) -> Result<(), Failure> {
-    etcd.revoke(claim.lease.load(Ordering::Relaxed)).await
+    claim.leases.revoke(etcd).await
 }
 
 /// The nodes that live.
 pub(crate) async fn nodes(etcd: &Etcd) -> Result<Vec<Node>, Failure> {
-    let kept = etcd.range("list_nodes", all(etcd)).await?.kvs;
+    let kept = etcd.range("list_nodes", all(etcd, "nodes")).await?.kvs;
     Ok(kept.iter().filter_map(|kept| Some(Node::read(number(kept)?, &text(&kept.value)))).collect())
 }
 
-/// All numbers that are held.
-fn all(etcd: &Etcd) -> RangeRequest {
+/// All numbers in a folder.
+fn all(etcd: &Etcd, folder: &str) -> RangeRequest {
     // The byte after the slash ends the range.
-    RangeRequest { key: etcd.key("nodes/"), range_end: etcd.key("nodes0") }
+    RangeRequest { key: etcd.key(&format!("{folder}/")), range_end: etcd.key(&format!("{folder}0")) }
 }
 
-fn path(number: u16) -> String {
-    format!("nodes/{number:04}")
+fn path(etcd: &Etcd, folder: &str, number: u16) -> Vec<u8> {
+    etcd.key(&format!("{folder}/{number:04}"))
 }
 
 fn number(kept: &KeyValue) -> Option<u16> {

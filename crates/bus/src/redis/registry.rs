@@ -24,7 +24,7 @@ pub(crate) async fn take(redis: &Redis, holder: &str, term: Term, start: u16) ->
 /// Prolongs the lease, unless somebody else has the number.
 pub(crate) async fn keep(redis: &Redis, claim: &Claim) -> Result<bool, Failure> {
     let mut script = keys(&KEEP, redis);
-    script.arg(&claim.holder).arg(claim.length.as_millis() as u64).arg(claim.number);
+    script.arg(&claim.holder).arg(claim.term.length.as_millis() as u64).arg(claim.number);
     redis.script("keep_number", &script).await
 }
 
