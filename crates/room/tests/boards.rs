@@ -128,8 +128,8 @@ impl Node {
     async fn open(&self) -> Snowflake {
         let (id, room_id, started_at_ms) = (self.id(), self.world.room.clone(), SystemClock.now_ms());
         let session = Session { id, room_id, started_at_ms, ended_at_ms: None, explicit: true };
-        self.world.store.end_session(&self.world.room, started_at_ms, false).await.expect("the store");
-        let session = self.world.store.start_session(&session).await.expect("the store");
+        self.world.store.end_session(&self.world.room, None, started_at_ms, false).await.expect("the store");
+        let session = self.world.store.start_session(&session).await.expect("the store").expect("opened");
         self.append(Record::SessionStarted(Arc::new(session.clone()))).await;
         session.id
     }
