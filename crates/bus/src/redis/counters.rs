@@ -80,6 +80,8 @@ impl<K: Hash + Eq + Clone> Counters<K> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn at(epoch: u64, seq: u64) -> Number {
@@ -105,6 +107,26 @@ mod tests {
         assert!(heard.came(&"quiet", at(1, 3), 0).is_none(), "and is told of once");
         assert!(!heard.stands(&"quiet", at(2, 0), 0), "it begins anew");
         assert!(heard.stands(&"another", at(1, 7), 0), "whoever comes late has missed what was before");
+    }
+
+    proptest! {
+        /// Each step of a source is a batch or a beat, which comes or is lost.
+        #[test]
+        fn whoever_hears_anything_knows_whether_a_batch_was_lost_before_it(
+            steps in prop::collection::vec((any::<bool>(), any::<bool>()), 0..100),
+        ) {
+            let (mut heard, mut seq, mut lost) = (Counters::new(), 0, false);
+            for (batch, comes) in steps {
+                seq += u64::from(batch);
+                if !comes {
+                    lost |= batch;
+                    continue;
+                }
+                let number = at(1, seq);
+                let told = if batch { heard.came(&"source", number) } else { heard.stands(&"source", number) };
+                prop_assert_eq!(told, std::mem::take(&mut lost));
+            }
+        }
     }
 
     #[test]
