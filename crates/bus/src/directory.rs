@@ -1,4 +1,4 @@
-//! Which nodes hold a room: where a worker's batches have to go.
+//! Which nodes hold a room, where a worker's batches have to go, and how many read it there.
 
 use std::collections::HashMap;
 
@@ -20,6 +20,13 @@ pub trait Holders: Send + Sync {
     /// # Errors
     /// [`DirectoryAway`]: whoever asks does without, and speaks to all nodes.
     async fn nodes_of(&self, room_id: &RoomId) -> Result<Vec<u16>, DirectoryAway>;
+}
+
+/// How many read a room on other nodes. Asked for rooms that this node does not hold; of those it holds it is told.
+#[async_trait]
+pub trait Viewers: Send + Sync {
+    /// Sockets and event streams that read the room on other nodes, as of at most 30 s ago; 0 when nobody can say.
+    async fn elsewhere(&self, room_id: &RoomId) -> u64;
 }
 
 /// A directory in this process's memory, for tests; it can be told to be away.

@@ -26,11 +26,10 @@ pub mod redis;
 pub mod registry;
 pub mod spool;
 pub mod stamp;
-pub mod viewers;
 
+pub use directory::Viewers;
 pub use fanout::{ControlNews, Elsewhere, Fanout};
 pub use local::Places;
 pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};
 pub use number::{Lease, NodeNumber};
-pub use viewers::Viewers;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::Viewers;
+use bus::directory::Holders;
 use bus::redis::RedisDirectory;
 use model::clock::{Clock, ManualClock, SystemClock};
 use model::{Metrics, RoomId};

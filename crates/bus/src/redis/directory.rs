@@ -17,7 +17,7 @@ use redis::Script;
 use redis_client::{Failure, Redis};
 use tokio::time::{Instant, sleep};
 
-use crate::viewers::Viewers;
+use crate::directory::{DirectoryAway, Holders, Viewers};
 
 /// Between two reports.
 pub const REPORT: Duration = Duration::from_secs(5);
@@ -66,15 +66,6 @@ impl RedisDirectory {
             // What is not erased counts no longer than its lease.
             let _ = self.redis.command::<i64>("release_room", &command).await;
         }
-    }
-
-    /// The numbers of the nodes that hold the room, as of a tenth of a second ago at most.
-    ///
-    /// # Errors
-    /// When Redis gave no answer: whoever asks speaks to all nodes.
-    pub async fn nodes_of(&self, room_id: &RoomId) -> Result<Vec<u16>, Failure> {
-        let nodes = self.look(room_id, NODES_AGE).await?;
-        Ok(nodes.iter().map(|(node, _)| *node).collect())
     }
 
     /// Reports what this node holds, rooms with their viewers here, every few seconds, and tells of each how many it has on
@@ -146,6 +137,16 @@ fn viewers(entry: &str, now_ms: i64) -> Option<u64> {
     let (until, viewers) = entry.split_once(' ')?;
     let counts = until.parse::<i64>().ok()? > now_ms;
     if counts { viewers.parse().ok() } else { None }
+}
+
+#[async_trait]
+impl Holders for RedisDirectory {
+    /// As of a tenth of a second ago at most.
+    async fn nodes_of(&self, room_id: &RoomId) -> Result<Vec<u16>, DirectoryAway> {
+        // The client has counted and logged why.
+        let nodes = self.look(room_id, NODES_AGE).await.map_err(|_| DirectoryAway)?;
+        Ok(nodes.iter().map(|(node, _)| *node).collect())
+    }
 }
 
 #[async_trait]
