@@ -123,7 +123,7 @@ mod tests {
                     continue;
                 }
                 let number = at(1, seq);
-                let told = if batch { heard.came(&"source", number) } else { heard.stands(&"source", number) };
+                let told = if batch { heard.came(&"source", number, 0).is_some() } else { heard.stands(&"source", number, 0) };
                 prop_assert_eq!(told, std::mem::take(&mut lost));
             }
         }
