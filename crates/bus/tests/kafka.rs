@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bus::kafka::{
-    Fallback, Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Topic, Unfit, Watch, prepare,
+    Fallback, Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Unfit, Watch, prepare,
 };
 use bus::spool::{Bounds, Spool};
 use bus::stamp::Stamps;
 use bus::{AppendError, Consumer, Entry, Log, Position, Record};
 use model::clock::{Clock, SystemClock};
-use model::{Comment, Kind, Level, Metrics, RoomId, Snowflake, Style, UserId};
+use model::{Audience, Comment, Event, EventBody, Kind, Level, Metrics, RoomId, Snowflake, Style, UserId};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message};
+use serde_json::{Value, json};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -350,12 +351,23 @@ async fn outside_consumers_hear_json_under_the_room_and_the_user() {
     let _here = BROKERS.read().await;
     let Some(world) = World::start().await else { return };
     let outside = Outside::open(world.settings.clone(), world.metrics.clone()).expect("it opens");
-    outside.tell(Topic::CommentReview, "hall", &serde_json::json!({"id": "5", "status": "pending"}));
-    outside.tell(Topic::Notifications, "ann", &serde_json::json!({"kind": "user_muted"}));
+    let Record::Comment { comment, .. } = comment(&rooms(1)[0], 5) else { unreachable!() };
+    outside.review(&comment, "pending");
+    let user_id = UserId::new("ann").expect("an id");
+    let body = EventBody::UserMuted { user_id: user_id.clone(), until_ms: 9, reason: None };
+    let audience = Audience::Users(vec![user_id.clone()]);
+    let (critical_for, room_id) = (audience.clone(), comment.room_id.clone());
+    outside.notify(&user_id, &Event { id: Snowflake(7), room_id, audience, critical_for, at_ms: 8, body });
+
     let (key, value, _) = raw(&world.settings, "comment_review", 1).remove(0);
-    assert_eq!((key.as_str(), value.as_str()), ("hall", r#"{"id":"5","status":"pending"}"#));
+    let told = json!({
+        "id": "5", "room_id": "room-0", "user_id": "somebody", "username": "somebody", "content": "5",
+        "created_at_ms": 0, "status": "pending",
+    });
+    assert_eq!((key.as_str(), serde_json::from_str(&value).ok()), ("room-0", Some(told)));
     let (key, value, _) = raw(&world.settings, "notifications", 1).remove(0);
-    assert_eq!((key.as_str(), value.as_str()), ("ann", r#"{"kind":"user_muted"}"#));
+    let told: Value = serde_json::from_str(&value).expect("JSON");
+    assert_eq!((key.as_str(), &told["kind"], &told["user_id"]), ("ann", &json!("user_muted"), &json!("ann")), "{told}");
 }
 
 /// Another process that reads, and writes down what it is about to commit.

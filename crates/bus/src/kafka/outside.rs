@@ -1,17 +1,17 @@
 //! What programs that are not ours may hear: comments to be reviewed, and what concerns single people.
 //!
-//! Told by ingest and chat, as JSON, keyed so that what concerns one room or one person keeps its order. Nobody waits for it: what
+//! Told by whoever holds comments and delivers events, as JSON, keyed so that what concerns one room or one person keeps its order. Nobody waits for it: what
 //! Kafka does not take is lost and counted.
 
 use std::sync::Arc;
 
-use model::Metrics;
 use model::metrics::count;
+use model::{Comment, Event, Metrics, UserId};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{KafkaSettings, Quiet};
 
@@ -20,7 +20,7 @@ const WAITING_MAX: usize = 10_000;
 
 /// A topic for outside consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic {
+pub(super) enum Topic {
     /// Comments held for review and what was decided about them; keyed by room.
     CommentReview,
     /// What a user should hear of who may be away; keyed by user.
@@ -30,7 +30,7 @@ pub enum Topic {
 impl Topic {
     /// Its name, after the namespace.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::CommentReview => "comment_review",
             Self::Notifications => "notifications",
@@ -57,12 +57,35 @@ impl Outside {
         Ok(Self { producer, settings, metrics })
     }
 
-    /// Says something about a room or a user, whose id is the key. Returns at once.
-    pub fn tell(&self, topic: Topic, key: &str, what: &impl Serialize) {
-        let name = self.settings.topic(topic.name());
-        let sent = serde_json::to_string(what)
-            .map(|json| self.producer.send(BaseRecord::to(&name).key(key).payload(&json)).is_ok());
-        if !sent.unwrap_or(false) {
+    /// A comment was held for review (`pending`), or decided about (`approved`, `rejected`): `{id, room_id, user_id,
+    /// username, content, created_at_ms, status}`. Returns at once.
+    pub fn review(&self, comment: &Comment, status: &str) {
+        let review = json!({
+            "id": comment.id.to_string(),
+            "room_id": comment.room_id.as_str(),
+            "user_id": comment.user_id.as_str(),
+            "username": &*comment.username,
+            "content": &*comment.content,
+            "created_at_ms": comment.created_at_ms,
+            "status": status,
+        });
+        self.tell(Topic::CommentReview, comment.room_id.as_str(), &review);
+    }
+
+    /// A user is to hear of an event: `{user_id, event_id, room_id, at_ms, kind, …}` with the fields of its kind. Returns
+    /// at once.
+    pub fn notify(&self, user: &UserId, event: &Event) {
+        let mut notification = serde_json::to_value(&event.body).unwrap_or_default();
+        notification["user_id"] = user.as_str().into();
+        notification["event_id"] = event.id.to_string().into();
+        notification["room_id"] = event.room_id.as_str().into();
+        notification["at_ms"] = event.at_ms.into();
+        self.tell(Topic::Notifications, user.as_str(), &notification);
+    }
+
+    fn tell(&self, topic: Topic, key: &str, what: &Value) {
+        let (name, json) = (self.settings.topic(topic.name()), what.to_string());
+        if self.producer.send(BaseRecord::to(&name).key(key).payload(&json)).is_err() {
             lost(&self.metrics);
         }
     }
