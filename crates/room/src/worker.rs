@@ -64,6 +64,8 @@ impl Worker {
         }
     }
 
+    /// Viewers are sent what happened first, readers of shared boards find it when the log is told that it is handled, and
+    /// news of them come last.
     async fn work(&mut self, delivery: Box<dyn Delivery>) {
         let now_ms = self.clock.now_ms();
         let mut by_room: HashMap<RoomId, Vec<Entry>> = HashMap::new();
@@ -74,20 +76,20 @@ impl Worker {
             }
             by_room.entry(entry.room_id.clone()).or_default().push(entry.clone());
         }
-        let rooms: Vec<_> = by_room.keys().cloned().collect();
+        let shared = self.boards.are_shared();
         for (room_id, mut entries) in by_room {
-            if !self.boards.are_shared() {
+            if !shared {
                 self.add_news(&room_id, &mut entries, now_ms);
             }
             self.fanout.push(&room_id, entries);
         }
-        if self.boards.are_shared() {
-            self.boards.settle(noted.into_iter().collect(), now_ms).await;
+        if !shared {
+            return delivery.commit();
         }
+        let rooms: Vec<_> = noted.into_iter().collect();
+        self.boards.settle(rooms.clone(), now_ms).await;
         delivery.commit();
-        if self.boards.are_shared() {
-            self.push_news(rooms, now_ms).await;
-        }
+        self.push_news(rooms, now_ms).await;
     }
 
     /// From boards in memory news travel with what made them, so that viewers get both in one send; soon after the

@@ -13,8 +13,8 @@ use bus::{AppendError, Entry, Fanout, Log, Record};
 use model::clock::{Clock, SystemClock};
 use model::event::Counted;
 use model::{
-    Audience, Comment, Event, EventBody, Gift, Kind, Level, Metrics, RoomId, Session, Snowflake, SnowflakeGenerator,
-    Style, UserId,
+    Audience, Comment, Event, EventBody, Gift, Kind, Level, ManualClock, Metrics, RoomId, Session, Snowflake,
+    SnowflakeGenerator, Style, UserId,
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -126,7 +126,17 @@ impl Node {
     }
 
     async fn open(&self) -> Snowflake {
-        let (id, room_id, started_at_ms) = (self.id(), self.world.room.clone(), SystemClock.now_ms());
+        self.open_as(self.id()).await
+    }
+
+    /// Opens a session that is no longer young.
+    async fn open_long_ago(&self) -> Snowflake {
+        let clock = Arc::new(ManualClock::at(SystemClock.now_ms() - 60_000));
+        self.open_as(SnowflakeGenerator::new(clock, 9, None).next().expect("a number")).await
+    }
+
+    async fn open_as(&self, id: Snowflake) -> Snowflake {
+        let (room_id, started_at_ms) = (self.world.room.clone(), SystemClock.now_ms());
         let session = Session { id, room_id, started_at_ms, ended_at_ms: None, explicit: true };
         self.world.store.end_session(&self.world.room, None, started_at_ms, false).await.expect("the store");
         let session = self.world.store.start_session(&session).await.expect("the store").expect("it is open");
@@ -372,9 +382,14 @@ async fn comes_right(node: &Node, session: Snowflake) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_forgets_everything_under_load_ends_with_every_comment_counted_once() {
     let Some(own) = OwnServer::start("redis") else { return };
+    forgets(&own, true).await;
+    forgets(&own, false).await;
+}
+
+async fn forgets(own: &OwnServer, young: bool) {
     let (world, redis) = (World::new(), connect(&own.address()).await);
     let nodes = [1, 2, 3].map(|number| Arc::new(Node::shared(&world, number, &redis)));
-    let session = nodes[0].open().await;
+    let session = if young { nodes[0].open().await } else { nodes[0].open_long_ago().await };
     let speaking = speak(&nodes, session);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(400)).await; // Some load between two losses.
