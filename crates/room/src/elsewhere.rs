@@ -85,7 +85,8 @@ impl Hub {
         }
     }
 
-    fn missed_everywhere(self: &Arc<Self>) {
+    /// As [`Hub::missed`] of every room that is held: what concerns every node, such as a room's settings, may not have come.
+    pub fn missed_everywhere(self: &Arc<Self>) {
         let held: Vec<_> = self.rooms.iter().map(|slot| slot.key().clone()).collect();
         held.iter().for_each(|room_id| self.missed(room_id, 0));
     }

@@ -70,10 +70,12 @@ impl Nodes {
         hub.register_elsewhere(Arc::new(Rooms { inbox, directory }));
 
         let elsewhere = ingest::Elsewhere::start(ingest, tokens.clone());
-        let deaf = Arc::downgrade(hub);
+        let rooms = Arc::downgrade(hub);
         let hear = move |news: ControlNews| {
-            if let (ControlNews::Deaf(is_deaf), Some(hub)) = (&news, deaf.upgrade()) {
-                hub.set_deaf(*is_deaf);
+            match (&news, rooms.upgrade()) {
+                (ControlNews::Deaf(deaf), Some(hub)) => hub.set_deaf(*deaf),
+                (ControlNews::Missed, Some(hub)) => hub.missed_everywhere(),
+                _ => {}
             }
             elsewhere.take(news);
         };
