@@ -10,11 +10,12 @@ use bus::registry::{Card, LEASE, NoNumber, NodeLease, Registry};
 use bus::spool::{Bounds, Spool, SpoolingJournal};
 use bus::stamp::Stamps;
 use bus::{NodeNumber, Places, Position};
-use model::{Clock, Fence, Metrics, Roles, SnowflakeGenerator};
+use model::{Clock, Comment, Fence, Metrics, Roles, SnowflakeGenerator};
+use parking_lot::Mutex;
 use redis_client::{Address, Redis};
 use state::fallback::{FallbackGate, FallbackReservations};
 use state::{
-    Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence, RedisReservations,
+    FirstAnswer, Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence, RedisReservations,
     Reservations,
 };
 use store::Store;
@@ -87,6 +88,8 @@ impl Backends {
         tokio::spawn(keep_number(config.clone(), redis.clone(), number.clone(), ids.clone(), store.clone()));
 
         let spool = open_spool(config, metrics)?;
+        let own_answers = Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX));
+        remember_answers(&spool, &own_answers).await?;
         let journal = SpoolingJournal::new(Arc::new(StoreJournal(store.clone())), spool.clone());
         let journal = Arc::new(journal);
         let draining = journal.clone();
@@ -101,7 +104,6 @@ impl Backends {
                 async move { store.probe().await.is_ok() }
             })
             .spool(move || depth(&spool));
-        let own_answers = Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX));
         Ok(Self {
             store: store.clone(),
             chat: store.clone(),
@@ -178,6 +180,20 @@ fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Spool> 
 fn depth(spool: &Spool) -> SpoolDepth {
     let bus::spool::Depth { rows, bytes, aside } = spool.depth();
     SpoolDepth { records: rows, bytes, aside }
+}
+
+/// What an earlier run acknowledged and the store does not know yet: a retry gets the same answer.
+async fn remember_answers(spool: &Spool, answers: &MemoryReservations) -> anyhow::Result<()> {
+    let waiting = Mutex::new(Vec::new());
+    let note = |comment: &Comment, key: &str| {
+        let answer = FirstAnswer { id: comment.id, pending_review: false, created_at_ms: comment.created_at_ms };
+        waiting.lock().push((comment.user_id.clone(), key.to_owned(), answer));
+    };
+    spool.answered(note).await.context("cannot read the spool")?;
+    for (user, key, answer) in waiting.into_inner() {
+        answers.finish(&user, &key, answer).await?;
+    }
+    Ok(())
 }
 
 async fn take_number(redis: &Redis, token: u64) -> Result<NodeLease, NoNumber> {
