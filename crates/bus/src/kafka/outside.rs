@@ -72,14 +72,22 @@ impl Outside {
         self.tell(Topic::CommentReview, comment.room_id.as_str(), &review);
     }
 
-    /// A user is to hear of an event: `{user_id, event_id, room_id, at_ms, kind, …}` with the fields of its kind. Returns
-    /// at once.
+    /// A user is to hear of an event: `{user_id, event_id, room_id, at_ms, kind, body}`, where `body` has the fields of its
+    /// kind. Returns at once.
     pub fn notify(&self, user: &UserId, event: &Event) {
-        let mut notification = serde_json::to_value(&event.body).unwrap_or_default();
-        notification["user_id"] = user.as_str().into();
-        notification["event_id"] = event.id.to_string().into();
-        notification["room_id"] = event.room_id.as_str().into();
-        notification["at_ms"] = event.at_ms.into();
+        // The name that the store gives the variant is not the one that the world knows.
+        let body = match serde_json::to_value(&event.body) {
+            Ok(Value::Object(variant)) => variant.into_iter().next().map(|(_, fields)| fields),
+            _ => None,
+        };
+        let notification = json!({
+            "user_id": user.as_str(),
+            "event_id": event.id.to_string(),
+            "room_id": event.room_id.as_str(),
+            "at_ms": event.at_ms,
+            "kind": event.body.kind(),
+            "body": body,
+        });
         self.tell(Topic::Notifications, user.as_str(), &notification);
     }
 
