@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use redis_client::{Address, Redis};
 use state::fallback::{FallbackGate, FallbackReservations};
 use state::{
-    FirstAnswer, Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence, RedisReservations,
-    Reservations,
+    FirstAnswer, Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence,
+    RedisReservations, Reservations,
 };
 use store::Store;
 use store::chat::ChatStore;
