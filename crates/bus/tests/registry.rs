@@ -177,7 +177,8 @@ async fn without_it_a_number_is_used_no_longer_than_leased_and_kept_if_nobody_ha
     let taken = async || NodeLease::take(registry.clone(), &card("ann"), 1, TERM).await.ok();
     let lease = testkit::eventually("a number", taken).await;
     let members = Members::watch(registry.clone(), SHORT / 5).await.expect("an answer");
-    assert!(lease.is_held());
+    // Short as it is, a busy machine may find it run out for a moment.
+    testkit::eventually("it to be held", async || lease.is_held().then_some(())).await;
 
     drop(server);
     testkit::eventually("the lease to run out", async || (!lease.is_held()).then_some(())).await;

@@ -1,6 +1,6 @@
 //! The ways between the nodes of the Redis shape: what this one tells the others, and hears of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bus::redis::{ControlInbox, RedisDirectory, RedisFanout, RedisInbox, RedisUserFanout};
@@ -67,7 +67,7 @@ impl Nodes {
         let (inlet, missed) = (hub.inlet(), Arc::new(missed));
         let inbox =
             RedisInbox::start(address, redis.clone(), source, inlet.clone(), missed, clock.clone(), metrics.clone())?;
-        hub.register_elsewhere(Arc::new(Rooms { inbox, directory }));
+        hub.register_elsewhere(Arc::new(Rooms { inbox, directory, hub: Arc::downgrade(hub) }));
 
         let elsewhere = ingest::Elsewhere::start(ingest, tokens.clone());
         let rooms = Arc::downgrade(hub);
@@ -97,13 +97,16 @@ impl Nodes {
 struct Rooms {
     inbox: RedisInbox,
     directory: Arc<RedisDirectory>,
+    hub: Weak<Hub>,
 }
 
 #[async_trait]
 impl Elsewhere for Rooms {
     async fn hold(&self, room_id: &RoomId) {
-        // The directory tells the viewers elsewhere with its next report.
-        tokio::join!(self.inbox.hold(room_id), self.directory.hold(room_id));
+        let ((), viewers) = tokio::join!(self.inbox.hold(room_id), self.directory.hold(room_id));
+        if let Some(hub) = self.hub.upgrade() {
+            hub.viewers_elsewhere(room_id, viewers);
+        }
     }
 
     fn release(&self, room_id: &RoomId) {
