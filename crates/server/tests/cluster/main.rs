@@ -6,6 +6,7 @@
 mod chat;
 mod live;
 mod moderation;
+mod rolling;
 mod trouble;
 
 use testkit::Cluster;
