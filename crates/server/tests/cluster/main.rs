@@ -6,6 +6,7 @@
 mod chat;
 mod live;
 mod moderation;
+mod nginx;
 mod rolling;
 mod trouble;
 
