@@ -21,9 +21,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// A refused upgrade.
 #[derive(Debug)]
 pub struct Refused {
-    /// Status code.
+    /// Status code; 0 when there was no answer at all.
     pub status: u16,
-    /// `code` of the error in the body.
+    /// `code` of the error in the body, or why there was no answer.
     pub code: String,
     /// The whole body.
     pub body: Value,
@@ -62,7 +62,7 @@ impl Viewer {
     /// Opens a socket at `/ws?query`; `headers` are added to the request.
     ///
     /// # Errors
-    /// When the server refuses the upgrade.
+    /// When the server refuses the upgrade or is not there.
     pub async fn open(address: &str, query: &str, headers: &[(&str, &str)]) -> Result<Self, Refused> {
         let mut request = format!("ws://{address}/ws?{query}").into_client_request().unwrap();
         for (name, value) in headers {
@@ -72,7 +72,7 @@ impl Viewer {
         let (socket, response) = match connect_async(request).await {
             Ok(open) => open,
             Err(Error::Http(response)) => return Err(refused(&response)),
-            Err(error) => panic!("cannot connect: {error}"),
+            Err(error) => return Err(Refused { status: 0, code: error.to_string(), body: Value::Null }),
         };
         let protocol = response.headers().get("sec-websocket-protocol");
         let protocol = protocol.and_then(|value| value.to_str().ok()).map(str::to_owned);

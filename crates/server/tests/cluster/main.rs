@@ -6,6 +6,8 @@
 mod chat;
 mod live;
 mod moderation;
+mod nginx;
+mod rolling;
 mod trouble;
 
 use testkit::Cluster;

@@ -11,7 +11,8 @@ async fn status(node: &Server) -> String {
     ready.body["status"].as_str().unwrap_or_default().to_owned()
 }
 
-async fn stands(node: &Server, wanted: &str) {
+/// Waits until it says so.
+pub async fn stands(node: &Server, wanted: &str) {
     eventually(wanted, async || (status(node).await == wanted).then_some(())).await;
 }
 
