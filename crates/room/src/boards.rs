@@ -29,7 +29,9 @@ const WARM_ROOMS: usize = 100_000;
 const READ_AGAIN_MS: i64 = 10_000;
 /// How long a reader waits while another fills the board, and how often it looks.
 const FILLING: (usize, Duration) = (20, Duration::from_millis(25));
-/// Between what was counted and applied elsewhere lies less than this.
+/// Live sessions compared with the store at once, when a node starts.
+const AUDITED_TOGETHER: usize = 4;
+/// What was kept is applied within less than this, by a node that lives.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// The boards of this process.
@@ -219,14 +221,16 @@ impl Boards {
     /// Finds boards that lack comments which are kept: their node ended between keeping and counting them.
     async fn audit(&self, live: Vec<(RoomId, Snowflake)>, now_ms: i64) {
         let Some(shared) = &self.shared else { return };
-        for (room, session) in live {
-            let Ok(snapshot) = self.snapshot(&room, session).await else { return };
-            tokio::time::sleep(IN_FLIGHT).await;
-            match shared.lacks(&room, &snapshot, now_ms).await {
-                Ok(true) => drop(self.fill(shared, &room).await),
-                Ok(false) => {}
-                Err(_) => return,
-            }
+        let audited = stream::iter(live).map(|(room, session)| self.audit_one(shared, room, session, now_ms));
+        audited.buffer_unordered(AUDITED_TOGETHER).for_each(async |()| ()).await;
+    }
+
+    async fn audit_one(&self, shared: &Shared, room: RoomId, session: Snowflake, now_ms: i64) {
+        // Whichever of the two is away, the board is filled by whoever finds it missing, or was not touched.
+        let Ok(snapshot) = self.snapshot(&room, session).await else { return };
+        tokio::time::sleep(IN_FLIGHT).await;
+        if let Ok(true) = shared.lacks(&room, &snapshot, now_ms).await {
+            let _ = self.fill(shared, &room).await;
         }
     }
 

@@ -128,21 +128,26 @@ impl Shared {
     /// Applies what a room has fresh.
     pub(crate) async fn apply(&self, room: &RoomId, now_ms: i64) -> Result<Left, StateError> {
         let side = self.side(room);
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        while tries > 0 {
             let next = side.lock().next();
             if next.changes.is_empty() && next.session.is_none() {
                 return Ok(Left::Nothing);
             }
             match self.boards.apply(room, run(&next, now_ms)).await? {
                 Applied::Done => {
-                    side.lock().done(&next);
-                    return Ok(Left::Nothing);
+                    if !side.lock().done(&next) {
+                        return Ok(Left::Nothing);
+                    }
                 }
                 Applied::Past => {
                     side.lock().drop_all();
                     return Ok(Left::Nothing);
                 }
-                Applied::Behind => side.lock().again(),
+                Applied::Behind => {
+                    side.lock().again();
+                    tries -= 1;
+                }
                 Applied::Missing | Applied::Lost => {
                     side.lock().again();
                     return Ok(Left::Fill);

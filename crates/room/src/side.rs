@@ -14,6 +14,8 @@ use state::boards::{Change, Check, What};
 pub(crate) const KEEP_MS: i64 = 5_000;
 /// Changes kept of a room; beyond it the oldest goes, and a board that lacks it is filled from the store.
 const KEPT_MAX: usize = 8_192;
+/// Changes applied in one call, which then takes Redis some milliseconds.
+const RUN_MAX: usize = 1_024;
 
 #[derive(Default)]
 pub(crate) struct Side {
@@ -95,14 +97,15 @@ impl Side {
 
     pub(crate) fn next(&self) -> Next {
         let fresh = self.applied.saturating_sub(self.gone) as usize;
-        let changes: Vec<_> = self.kept.iter().skip(fresh).map(|kept| kept.change.clone()).collect();
+        let changes: Vec<_> = self.kept.iter().skip(fresh).take(RUN_MAX).map(|kept| kept.change.clone()).collect();
         let mut lanes: Vec<_> =
             changes.iter().filter(|it| matches!(it.what, What::Said(_))).map(|it| it.lane).collect();
         lanes.sort_unstable();
         lanes.dedup();
         let checks = lanes.into_iter().filter_map(|lane| self.check(lane)).collect();
         let whole = self.lanes.values().all(|mark| mark.forgotten == 0);
-        Next { session: self.session, checks, changes, upto: self.gone + self.kept.len() as u64, whole }
+        let upto = self.gone + (fresh + changes.len()) as u64;
+        Next { session: self.session, checks, changes, upto, whole }
     }
 
     fn check(&self, lane: Lane) -> Option<Check> {
@@ -119,16 +122,17 @@ impl Side {
         self.lanes.keys().filter_map(|lane| self.check(*lane)).collect()
     }
 
-    /// The board has all of `next`.
-    pub(crate) fn done(&mut self, next: &Next) {
+    /// The board has all of `next`. Says whether more is to be applied.
+    pub(crate) fn done(&mut self, next: &Next) -> bool {
         if next.session != self.session {
-            return;
+            return true;
         }
         self.applied = self.applied.max(next.upto);
         for change in next.changes.iter().filter(|change| matches!(change.what, What::Said(_))) {
             let mark = self.lanes.entry(change.lane).or_default();
             mark.applied = mark.applied.max(change.place);
         }
+        self.applied < self.gone + self.kept.len() as u64
     }
 
     /// All that is kept is to be applied again.
