@@ -222,6 +222,8 @@ describe("a group", () => {
     await ann.page.locator(".people li", { hasText: c }).waitFor();
     await ann.page.getByLabel(`Role of ${b}`).selectOption("admin");
     await ann.page.getByRole("button", { name: "Close", exact: true }).click();
+    // It gives the focus back when it goes; whoever types before that types into nothing.
+    await ann.page.locator("dialog").waitFor({ state: "detached" });
     await say(ann, "welcome");
     await row(cleo, name).click();
     await bubble(cleo, "welcome").waitFor();
