@@ -307,6 +307,7 @@ describe("end-to-end encryption", () => {
     for (const { page } of [ann, bob]) {
       await page.getByLabel("Encrypt what I write here end to end").check();
       await page.getByRole("button", { name: "Close", exact: true }).click();
+      await page.locator("dialog").waitFor({ state: "detached" });
     }
     await say(ann, "the key is under the mat");
     await bubble(bob, "under the mat").waitFor();
