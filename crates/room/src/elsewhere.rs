@@ -30,6 +30,8 @@ const PAGES_MAX: usize = 16;
 const WAITING_MAX: usize = 8_192;
 /// How long they wait.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two readings of one room, when it is missing something again and again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Comments that one event says are deleted.
 const DELETED_MAX: usize = 100;
 /// After a reading that failed.
@@ -41,6 +43,8 @@ const DEAF_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Behind {
     /// Since when, Unix milliseconds; `None` once a reading has begun that includes it.
     since_ms: Option<i64>,
+    /// When that was noticed first.
+    noticed_ms: i64,
     /// What came from elsewhere meanwhile; `None` when it waits no longer.
     waiting: Option<Vec<Entry>>,
 }
@@ -129,7 +133,9 @@ impl Hub {
 
 /// Reads the room again until nothing is missing. The store has logged and counted its failures.
 async fn catch_up(hub: Weak<Hub>, slot: Arc<Slot>) {
+    let mut pause = Duration::ZERO;
     while let Some(since_ms) = slot.room.next_reading() {
+        sleep(std::mem::replace(&mut pause, PAUSE)).await;
         let Some(hub) = hub.upgrade() else { return };
         let reading = hub.read_again(&slot, since_ms);
         tokio::pin!(reading);
@@ -170,7 +176,8 @@ impl HubRoom {
             behind.since_ms = Some(behind.since_ms.map_or(since_ms, |earlier_ms| earlier_ms.min(since_ms)));
             return false;
         }
-        view.behind = Some(Behind { since_ms: Some(since_ms), waiting: Some(Vec::new()) });
+        let noticed_ms = self.shared.clock.now_ms();
+        view.behind = Some(Behind { since_ms: Some(since_ms), noticed_ms, waiting: Some(Vec::new()) });
         true
     }
 
@@ -178,10 +185,13 @@ impl HubRoom {
     fn next_reading(self: &Arc<Self>) -> Option<i64> {
         let mut view = self.view.lock();
         let since_ms = view.behind.as_mut().and_then(|behind| behind.since_ms.take()).filter(|_| !view.retired);
-        if since_ms.is_none() {
-            let waiting = view.behind.take().and_then(|behind| behind.waiting);
-            self.take_in(&mut view, &waiting.unwrap_or_default());
-        }
+        let patient = |noticed_ms: i64| self.shared.clock.now_ms() - noticed_ms < PATIENCE.as_millis() as i64;
+        let waiting = match (since_ms, &mut view.behind) {
+            (None, behind) => behind.take().and_then(|behind| behind.waiting),
+            (Some(_), Some(behind)) if !patient(behind.noticed_ms) => behind.waiting.take(),
+            _ => None,
+        };
+        self.take_in(&mut view, &waiting.unwrap_or_default());
         since_ms
     }
 

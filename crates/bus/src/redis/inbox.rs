@@ -60,22 +60,23 @@ impl RedisInbox {
         metrics: Arc<Metrics>,
     ) -> Result<Self, BadAddress> {
         let (waiting, messages) = mpsc::channel(WAITING_MAX);
-        let full = metrics.clone();
-        let hear = move |_: &str, message: Vec<u8>| {
-            if waiting.try_send(message).is_err() {
-                count(&full.fanout_lost, "reason", "behind");
-            }
-        };
         let heard = Arc::new(Mutex::new(Heard { rooms: HashMap::new(), numbers: Counters::new() }));
-        let regained = {
+        let deaf = {
             let (heard, missed, clock) = (heard.clone(), missed.clone(), clock.clone());
-            move |channel: &str, deaf: Duration| {
+            Arc::new(move |channel: &str, deaf: Duration| {
                 let room_id = heard.lock().rooms.get(channel).map(|(room_id, _)| room_id.clone());
                 let since_ms = clock.now_ms() - deaf.as_millis() as i64;
                 room_id.iter().for_each(|room_id| missed(room_id, since_ms));
+            })
+        };
+        let (full, dropped) = (metrics.clone(), deaf.clone());
+        let hear = move |channel: &str, message: Vec<u8>| {
+            if waiting.try_send(message).is_err() {
+                count(&full.fanout_lost, "reason", "behind");
+                dropped(channel, Duration::ZERO);
             }
         };
-        let subscriber = Arc::new(Subscriber::start(address, Arc::new(hear), Arc::new(regained))?);
+        let subscriber = Arc::new(Subscriber::start(address, Arc::new(hear), deaf)?);
         let reader = Reader {
             source: source.to_owned(),
             redis: redis.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::metrics::count_by;
 use model::{Clock, Metrics, RoomId};
+use parking_lot::Mutex;
 use redis_client::Redis;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -31,6 +32,8 @@ pub struct RedisFanout {
     here: Arc<dyn Fanout>,
     control: ControlFanout,
     waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
+    /// Rooms of which a run found the queue full, so that it has no number that could be missing.
+    dropped: Arc<Mutex<HashSet<RoomId>>>,
     metrics: Arc<Metrics>,
     _task: AbortOnDropHandle<()>,
 }
@@ -48,15 +51,26 @@ impl RedisFanout {
     ) -> Self {
         let control = ControlFanout::new(redis.clone(), source, &*clock, metrics.clone());
         let (waiting, runs) = mpsc::channel(WAITING_MAX);
+        let dropped = Arc::new(Mutex::new(HashSet::new()));
         let publisher = Publisher {
             redis,
+            dropped: dropped.clone(),
             source: source.to_owned(),
             clock,
             metrics: metrics.clone(),
             counters: Counters::new(),
             lost: HashSet::new(),
         };
-        Self { here, control, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
+        let task = AbortOnDropHandle::new(tokio::spawn(publisher.run(runs)));
+        Self { here, control, waiting, dropped, metrics, _task: task }
+    }
+
+    fn drop_run(&self, room_id: &RoomId, entries: u64) {
+        count_by(&self.metrics.fanout_lost, "reason", "full", entries);
+        let mut dropped = self.dropped.lock();
+        if dropped.len() < CONFESSIONS_MAX {
+            dropped.insert(room_id.clone());
+        }
     }
 }
 
@@ -69,7 +83,7 @@ impl Fanout for RedisFanout {
         }
         let lost = the_rooms.len() as u64;
         if lost > 0 && self.waiting.try_send((room_id.clone(), the_rooms)).is_err() {
-            count_by(&self.metrics.fanout_lost, "reason", "full", lost);
+            self.drop_run(room_id, lost);
         }
         self.here.push(room_id, entries);
     }
@@ -81,6 +95,7 @@ struct Publisher {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     counters: Counters<RoomId>,
+    dropped: Arc<Mutex<HashSet<RoomId>>>,
     /// Rooms of which the others do not know yet that something is missing.
     lost: HashSet<RoomId>,
 }
@@ -96,6 +111,7 @@ impl Publisher {
                     gathered.extend(self.lost.iter().take(TOGETHER_MAX).map(|room_id| (room_id.clone(), Vec::new())));
                 }
             }
+            self.leave_holes();
             let batches = self.batches(gathered.drain(..));
             // Started in this order on one connection, so a room's batches arrive in it.
             let publish = async |batch: &Batch| send(&self.redis, &channel(&batch.room_id), batch, &self.metrics).await;
@@ -107,6 +123,15 @@ impl Publisher {
                     self.lost.insert(batch.room_id);
                 }
             }
+        }
+    }
+
+    /// What had no number is given one that nobody will see.
+    fn leave_holes(&mut self) {
+        let dropped = std::mem::take(&mut *self.dropped.lock());
+        for room_id in dropped {
+            self.counters.next(&room_id, self.clock.now_ms());
+            self.lost.insert(room_id);
         }
     }
 
