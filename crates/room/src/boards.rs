@@ -31,6 +31,8 @@ const READ_AGAIN_MS: i64 = 10_000;
 const FILLING: (usize, Duration) = (20, Duration::from_millis(25));
 /// Live sessions compared with the store at once, when a node starts.
 const AUDITED_TOGETHER: usize = 4;
+/// How often that is tried, a second apart, while Redis or the store is away.
+const AUDIT_TRIES: usize = 60;
 /// What was kept is applied within less than this, by a node that lives.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -226,11 +228,24 @@ impl Boards {
     }
 
     async fn audit_one(&self, shared: &Shared, room: RoomId, session: Snowflake, now_ms: i64) {
-        // Whichever of the two is away, the board is filled by whoever finds it missing, or was not touched.
-        let Ok(snapshot) = self.snapshot(&room, session).await else { return };
+        for _ in 0..AUDIT_TRIES {
+            if self.is_whole(shared, &room, session, now_ms).await {
+                return;
+            }
+        }
+        tracing::warn!(room = room.as_str(), "a ranking could not be compared with the store; it may lack comments");
+    }
+
+    /// Whether the board has all that was kept a second ago, or is to be filled anyway; if not, it is filled. False as well
+    /// while Redis or the store is away, which they say themselves.
+    async fn is_whole(&self, shared: &Shared, room: &RoomId, session: Snowflake, now_ms: i64) -> bool {
+        let snapshot = self.snapshot(room, session).await;
         tokio::time::sleep(IN_FLIGHT).await;
-        if let Ok(true) = shared.lacks(&room, &snapshot, now_ms).await {
-            let _ = self.fill(shared, &room).await;
+        let Ok(snapshot) = snapshot else { return false };
+        match shared.lacks(room, &snapshot, now_ms).await {
+            Ok(true) => self.fill(shared, room).await == Ok(true),
+            Ok(false) => true,
+            Err(_) => false,
         }
     }
 
