@@ -226,7 +226,7 @@ impl Node {
             .env("SPOOL_TEST_URL", url)
             .env("SPOOL_TEST_FOLDER", folder)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(Stdio::inherit());
         let mut process = command.spawn().expect("it starts");
         let says = BufReader::new(process.stdout.take().expect("piped")).lines();
         Self { process, says }
@@ -268,7 +268,15 @@ fn a_node() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let spool = open(&path, PLENTY);
-        let store = store(&url).await;
+        // One that was killed a moment ago may still be busy with what it left behind.
+        let opened = async || match MySqlStore::open(&url, SystemClock.now_ms(), metrics()).await {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) => {
+                eprintln!("{error}");
+                None
+            }
+        };
+        let store = testkit::eventually("the database to be opened", opened).await;
         let journal = journal(&store, &spool);
         let draining = journal.clone();
         tokio::spawn(async move { draining.drain().await });
