@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult};
 
@@ -121,7 +122,8 @@ impl Address {
         Ok(match self.kind {
             Kind::Single => Source::Single(self.single(login).map_err(bad)?),
             Kind::Sentinel => {
-                let servers = SentinelNodeConnectionInfo::default().set_redis_connection_info(login);
+                let servers =
+                    SentinelNodeConnectionInfo::default().set_redis_connection_info(login).set_tcp_settings(at_once());
                 let (nodes, name) = (nodes.collect(), self.path.clone());
                 let client = SentinelClient::build(nodes, name, Some(servers), SentinelServerType::Master);
                 Source::Sentinel(Box::new(client.map_err(bad)?))
@@ -135,7 +137,7 @@ impl Address {
         let host = self.hosts.first().map_or("", String::as_str);
         let info = format!("redis://{host}/{}", self.path).into_connection_info()?;
         let login = login.set_db(info.redis_settings().db());
-        Client::open(info.set_redis_settings(login))
+        Client::open(info.set_redis_settings(login).set_tcp_settings(at_once()))
     }
 
     /// The library repeats what a Cluster redirects; a lost node is given up soon, since the caller waits no longer.
@@ -145,7 +147,8 @@ impl Address {
             .min_retry_wait(10)
             .max_retry_wait(50)
             .connection_timeout(NODE_CONNECT_TIMEOUT)
-            .response_timeout(ANSWER_TIMEOUT);
+            .response_timeout(ANSWER_TIMEOUT)
+            .tcp_settings(at_once());
         if let Some(push) = push.cloned() {
             builder = builder.use_protocol(ProtocolVersion::RESP3).push_sender(sender(push));
         }
@@ -163,6 +166,11 @@ impl Address {
             None => RedisConnectionInfo::default(),
         }
     }
+}
+
+/// A question does not wait for the answer to the one before it (Nagle's algorithm, RFC 896).
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// As the client library wants it.

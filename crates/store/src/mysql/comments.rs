@@ -9,10 +9,8 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::rooms;
 use super::row::{code, coded, from_json, id, int, json, optional_id, parsed, uint};
+use super::runs::runs;
 use crate::{FirstAnswer, NewComment, Placed, ReplayQuery};
-
-/// Rows of one statement: 16 parameters each, and a statement may have 65,535.
-const ROWS_MAX: usize = 1_000;
 
 /// What [`comment_row`] reads; 15 columns.
 pub(super) const COLUMNS: &str = "c.id, r.room_id, c.session_id, c.user_id, c.username, c.level, c.content, c.mode, \
@@ -67,7 +65,7 @@ async fn insert(db: &mut MySqlConnection, comments: &[(&Comment, u64)]) -> Resul
     let mut kept = kept_already(db, comments).await?;
     let new: Vec<_> = comments.iter().filter(|(comment, _)| kept.insert(comment.id)).collect();
     let keys = room_keys(db, new.iter().map(|(comment, _)| &comment.room_id)).await?;
-    for rows in new.chunks(ROWS_MAX) {
+    for rows in runs(&new) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO comments (id, room_key, position, session_id, offset_ms, created_at_ms, user_id, username,
              level, content, mode, color, size, kind, mentions) ",
@@ -82,7 +80,7 @@ async fn insert(db: &mut MySqlConnection, comments: &[(&Comment, u64)]) -> Resul
             row.push_bind(i64::from(comment.style.color)).push_bind(code(comment.style.size));
             row.push_bind(code(comment.kind)).push_bind(mentions);
         });
-        sql.build().persistent(false).execute(&mut *db).await?;
+        sql.build().execute(&mut *db).await?;
     }
     let mut counts = SessionCounts::default();
     new.iter().for_each(|(comment, _)| counts.add(comment.session_id, 1));
@@ -93,10 +91,10 @@ async fn insert(db: &mut MySqlConnection, comments: &[(&Comment, u64)]) -> Resul
 /// Which of these ids are kept, deleted ones included.
 async fn kept_already(db: &mut MySqlConnection, comments: &[(&Comment, u64)]) -> Result<HashSet<Snowflake>> {
     let mut kept = HashSet::new();
-    for some in comments.chunks(ROWS_MAX) {
+    for some in runs(comments) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT id FROM comments WHERE id IN (");
         push_ids(&mut sql, some.iter().map(|(comment, _)| comment.id));
-        let rows = sql.push(")").build().persistent(false).fetch_all(&mut *db).await?;
+        let rows = sql.push(")").build().fetch_all(&mut *db).await?;
         for row in &rows {
             kept.insert(id(row, 0)?);
         }
@@ -126,7 +124,7 @@ fn push_ids(sql: &mut QueryBuilder<MySql>, ids: impl Iterator<Item = Snowflake>)
 
 /// Notes the answers to `client_msg_id`s, unless one was given before.
 pub(super) async fn remember(db: &mut MySqlConnection, answers: &[(&Comment, &str, bool)]) -> Result<()> {
-    for some in answers.chunks(ROWS_MAX) {
+    for some in runs(answers) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO client_msg_ids (id, user_id, client_msg_id, pending_review, created_at_ms) ",
         );
@@ -136,7 +134,7 @@ pub(super) async fn remember(db: &mut MySqlConnection, answers: &[(&Comment, &st
             row.push_bind(comment.created_at_ms);
         });
         sql.push(" ON DUPLICATE KEY UPDATE created_at_ms = client_msg_ids.created_at_ms");
-        sql.build().persistent(false).execute(&mut *db).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -184,10 +182,10 @@ pub(super) async fn position_of(db: &mut MySqlConnection, id: Snowflake) -> Resu
 
 pub(super) async fn deleted_among(db: &mut MySqlConnection, ids: &[Snowflake]) -> Result<Vec<Snowflake>> {
     let mut deleted = Vec::new();
-    for some in ids.chunks(ROWS_MAX) {
+    for some in runs(ids) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT id FROM comments WHERE deleted = 1 AND id IN (");
         push_ids(&mut sql, some.iter().copied());
-        let rows = sql.push(")").build().persistent(false).fetch_all(&mut *db).await?;
+        let rows = sql.push(")").build().fetch_all(&mut *db).await?;
         for row in &rows {
             deleted.push(id(row, 0)?);
         }
@@ -271,17 +269,17 @@ async fn erase(
     let mut sql =
         QueryBuilder::<MySql>::new(format!("SELECT c.id, r.room_id, c.session_id {FROM} WHERE c.deleted = 0 AND "));
     filter(&mut sql);
-    let rows = sql.push(" ORDER BY c.id FOR UPDATE").build().persistent(false).fetch_all(&mut *db).await?;
+    let rows = sql.push(" ORDER BY c.id FOR UPDATE").build().fetch_all(&mut *db).await?;
     let erased = |row| Ok(Erased { id: id(row, 0)?, room: parsed(row, 1)?, session: optional_id(row, 2)? });
     let found = rows.iter().map(erased).collect::<Result<Vec<_>>>()?;
-    for some in found.chunks(ROWS_MAX) {
+    for some in runs(&found) {
         for update in ["UPDATE comments SET deleted = 1,", "UPDATE reviews SET"] {
             let mut sql = QueryBuilder::<MySql>::new(update);
             push_ids(
                 sql.push(" content = '', username = '', mentions = NULL WHERE id IN ("),
                 some.iter().map(|one| one.id),
             );
-            sql.push(")").build().persistent(false).execute(&mut *db).await?;
+            sql.push(")").build().execute(&mut *db).await?;
         }
     }
     let mut counts = SessionCounts::default();
@@ -292,7 +290,7 @@ async fn erase(
 
 pub(super) async fn delete(db: &mut MySqlConnection, ids: &[Snowflake]) -> Result<Vec<(Snowflake, RoomId)>> {
     let mut deleted = Vec::with_capacity(ids.len());
-    for some in ids.chunks(ROWS_MAX) {
+    for some in runs(ids) {
         deleted.extend(
             erase(db, |sql| {
                 push_ids(sql.push("c.id IN ("), some.iter().copied());

@@ -8,15 +8,13 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result};
 
 use super::comments::SessionCounts;
 use super::row::{flag, id, int, optional_id};
+use super::runs::runs;
 
 const DAY_MS: i64 = 86_400_000;
 /// How long an event waits for its acknowledgement.
 const EVENT_DAYS: u32 = 7;
 /// Bits of a Snowflake below its milliseconds.
 const TIME_SHIFT: u32 = 22;
-/// Ids of one statement.
-const IDS_MAX: usize = 1_000;
-
 /// What is past its time, by id; at most the limit of each.
 #[derive(Default)]
 pub(super) struct Expired {
@@ -83,9 +81,9 @@ pub(super) async fn remove(
 async fn remove_comments(db: &mut MySqlConnection, ids: &[i64]) -> Result<u64> {
     let mut removed = 0;
     let mut counts = SessionCounts::default();
-    for some in ids.chunks(IDS_MAX) {
+    for some in runs(ids) {
         let mut sql = listed("SELECT id, session_id, deleted FROM comments WHERE id", some);
-        let rows = sql.push(" FOR UPDATE").build().persistent(false).fetch_all(&mut *db).await?;
+        let rows = sql.push(" FOR UPDATE").build().fetch_all(&mut *db).await?;
         let mut gone = Vec::with_capacity(rows.len());
         for row in &rows {
             gone.push(int(id(row, 0)?.0));
@@ -113,8 +111,8 @@ fn listed(sql: &str, ids: &[i64]) -> QueryBuilder<MySql> {
 /// How many rows went.
 pub(super) async fn delete_by_id(db: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<u64> {
     let mut removed = 0;
-    for some in ids.chunks(IDS_MAX) {
-        removed += listed(sql, some).build().persistent(false).execute(&mut *db).await?.rows_affected();
+    for some in runs(ids) {
+        removed += listed(sql, some).build().execute(&mut *db).await?.rows_affected();
     }
     Ok(removed)
 }

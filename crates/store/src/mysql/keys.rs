@@ -12,14 +12,12 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::chat::people;
 use super::row::{int, parsed, text, uint};
+use super::runs::runs;
 use super::{MySqlStore, read, write};
 use crate::keys::{ClaimedKey, DeviceKeys, KeyLimits, KeyStore, NewKeys, OneTimeKey};
 
 /// Names of keys handed out that are remembered for one device.
 const CLAIMED_MAX: usize = 200;
-/// Keys of one statement.
-const KEYS_MAX: usize = 500;
-
 #[async_trait]
 impl KeyStore for MySqlStore {
     async fn publish_keys(&self, user: &UserId, keys: NewKeys, limits: KeyLimits) -> crate::Result<u32> {
@@ -116,7 +114,7 @@ async fn keep_one_time_keys(
     }
     let new = keys.iter().filter(|key| names.insert(key.key_id.clone()));
     let new: Vec<_> = (newest + 1..).zip(new).collect();
-    for some in new.chunks(KEYS_MAX) {
+    for some in runs(&new) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO one_time_keys (user_id, device_id, place, key_id, public_key, signature) ",
         );
@@ -124,7 +122,7 @@ async fn keep_one_time_keys(
             row.push_bind(user.to_string()).push_bind(device.as_str().to_owned()).push_bind(*place);
             row.push_bind(key_id.as_bytes().to_vec()).push_bind(key.to_string()).push_bind(signature.to_string());
         });
-        sql.build().persistent(false).execute(&mut *db).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod moderation;
 mod partitions;
 mod rooms;
 mod row;
+mod runs;
 mod schema;
 mod uploads;
 mod way;
@@ -51,8 +52,8 @@ const TRIES_MAX: u32 = 5;
 /// the middle of a transaction; connections that nobody needs are closed before.
 const SILENCE_MAX_S: u32 = 60;
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Statements with other numbers of rows are kept for each connection, so there may be many.
-const STATEMENTS_MAX: usize = 256;
+/// More than there are, in all their sizes: none is ever closed ([`runs`]).
+const STATEMENTS_MAX: usize = 1_024;
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]

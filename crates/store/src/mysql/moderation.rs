@@ -7,10 +7,8 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 use super::comments::{self, COLUMNS, comment_row, mentions_column};
 use super::rooms;
 use super::row::{code, coded, flag, id, int, optional_parsed, parsed, unreadable};
+use super::runs::runs;
 use crate::{AuditEntry, Ban, Review, ReviewStatus, WordList};
-
-/// Words of one statement.
-const WORDS_MAX: usize = 1_000;
 
 pub(super) async fn hold(db: &mut MySqlConnection, review: &Review, client_msg_id: Option<&str>) -> Result<()> {
     let comment = &review.comment;
@@ -121,12 +119,12 @@ pub(super) async fn words(db: &mut MySqlConnection) -> Result<Vec<(WordList, Str
 
 pub(super) async fn set_words(db: &mut MySqlConnection, words: &[(WordList, String)]) -> Result<()> {
     sqlx::query("DELETE FROM words").execute(&mut *db).await?;
-    for some in words.chunks(WORDS_MAX) {
+    for some in runs(words) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT IGNORE INTO words (list, word) ");
         sql.push_values(some, |mut row, (list, word)| {
             row.push_bind(code(*list)).push_bind(word.as_bytes().to_vec());
         });
-        sql.build().persistent(false).execute(&mut *db).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::row::{code, coded, flag, id, int, parsed, uint};
+use super::runs::runs;
 use super::{MySqlStore, read, write};
 use crate::uploads::{Upload, UploadStore};
 
@@ -93,13 +94,13 @@ async fn stale(db: &mut MySqlConnection, now_ms: i64, next_check_ms: i64, limit:
         let list = if row.try_get::<i64, _>(1)? != 0 { &mut needed } else { &mut stale };
         list.push(id(row, 0)?);
     }
-    for some in needed.chunks(500) {
+    for some in runs(&needed) {
         let mut sql = QueryBuilder::<MySql>::new("UPDATE uploads SET check_at_ms = ");
         let mut list = sql.push_bind(next_check_ms).push(" WHERE id IN (").separated(", ");
         some.iter().for_each(|id| {
             list.push_bind(int(id.0));
         });
-        sql.push(")").build().persistent(false).execute(&mut *db).await?;
+        sql.push(")").build().execute(&mut *db).await?;
     }
     Ok(stale)
 }

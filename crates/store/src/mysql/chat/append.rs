@@ -14,9 +14,10 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Result};
 
 use super::messages::{COLUMNS, message_row};
 use super::orders::{self, Order};
-use super::{NewMember, ROWS_MAX, execute, fetch, join, push_numbers, push_pairs};
+use super::{NewMember, join, push_numbers, push_pairs};
 use crate::chat::{Appended, NewMessage};
 use crate::mysql::row::{code, id, int, parsed, uint};
+use crate::mysql::runs::runs;
 
 pub(super) async fn append(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Vec<Appended>> {
     let verdicts = judge(run, &Known::read(db, run).await?);
@@ -80,11 +81,11 @@ fn group_of(new: &NewMessage) -> Option<GroupId> {
 
 async fn firsts(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<HashMap<(UserId, Box<str>), Arc<Message>>> {
     let mut found = HashMap::new();
-    for some in run.chunks(ROWS_MAX) {
+    for some in runs(run) {
         let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
         let keys = some.iter().map(|new| (new.from_user.to_string(), new.client_msg_id.as_bytes().to_vec()));
         push_pairs(&mut sql, "x.from_user", "x.client_msg_id", keys);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             let message = message_row(row)?;
             found.insert((message.from_user.clone(), message.client_msg_id.clone()), message);
         }
@@ -94,10 +95,10 @@ async fn firsts(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<HashMap<
 
 async fn blocks(db: &mut MySqlConnection, asked: BTreeSet<(UserId, UserId)>) -> Result<HashSet<(UserId, UserId)>> {
     let mut found = HashSet::new();
-    for some in asked.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+    for some in runs(&asked.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, blocked FROM blocks WHERE ");
         push_pairs(&mut sql, "user_id", "blocked", some.iter().map(|(by, whom)| (by.to_string(), whom.to_string())));
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             found.insert((parsed(row, 0)?, parsed(row, 1)?));
         }
     }
@@ -106,11 +107,11 @@ async fn blocks(db: &mut MySqlConnection, asked: BTreeSet<(UserId, UserId)>) -> 
 
 async fn directs_between(db: &mut MySqlConnection, pairs: BTreeSet<Pair>) -> Result<HashMap<Pair, ConversationId>> {
     let mut found = HashMap::new();
-    for some in pairs.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+    for some in runs(&pairs.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT low_user, high_user, id FROM conversations WHERE ");
         let some_pairs = some.iter().map(|(low, high)| (low.to_string(), high.to_string()));
         push_pairs(&mut sql, "low_user", "high_user", some_pairs);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             found.insert((parsed(row, 0)?, parsed(row, 1)?), ConversationId(id(row, 2)?));
         }
     }
@@ -124,20 +125,20 @@ async fn groups(
 ) -> Result<HashMap<(GroupId, UserId), u64>> {
     let numbers: Vec<_> = senders.iter().map(|(group, _)| group.0).collect::<BTreeSet<_>>().into_iter().collect();
     let mut versions = HashMap::new();
-    for some in numbers.chunks(ROWS_MAX) {
+    for some in runs(&numbers) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT id, members_version FROM conversations WHERE id");
         push_numbers(&mut sql, some.iter().copied());
         sql.push(" AND low_user IS NULL ORDER BY id FOR UPDATE");
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             versions.insert(GroupId(id(row, 0)?), uint(row, 1)?);
         }
     }
     let mut found = HashMap::new();
-    for some in senders.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+    for some in runs(&senders.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT conversation, user_id FROM members WHERE ");
         let keys = some.iter().map(|(group, user)| (int(group.0.0), user.to_string()));
         push_pairs(&mut sql, "conversation", "user_id", keys);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             let group = GroupId(id(row, 0)?);
             if let Some(version) = versions.get(&group) {
                 found.insert((group, parsed(row, 1)?), *version);
@@ -285,7 +286,7 @@ impl Stored<'_> {
 /// Makes the conversations of two people that begin here; they see what comes after `before`.
 async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], before: i64) -> Result<()> {
     let begun: Vec<_> = stored.iter().filter(|stored| stored.begins).collect();
-    for some in begun.chunks(ROWS_MAX) {
+    for some in runs(&begun) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO conversations (id, low_user, high_user, created_at_ms, member_count, last_position) ",
         );
@@ -294,7 +295,7 @@ async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], be
             row.push_bind(int(stored.conversation.0.0)).push_bind(low.to_string()).push_bind(high.to_string());
             row.push_bind(stored.new.created_at_ms).push_bind(2).push_bind(before);
         });
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
         let members = some.iter().flat_map(|stored| {
             let (conversation, at_ms) = (stored.conversation, stored.new.created_at_ms);
             let (low, high) = stored.people();
@@ -308,7 +309,7 @@ async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], be
 /// Notes the newest position of each conversation.
 async fn touch_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
     let newest: BTreeMap<_, _> = stored.iter().map(|stored| (int(stored.conversation.0.0), stored.position)).collect();
-    for some in newest.into_iter().collect::<Vec<_>>().chunks(ROWS_MAX) {
+    for some in runs(&newest.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("UPDATE conversations SET last_position = CASE id");
         for (conversation, position) in some {
             sql.push(" WHEN ").push_bind(*conversation).push(" THEN ").push_bind(*position);
@@ -317,13 +318,13 @@ async fn touch_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>]) ->
             sql.push(" END WHERE id"),
             some.iter().map(|(conversation, _)| Snowflake(conversation.cast_unsigned())),
         );
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }
 
 async fn insert(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
-    for some in stored.chunks(ROWS_MAX) {
+    for some in runs(stored) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO messages (conversation, position, id, from_user, from_name, to_user, content, msg_type,
              client_msg_id, created_at_ms, upload_id) ",
@@ -335,15 +336,15 @@ async fn insert(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
             row.push_bind(code(new.msg_type)).push_bind(new.client_msg_id.as_bytes().to_vec());
             row.push_bind(new.created_at_ms).push_bind(upload_of(new));
         });
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
     }
     let noted: Vec<_> = stored.iter().map(|stored| stored.new).filter(|new| new.outbox).collect();
-    for some in noted.chunks(ROWS_MAX) {
+    for some in runs(&noted) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT INTO outbox (message_id, next_at_ms) ");
         sql.push_values(some, |mut row, new| {
             row.push_bind(int(new.id.0)).push_bind(new.created_at_ms);
         });
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }

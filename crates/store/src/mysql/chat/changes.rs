@@ -10,9 +10,10 @@ use model::{Snowflake, UserId};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result};
 
 use super::orders::{self, Order};
-use super::{fetch, groups, messages};
+use super::{groups, messages};
 use crate::chat::{Marked, Recalled};
 use crate::mysql::row::{code, int, parsed, uint};
+use crate::mysql::runs::runs;
 
 /// Messages newly read whose authors are told.
 const AUTHORS_OF: i64 = 1_000;
@@ -84,7 +85,7 @@ pub(super) async fn unread(
     read: &[(ConversationId, i64)],
 ) -> Result<Vec<u32>> {
     let mut counts = Vec::with_capacity(read.len());
-    for some in read.chunks(CONVERSATIONS_MAX) {
+    for some in read.chunks(CONVERSATIONS_MAX).flat_map(runs) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT ");
         let mut between = "";
         for (conversation, position) in some {
@@ -95,7 +96,7 @@ pub(super) async fn unread(
             sql.push(" AND recalled_at_ms IS NULL LIMIT ").push_bind(i64::from(UNREAD_MAX)).push(") AS counted)");
             between = ", ";
         }
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             for column in 0..some.len() {
                 counts.push(u32::try_from(uint(row, column)?).unwrap_or(UNREAD_MAX));
             }

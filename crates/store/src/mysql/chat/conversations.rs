@@ -10,7 +10,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::changes::unread;
-use super::{eyes, fetch, messages, people, push_pairs};
+use super::{eyes, messages, people, push_pairs};
 use crate::mysql::row::{coded, id, int, optional_id, optional_parsed, uint};
 
 /// A row of the list before what is looked up for it.
@@ -111,7 +111,7 @@ async fn read_ids(
     let mut sql = QueryBuilder::<MySql>::new("SELECT conversation, read_id FROM members WHERE ");
     let pairs = peers.iter().map(|(conversation, user)| (int(conversation.0.0), user.to_string()));
     push_pairs(&mut sql, "conversation", "user_id", pairs);
-    for row in &fetch(db, &mut sql, peers.len()).await? {
+    for row in &sql.build().fetch_all(&mut *db).await? {
         found.extend(optional_id(row, 1)?.zip(Some(ConversationId(id(row, 0)?))).map(|(read, of)| (of, read)));
     }
     Ok(found)

@@ -38,7 +38,7 @@ async fn cursors(
     let mut sql = QueryBuilder::<MySql>::new("SELECT conversation, joined_position, read_position FROM members");
     sql.push(" WHERE user_id ").push(is).push(" ").push_bind(user.as_str().to_owned());
     push_numbers(sql.push(" AND conversation"), of.iter().map(|of| of.0));
-    for row in &super::fetch(db, &mut sql, of.len()).await? {
+    for row in &sql.build().fetch_all(&mut *db).await? {
         let cursors = Cursors { joined: uint(row, 1)?, read: uint(row, 2)? };
         read.entry(ConversationId(id(row, 0)?)).or_default().push(cursors);
     }

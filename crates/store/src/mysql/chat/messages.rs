@@ -7,9 +7,10 @@ use model::{Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::{ROWS_MAX, eyes, member, push_pairs};
+use super::{eyes, member, push_pairs};
 use crate::chat::HistoryPage;
 use crate::mysql::row::{coded, id, int, optional_parsed, parsed, text, uint};
+use crate::mysql::runs::runs;
 
 /// What [`message_row`] reads; 12 columns.
 pub(super) const COLUMNS: &str = "x.position, x.id, x.conversation, x.from_user, x.from_name, x.to_user, x.content, \
@@ -63,10 +64,10 @@ pub(super) async fn seen(db: &mut MySqlConnection, user: &UserId, id: Snowflake)
 /// The messages at these places, each a conversation and a position, by position.
 pub(super) async fn at(db: &mut MySqlConnection, places: &[(i64, i64)]) -> Result<Vec<Arc<Message>>> {
     let mut found = Vec::with_capacity(places.len());
-    for some in places.chunks(ROWS_MAX) {
+    for some in runs(places) {
         let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
         push_pairs(&mut sql, "x.conversation", "x.position", some.iter().copied());
-        for row in &super::fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             found.push(message_row(row)?);
         }
     }

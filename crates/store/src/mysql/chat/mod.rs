@@ -21,10 +21,10 @@ use model::chat::{
     Conversation, ConversationCursor, ConversationId, Group, GroupId, GroupMember, GroupRole, GroupWish, Message, Seen,
 };
 use model::{DeviceId, Snowflake, UserId};
-use sqlx::mysql::{MySqlQueryResult, MySqlRow};
 use sqlx::{Encode, MySql, MySqlConnection, QueryBuilder, Type};
 
 use super::row::{code, coded, int, uint};
+use super::runs::{padded, runs};
 use super::{MySqlStore, picture, read, write};
 use crate::Result;
 use crate::chat::{
@@ -186,7 +186,7 @@ struct NewMember {
 
 /// Puts people into conversations, to see what comes after `position`; those who are in it stay as they are.
 async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sqlx::Result<()> {
-    for some in new.chunks(ROWS_MAX) {
+    for some in runs(new) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO members (conversation, user_id, role, joined_position, joined_at_ms, read_position) ",
         );
@@ -195,38 +195,17 @@ async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sql
             row.push_bind(code(member.role)).push_bind(position).push_bind(member.at_ms).push_bind(position);
         });
         sql.push(" ON DUPLICATE KEY UPDATE role = members.role");
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }
 
 // Statements of several rows --------------------------------------------------------------------------
 
-/// Rows of one statement: with the longest contents it stays below the 16 MiB that a server takes by default.
-const ROWS_MAX: usize = 128;
-/// Statements of up to so many rows are kept prepared, and full ones.
-const KEPT_ROWS_MAX: usize = 16;
-
-fn is_kept(rows: usize) -> bool {
-    rows <= KEPT_ROWS_MAX || rows == ROWS_MAX
-}
-
-async fn fetch(db: &mut MySqlConnection, sql: &mut QueryBuilder<MySql>, rows: usize) -> sqlx::Result<Vec<MySqlRow>> {
-    sql.build().persistent(is_kept(rows)).fetch_all(db).await
-}
-
-async fn execute(
-    db: &mut MySqlConnection,
-    sql: &mut QueryBuilder<MySql>,
-    rows: usize,
-) -> sqlx::Result<MySqlQueryResult> {
-    sql.build().persistent(is_kept(rows)).execute(db).await
-}
-
 /// Writes ` IN (…)`.
 fn push_numbers(sql: &mut QueryBuilder<MySql>, numbers: impl IntoIterator<Item = Snowflake>) {
     let mut list = sql.push(" IN (").separated(", ");
-    for number in numbers {
+    for number in padded(numbers) {
         list.push_bind(int(number.0));
     }
     sql.push(")");
@@ -235,11 +214,11 @@ fn push_numbers(sql: &mut QueryBuilder<MySql>, numbers: impl IntoIterator<Item =
 /// Writes `((a = … AND b = …) OR …)`, which all databases answer by an index of both columns.
 fn push_pairs<A, B>(sql: &mut QueryBuilder<MySql>, a: &str, b: &str, pairs: impl IntoIterator<Item = (A, B)>)
 where
-    A: for<'q> Encode<'q, MySql> + Type<MySql> + 'static,
-    B: for<'q> Encode<'q, MySql> + Type<MySql> + 'static,
+    A: for<'q> Encode<'q, MySql> + Type<MySql> + Clone + 'static,
+    B: for<'q> Encode<'q, MySql> + Type<MySql> + Clone + 'static,
 {
     let mut opening = "((";
-    for (one, other) in pairs {
+    for (one, other) in padded(pairs) {
         sql.push(opening).push(a).push(" = ").push_bind(one);
         sql.push(" AND ").push(b).push(" = ").push_bind(other).push(")");
         opening = " OR (";

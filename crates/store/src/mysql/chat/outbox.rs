@@ -7,7 +7,7 @@ use model::{Snowflake, UserId};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::messages::{COLUMNS, message_row};
-use super::{execute, fetch, push_numbers};
+use super::push_numbers;
 use crate::chat::OutboxCall;
 use crate::mysql::row::{int, parsed};
 
@@ -29,12 +29,12 @@ pub(super) async fn take_due(
         "SELECT {COLUMNS}, o.attempts FROM outbox o JOIN messages x ON x.id = o.message_id WHERE o.message_id"
     ));
     push_numbers(&mut sql, ids());
-    let rows = fetch(db, sql.push(" ORDER BY o.next_at_ms, o.message_id"), due.len()).await?;
+    let rows = sql.push(" ORDER BY o.next_at_ms, o.message_id").build().fetch_all(&mut *db).await?;
     let found = rows.iter().map(|row| Ok((message_row(row)?, row.try_get::<i64, _>(12)?)));
     let found = found.collect::<Result<Vec<_>>>()?;
     let mut sql = QueryBuilder::<MySql>::new("UPDATE outbox SET next_at_ms = ");
     push_numbers(sql.push_bind(now_ms.saturating_add(lease_ms)).push(" WHERE message_id"), ids());
-    execute(db, &mut sql, due.len()).await?;
+    sql.build().execute(&mut *db).await?;
     let mut calls = Vec::with_capacity(found.len());
     for (message, attempts) in found {
         calls.push(call(db, message, attempts).await?);
@@ -68,5 +68,5 @@ pub(super) async fn done(db: &mut MySqlConnection, messages: &[Snowflake]) -> Re
     }
     let mut sql = QueryBuilder::<MySql>::new("DELETE FROM outbox WHERE message_id");
     push_numbers(&mut sql, messages.iter().copied());
-    execute(db, &mut sql, messages.len()).await.map(drop)
+    sql.build().execute(&mut *db).await.map(drop)
 }

@@ -6,9 +6,9 @@ use model::{DeviceId, Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::{ROWS_MAX, execute, fetch};
 use crate::chat::{Profile, Sighting};
 use crate::mysql::row::{flag, id, int, parsed};
+use crate::mysql::runs::runs;
 
 /// Devices of one user whose cursor is remembered.
 const DEVICES_MAX: i64 = 64;
@@ -23,14 +23,14 @@ pub(in crate::mysql) async fn lock(db: &mut MySqlConnection, user: &UserId) -> R
 pub(super) async fn sight(db: &mut MySqlConnection, seen: &[Sighting]) -> Result<()> {
     let mut seen: Vec<_> = seen.iter().collect();
     seen.sort_by(|one, other| one.user_id.cmp(&other.user_id));
-    for some in seen.chunks(ROWS_MAX) {
+    for some in runs(&seen) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT INTO users (user_id, username, last_seen_ms) ");
         sql.push_values(some, |mut row, Sighting { user_id, username, at_ms }| {
             row.push_bind(user_id.to_string()).push_bind(username.to_string()).push_bind(*at_ms);
         });
         sql.push(" ON DUPLICATE KEY UPDATE username = VALUES(username)");
         sql.push(", last_seen_ms = GREATEST(COALESCE(last_seen_ms, 0), VALUES(last_seen_ms))");
-        execute(db, &mut sql, some.len()).await?;
+        sql.build().execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -47,10 +47,10 @@ fn push_people(sql: &mut QueryBuilder<MySql>, people: &[UserId]) {
 /// The shown names of those who were ever here.
 pub(super) async fn usernames(db: &mut MySqlConnection, people: &[UserId]) -> Result<HashMap<UserId, Box<str>>> {
     let mut names = HashMap::new();
-    for some in people.chunks(ROWS_MAX) {
+    for some in runs(people) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username FROM users WHERE username IS NOT NULL AND ");
         push_people(&mut sql, some);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             names.insert(parsed(row, 0)?, row.try_get::<&str, _>(1)?.into());
         }
     }
@@ -64,15 +64,15 @@ pub(super) async fn set_hidden(db: &mut MySqlConnection, user: &UserId, hidden: 
 
 pub(super) async fn profiles(db: &mut MySqlConnection, asker: &UserId, users: &[UserId]) -> Result<Vec<Profile>> {
     let (mut known, mut blocking) = (HashMap::new(), HashSet::new());
-    for some in users.chunks(ROWS_MAX) {
+    for some in runs(users) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username, last_seen_ms, hidden FROM users WHERE ");
         push_people(&mut sql, some);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             known.insert(parsed::<UserId>(row, 0)?, known_row(row)?);
         }
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id FROM blocks WHERE blocked = ");
         push_people(sql.push_bind(asker.to_string()).push(" AND "), some);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             blocking.insert(parsed::<UserId>(row, 0)?);
         }
     }

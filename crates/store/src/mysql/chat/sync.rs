@@ -12,10 +12,11 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::orders::{self, Order};
-use super::{ROWS_MAX, eyes, fetch, messages, push_pairs};
+use super::{eyes, messages, push_pairs};
 use crate::chat::{SyncPage, SyncQuery};
 use crate::mysql::expire::first_id_of;
 use crate::mysql::row::{coded, id, int, parsed, uint};
+use crate::mysql::runs::runs;
 
 /// Conversations of one question.
 const CONVERSATIONS_MAX: usize = 16;
@@ -101,12 +102,12 @@ async fn lowest(
     wanted: usize,
 ) -> Result<Vec<Place>> {
     let mut lowest = BinaryHeap::new();
-    for some in own.chunks(CONVERSATIONS_MAX) {
+    for some in own.chunks(CONVERSATIONS_MAX).flat_map(runs) {
         let mut sql = QueryBuilder::<MySql>::new("");
         for (number, of) in some.iter().enumerate() {
             push_next(sql.push(if number == 0 { "" } else { " UNION ALL " }), order, *of, between, wanted);
         }
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             lowest.push((row.try_get(0)?, row.try_get(1)?));
             if lowest.len() > wanted {
                 lowest.pop();
@@ -164,13 +165,13 @@ async fn changes(db: &mut MySqlConnection, query: &SyncQuery) -> Result<(Vec<Cha
 
 async fn changes_at(db: &mut MySqlConnection, places: &[Place]) -> Result<Vec<Change>> {
     let mut found = Vec::with_capacity(places.len());
-    for some in places.chunks(ROWS_MAX) {
+    for some in runs(places) {
         let mut sql = QueryBuilder::<MySql>::new(
             "SELECT change_number, conversation, message_id, kind, by_user, at_ms FROM changes WHERE ",
         );
         let pairs = some.iter().map(|(number, conversation)| (*conversation, *number));
         push_pairs(&mut sql, "conversation", "change_number", pairs);
-        for row in &fetch(db, &mut sql, some.len()).await? {
+        for row in &sql.build().fetch_all(&mut *db).await? {
             found.push(change_row(row)?);
         }
     }
