@@ -195,7 +195,8 @@ impl Heat {
         if *before == hot {
             return;
         }
-        let per_s = |room| known.get(room).map_or(0, Thermometer::rate);
+        // Not known where others found it hot.
+        let per_s = |room| known.get(room).map(Thermometer::rate);
         for room in hot.difference(&before) {
             tracing::info!(room = room.as_str(), per_s = per_s(room), "a room is hot");
         }
