@@ -38,6 +38,7 @@ use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
 use room::Hub;
 use room::boards::Boards;
+use state::Heat;
 use store::Store;
 use tokio::sync::watch;
 use tower_http::compression::CompressionLayer;
@@ -65,6 +66,8 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// Rankings and hot comments.
     pub boards: Arc<Boards>,
+    /// Which rooms are hot.
+    pub heat: Arc<Heat>,
     /// What lasts.
     pub store: Arc<dyn Store>,
     /// Who somebody is.

@@ -1,5 +1,7 @@
 //! From a room's worker to the gateways that hold the room, and to all nodes what concerns all of them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use model::RoomId;
 
@@ -12,6 +14,18 @@ pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
 }
+
+/// How a room is treated where there is much to push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Weight {
+    /// So much is said in it that it is gathered for a moment before other nodes are sent it.
+    pub hot: bool,
+    /// Larger goes first (`priority` of the room's settings).
+    pub priority: i32,
+}
+
+/// Weighs a room, as far as this node knows it. Called for each push, so it never waits.
+pub type Weigh = Arc<dyn Fn(&RoomId) -> Weight + Send + Sync>;
 
 /// By what a node hears what others push for the rooms it holds.
 #[async_trait]

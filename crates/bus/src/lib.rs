@@ -18,6 +18,7 @@ pub mod local;
 pub mod log;
 pub mod notice;
 pub mod number;
+mod outbox;
 pub mod people;
 pub mod persist;
 pub mod proto;
@@ -28,7 +29,7 @@ pub mod spool;
 pub mod stamp;
 
 pub use directory::Viewers;
-pub use fanout::{ControlNews, Elsewhere, Fanout};
+pub use fanout::{ControlNews, Elsewhere, Fanout, Weigh, Weight};
 pub use local::Places;
 pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};

@@ -21,6 +21,7 @@ use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message};
 use serde_json::json;
+use state::{Heat, HeatRules};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -326,6 +327,69 @@ async fn a_hot_room_is_spread_by_user_and_each_user_keeps_their_order() {
     let partitions: HashSet<i32> = raw(&world.settings, "room_chat", 1_600).into_iter().map(|(_, _, at)| at).collect();
     assert!(partitions.len() > 1, "one room in several partitions: {partitions:?}");
     world.closing.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_becomes_hot_is_spread_and_gathered_again_when_it_cools_and_nothing_is_lost() {
+    const USERS: u64 = 32;
+    let _here = BROKERS.read().await;
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let heat = Arc::new(Heat::alone(HeatRules { hot_per_s: 100, shards: 8 }, metrics));
+    let spread = heat.clone();
+    let shard = move |room: &RoomId, record: &Record| match record {
+        Record::Comment { comment, .. } => spread.shard(room, &comment.user_id),
+        _ => None,
+    };
+    let Some(world) = World::spread(Arc::new(shard)).await else { return };
+    let room = &rooms(1)[0];
+    let read = Read::default();
+    let (consumer, _) = world.join(Group::Delivery);
+    tokio::spawn(read.clone().fill(consumer));
+    // Everybody says so much at once, and what was said before is read before the next thing is said.
+    let mut said = 0;
+    let mut speak = async |each: u64| {
+        let words = (said..said + each).flat_map(|n| (0..USERS).map(move |user| (user, n)));
+        let appends: Vec<_> = words.map(|(user, n)| world.log.append(room.clone(), said_by(room, user, n))).collect();
+        assert!(futures::future::join_all(appends).await.iter().all(Result::is_ok));
+        said += each;
+        until("all of it", async || (read.of(room).len() as u64 == said * USERS).then_some(())).await;
+    };
+    let beat = async |comments| {
+        for _ in 0..comments {
+            heat.count(room);
+        }
+        heat.beat(state::heat::BEAT, 0).await;
+    };
+    speak(4).await;
+    while !heat.is_hot(room) {
+        beat(200).await;
+    }
+    speak(20).await;
+    while heat.is_hot(room) {
+        beat(0).await;
+    }
+    speak(4).await;
+
+    for user in 0..USERS {
+        let own: Vec<_> = read.of(room).into_iter().filter(|mark| mark.starts_with(&format!("{user}/"))).collect();
+        assert_eq!(own, (0..28).map(|n| format!("{user}/{n}")).collect::<Vec<_>>(), "each once, in order");
+    }
+    let topic = raw(&world.settings, "room_chat", 28 * USERS as usize);
+    let by_key = |key: &str| topic.iter().filter(|(found, ..)| found == key).count();
+    assert_eq!(by_key(room.as_str()), 8 * USERS as usize, "while it was not hot");
+    let shards = (0..8).map(|shard| by_key(&format!("{room}#{shard}"))).collect::<Vec<_>>();
+    assert_eq!(shards.iter().sum::<usize>(), 20 * USERS as usize, "while it was");
+    assert!(shards.iter().all(|count| *count > 0), "{shards:?}");
+    let partitions: HashSet<i32> = topic.iter().filter(|(key, ..)| key.contains('#')).map(|(.., at)| *at).collect();
+    assert!(partitions.len() > 1, "{partitions:?}");
+    world.closing.cancel();
+}
+
+fn said_by(room: &RoomId, user: u64, n: u64) -> Record {
+    let Record::Comment { comment, client_msg_id, keep } = comment(room, user << 32 | n) else { unreachable!() };
+    let user_id = UserId::new(&format!("user-{user}")).expect("an id");
+    let content = format!("{user}/{n}").into();
+    Record::Comment { comment: Arc::new(Comment { user_id, content, ..(*comment).clone() }), client_msg_id, keep }
 }
 
 /// Keys, values and partitions of a topic, read as any other program would.

@@ -3,7 +3,7 @@
 //! [`Ingest`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP), which hand comments
 //! to an [`Admission`]: this process, or another node. The order of a comment's checks is in [`admit`]; [`rooms`] knows
 //! settings and sessions, [`bans`] who may not speak, [`filter`] the word lists, [`tokens`] who somebody is, [`elsewhere`]
-//! what other nodes changed. Knows no socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
+//! what other nodes changed, [`heat`] counts. Knows no socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
 
 pub mod admission;
 pub mod admit;
@@ -11,6 +11,7 @@ pub mod bans;
 pub mod elsewhere;
 pub mod events;
 pub mod filter;
+pub mod heat;
 pub mod here;
 pub mod likes;
 pub mod moderation;
@@ -34,6 +35,7 @@ pub use bans::Bans;
 pub use elsewhere::Elsewhere;
 pub use events::Awaited;
 pub use filter::WordFilter;
+pub use heat::CountingLog;
 pub use moderation::Moderator;
 pub use refusal::Refusal;
 pub use rooms::Rooms;

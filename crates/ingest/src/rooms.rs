@@ -161,6 +161,15 @@ impl Rooms {
         Ok(self.seat(room).await?.info.load_full())
     }
 
+    /// The room's priority as far as it is known here, and whether it is time to ask for the room, so that it be known.
+    #[must_use]
+    pub fn priority(&self, room: &RoomId) -> (i32, bool) {
+        match self.seats.get(room) {
+            Some(seat) => (seat.info.load().settings.priority, seat.is_outdated(self.clock.now_ms())),
+            None => (0, true),
+        }
+    }
+
     /// Loads the rooms whose sessions are on, so that those of an earlier run, or of a node that is gone, end in time.
     ///
     /// # Errors
@@ -363,8 +372,7 @@ impl Rooms {
     /// Reads the room again if it was not tried lately. Whoever finds it being read or changed takes it as it is, and so
     /// does everybody while the store is away, which the store has logged and counted.
     async fn freshen(&self, seat: &Seat, room: &RoomId) {
-        let age_ms = self.clock.now_ms().saturating_sub(seat.read_ms.load(Ordering::Relaxed));
-        if (0..REREAD_MS).contains(&age_ms) {
+        if seat.was_read(self.clock.now_ms()) {
             return;
         }
         if let Ok(_change) = seat.change.try_lock() {
@@ -451,6 +459,16 @@ impl Seat {
     /// The room as it is now.
     pub(crate) fn info(&self) -> Arc<RoomInfo> {
         self.info.load_full()
+    }
+
+    /// Whether it was read lately, or tried to be.
+    fn was_read(&self, now_ms: i64) -> bool {
+        (0..REREAD_MS).contains(&now_ms.saturating_sub(self.read_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Whether it is time to read it.
+    fn is_outdated(&self, now_ms: i64) -> bool {
+        (self.stale.load(Ordering::Relaxed) || !self.loaded.initialized()) && !self.was_read(now_ms)
     }
 
     /// The room is to be read again, at once.

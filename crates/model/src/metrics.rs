@@ -80,8 +80,13 @@ pub struct Metrics {
     pub call_time: Times,
     /// 1 while a dependency answers, 0 while it does not, by its `name`.
     pub dependency_up: Family<Vec<(&'static str, &'static str)>, Gauge>,
-    /// 1 while this node's memory decides because the shared state is away, by `port`: gate, reservations.
+    /// 1 while this node's memory decides because the shared state is away, by `port`: gate,
+    /// reservations, heat.
     pub by_memory: Family<Vec<(&'static str, &'static str)>, Gauge>,
+    /// Rooms that are hot.
+    pub hot_rooms: Gauge,
+    /// Runs of hot rooms that went to other nodes together with an earlier one.
+    pub gathered_runs: Counter,
     /// Records that wait in the spool.
     pub spool_records: Gauge,
     /// Their bytes.
@@ -145,6 +150,8 @@ impl Metrics {
             call_time: Family::new_with_constructor(short_seconds),
             dependency_up: Family::default(),
             by_memory: Family::default(),
+            hot_rooms: Gauge::default(),
+            gathered_runs: Counter::default(),
             spool_records: Gauge::default(),
             spool_bytes: Gauge::default(),
             spool_aside: Gauge::default(),
@@ -196,6 +203,9 @@ impl Metrics {
         r.register_with_unit("dependency_call", help, Unit::Seconds, self.call_time.clone());
         r.register("dependency_up", "Whether a dependency answers, by its name", self.dependency_up.clone());
         r.register("by_memory", "Whether this node's memory decides, by port", self.by_memory.clone());
+        r.register("hot_rooms", "Rooms that are hot", self.hot_rooms.clone());
+        let help = "Runs of hot rooms that went to other nodes with an earlier one";
+        r.register("gathered_runs", help, self.gathered_runs.clone());
         r.register("spool_records", "Records that wait in the spool", self.spool_records.clone());
         r.register_with_unit("spool", "Bytes that wait in the spool", Unit::Bytes, self.spool_bytes.clone());
         r.register("spool_aside", "Records put aside because they were refused", self.spool_aside.clone());

@@ -9,6 +9,7 @@ mod held;
 pub mod hot;
 pub mod hub;
 pub mod merge;
+pub mod order;
 pub mod ranking;
 mod reading;
 mod recent;

@@ -1,6 +1,8 @@
 //! The room worker: reads the log, keeps rankings and hot comments, and pushes each room's entries
 //! to the gateways that hold it.
 //!
+//! When it lags it takes all the runs that wait at once, and important rooms go first ([`crate::order`]).
+//!
 //! One task per log consumer owns what it reads; the boards are its only shared state. Fed by
 //! [`bus::Consumer`], heard by [`bus::Fanout`]. Never touches a socket; a slow gateway or database
 //! never delays it, and boards that are shared delay the log's answers, not what viewers are sent.
@@ -9,16 +11,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Consumer, Delivery, Entry, Fanout, Position, Record};
+use bus::{Consumer, Delivery, Entry, Fanout, Position, Record, Weigh, Weight};
+use futures::FutureExt;
 use model::{Audience, Clock, Event, EventBody, RoomId, SnowflakeGenerator};
 use state::boards::News;
 
 use crate::boards::Boards;
+use crate::order;
 
 /// Rankings and hot comments of a room are pushed at most this often, in milliseconds.
 const NEWS_MS: i64 = 500;
 /// How often rooms whose news had to wait are looked at.
 const BEAT: Duration = Duration::from_millis(250);
+/// Runs that are worked on together when they wait, and entries with which no further one is taken along.
+const RUNS_MAX: usize = 8;
+const ENTRIES_MAX: usize = 4_096;
 /// Idle boards are looked for once in so many beats.
 const SWEEP_EVERY: u32 = 1_200;
 
@@ -29,6 +36,7 @@ pub struct Worker {
     boards: Arc<Boards>,
     clock: Arc<dyn Clock>,
     ids: Arc<SnowflakeGenerator>,
+    weigh: Weigh,
     /// Rooms that were told news within the last [`NEWS_MS`], with the moment.
     told: HashMap<RoomId, i64>,
     /// Of these, those whose boards may have news again.
@@ -46,7 +54,14 @@ impl Worker {
         clock: Arc<dyn Clock>,
         ids: Arc<SnowflakeGenerator>,
     ) -> Self {
-        Self { consumer, fanout, boards, clock, ids, told: HashMap::new(), waiting: HashSet::new(), ticks: 0 }
+        let weigh: Weigh = Arc::new(|_| Weight::default());
+        Self { consumer, fanout, boards, clock, ids, weigh, told: HashMap::new(), waiting: HashSet::new(), ticks: 0 }
+    }
+
+    /// The same, with important rooms first.
+    #[must_use]
+    pub fn weighing(self, weigh: Weigh) -> Self {
+        Self { weigh, ..self }
     }
 
     /// Works until the log closes. Waits on two inputs: the log, and the beat of the news.
@@ -67,29 +82,46 @@ impl Worker {
     /// Viewers are sent what happened first, readers of shared boards find it when the log is told that it is handled, and
     /// news of them come last.
     async fn work(&mut self, delivery: Box<dyn Delivery>) {
-        let now_ms = self.clock.now_ms();
-        let mut by_room: HashMap<RoomId, Vec<Entry>> = HashMap::new();
+        let (runs, now_ms) = (self.with_those_that_wait(delivery), self.clock.now_ms());
+        let rooms = self.push(&runs, now_ms);
+        if !self.boards.are_shared() {
+            return runs.into_iter().for_each(Delivery::commit);
+        }
+        self.boards.settle(rooms.clone(), now_ms).await;
+        runs.into_iter().for_each(Delivery::commit);
+        self.push_news(rooms, now_ms).await;
+    }
+
+    /// Pushes what is in these runs. Returns the rooms whose shared boards have to be settled.
+    fn push(&mut self, runs: &[Box<dyn Delivery>], now_ms: i64) -> Vec<RoomId> {
+        let entries = || runs.iter().flat_map(|run| run.entries());
         let mut noted = HashSet::new();
-        for entry in delivery.entries() {
+        for entry in entries() {
             if self.boards.apply(entry, now_ms) {
                 noted.insert(entry.room_id.clone());
             }
-            by_room.entry(entry.room_id.clone()).or_default().push(entry.clone());
         }
-        let shared = self.boards.are_shared();
-        for (room_id, mut entries) in by_room {
-            if !shared {
+        for (room_id, mut entries) in order::by_room(entries(), |room_id| (self.weigh)(room_id).priority) {
+            if !self.boards.are_shared() {
                 self.add_news(&room_id, &mut entries, now_ms);
             }
             self.fanout.push(&room_id, entries);
         }
-        if !shared {
-            return delivery.commit();
+        noted.into_iter().collect()
+    }
+
+    /// A run, and those behind it that are there already: this worker lags.
+    fn with_those_that_wait(&mut self, first: Box<dyn Delivery>) -> Vec<Box<dyn Delivery>> {
+        let mut entries = first.entries().len();
+        let mut runs = vec![first];
+        while runs.len() < RUNS_MAX
+            && entries < ENTRIES_MAX
+            && let Some(Some(next)) = self.consumer.next().now_or_never()
+        {
+            entries += next.entries().len();
+            runs.push(next);
         }
-        let rooms: Vec<_> = noted.into_iter().collect();
-        self.boards.settle(rooms.clone(), now_ms).await;
-        delivery.commit();
-        self.push_news(rooms, now_ms).await;
+        runs
     }
 
     /// From boards in memory news travel with what made them, so that viewers get both in one send; soon after the

@@ -52,7 +52,7 @@ sections! {
     Rooms {
         unopened: bool, session_silence_s: u32, session_s_max: u32, window_ms_max: u32, viewer_per_s_max: u32,
         history_default: u32, history_max: u32, history_s_max: u32, only_users_max: usize, held_max: usize,
-        retention_days: u32, client_msg_id_days: u32,
+        retention_days: u32, client_msg_id_days: u32, hot_per_s: u32,
     }
     /// `[sockets]`
     Sockets {
@@ -323,6 +323,7 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ),
         (rooms.window_ms_max <= 100, "rooms.window_ms_max", "a number of milliseconds from 0 to 100"),
         ((5..=100_000).contains(&rooms.viewer_per_s_max), "rooms.viewer_per_s_max", "a number from 5 to 100000"),
+        (rooms.hot_per_s > 0, "rooms.hot_per_s", "at least 1"),
         (rooms.history_max <= 500, "rooms.history_max", "at most 500"),
         (rooms.history_default <= rooms.history_max, "rooms.history_default", "at most rooms.history_max"),
         (rooms.session_silence_s > 0, "rooms.session_silence_s", "at least 1 second"),

@@ -18,20 +18,20 @@ use crate::reservations::{FirstAnswer, Reservations, Reserved};
 use crate::{MemoryGate, MemoryReservations, Rate, Result};
 
 /// Who decides now, told once when it changes.
-struct Decides {
+pub(crate) struct Decides {
     port: &'static str,
     by_memory: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl Decides {
-    fn new(port: &'static str, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(port: &'static str, metrics: Arc<Metrics>) -> Self {
         metrics.by_memory.get_or_create(&vec![("port", port)]).set(0);
         Self { port, by_memory: AtomicBool::new(false), metrics }
     }
 
     /// The shared backend's answer, if it gave one.
-    fn answer<T>(&self, answer: Result<T>) -> Option<T> {
+    pub(crate) fn answer<T>(&self, answer: Result<T>) -> Option<T> {
         if self.by_memory.load(Ordering::Relaxed) != answer.is_err() {
             self.tell(answer.as_ref().err().map(ToString::to_string));
         }

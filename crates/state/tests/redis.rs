@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use redis_client::{Address, Redis};
 use state::{
-    Answer, Gate, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisPresence, RedisReservations, conformance,
+    Answer, Gate, Heat, HeatRules, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisHeat, RedisPresence,
+    RedisReservations, conformance, heat,
 };
 
 /// A connection to the server of this name, with keys of its own; `None` when it does not run.
@@ -38,7 +39,39 @@ async fn conforms(name: &str) {
     conformance::gate(Arc::new(RedisGate::new(redis.clone())), "redis", start_ms).await;
     conformance::reservations(Arc::new(RedisReservations::new(redis.clone())), "redis", start_ms).await;
     conformance::presence(Arc::new(RedisPresence::new(redis.clone(), "node", 1)), "redis", start_ms).await;
-    conformance::boards(Arc::new(RedisBoards::new(redis)), "redis", start_ms).await;
+    conformance::boards(Arc::new(RedisBoards::new(redis.clone())), "redis", start_ms).await;
+    nodes_agree_what_is_hot(&redis).await;
+}
+
+/// Three nodes, two of which are spoken on, neither so much that the room were hot by it alone. Time goes by in beats.
+async fn nodes_agree_what_is_hot(redis: &Redis) {
+    let rules = HeatRules { hot_per_s: 100, shards: 8 };
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let node = |name: &str| Heat::shared(rules, RedisHeat::new(redis.clone(), name), metrics.clone());
+    let (nodes, hall, lobby) = (["a", "b", "c"].map(node), id::<RoomId>("hall"), id::<RoomId>("lobby"));
+    let mut now_ms = SystemClock.now_ms();
+    let mut beat = async |said: [u32; 2]| {
+        now_ms += 1_000;
+        for (node, said) in nodes.iter().zip(said.into_iter().chain([0])) {
+            (0..said).for_each(|_| node.count(&hall));
+            (0..5).for_each(|_| node.count(&lobby));
+            node.beat(heat::BEAT, now_ms).await;
+        }
+        nodes.iter().map(|node| node.is_hot(&hall)).collect::<Vec<_>>()
+    };
+    for _ in 0..8 {
+        beat([60, 60]).await;
+    }
+    assert_eq!(beat([60, 60]).await, [true; 3], "also where nothing is said");
+    assert!(nodes.iter().all(|node| !node.is_hot(&lobby)));
+    // Where it is said does not matter, nor that it is a little less.
+    for said in [[0, 60]; 12] {
+        assert_eq!(beat(said).await, [true; 3]);
+    }
+    for _ in 0..16 {
+        beat([20, 20]).await;
+    }
+    assert_eq!(beat([20, 20]).await, [false; 3], "cooled, and the mark has ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

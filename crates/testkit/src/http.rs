@@ -34,6 +34,12 @@ impl Http {
         Self { client: reqwest::Client::new(), base: base.into(), bearer: bearer.map(str::to_owned) }
     }
 
+    /// Another identity over the same connections.
+    #[must_use]
+    pub fn bearing(&self, bearer: &str) -> Self {
+        Self { bearer: Some(bearer.to_owned()), ..self.clone() }
+    }
+
     /// A request to be changed before it is sent with [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/api/v1/{path}") };

@@ -4,6 +4,7 @@
 //! wrong here panics, with what was heard until then: a test that cannot go on has failed.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
 
+mod chatter;
 mod cluster;
 mod device;
 mod http;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use chatter::Chatter;
 pub use cluster::Cluster;
 pub use device::Device;
 pub use http::{Http, Reply};
@@ -39,13 +41,18 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const HEARD_MAX: usize = 100_000;
 
 /// Asks again until there is an answer. For what no message tells; everything else is waited for.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, ask).await
+}
+
+/// The same for what takes its time.
+pub async fn within<T>(patience: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }

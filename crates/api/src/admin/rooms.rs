@@ -17,6 +17,8 @@ struct View<'a> {
     room_id: &'a RoomId,
     #[serde(flatten)]
     settings: &'a RoomSettings,
+    /// As of a second ago; the same on every node.
+    hot: bool,
 }
 
 /// The settings; `not_found` for a room that never was configured or spoken in.
@@ -24,7 +26,7 @@ pub(crate) async fn show(State(app): State<App>, By(who): By, Path(room): Path<R
     app.ingest.authorise(&who, Some(&room)).await?;
     let row = app.store.room(&room).await.map_err(away)?;
     let settings = row.ok_or_else(|| WireError::not_found("there is no such room yet"))?.settings;
-    Ok(Json(View { room_id: &room, settings: &settings }).into_response())
+    Ok(Json(View { room_id: &room, settings: &settings, hot: app.heat.is_hot(&room) }).into_response())
 }
 
 /// Changes settings; what is absent stays.
@@ -35,7 +37,7 @@ pub(crate) async fn save(
     Body(patch): Body<RoomPatch>,
 ) -> Answer {
     let info = app.ingest.configure_room(&who, &room, patch).await?;
-    Ok(Json(View { room_id: &room, settings: &info.settings }).into_response())
+    Ok(Json(View { room_id: &room, settings: &info.settings, hot: app.heat.is_hot(&room) }).into_response())
 }
 
 #[derive(Serialize)]

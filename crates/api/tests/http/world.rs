@@ -21,7 +21,7 @@ use room::boards::Boards;
 use room::worker::Worker;
 use room::{Hub, HubSettings};
 use serde_json::Value;
-use state::{CoolDown, MemoryGate, MemoryPresence, MemoryReservations};
+use state::{CoolDown, Heat, HeatRules, MemoryGate, MemoryPresence, MemoryReservations};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::watch;
@@ -202,6 +202,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         uploads,
         hub,
         boards,
+        heat: Arc::new(Heat::alone(HeatRules { hot_per_s: 1_000, shards: 1 }, metrics.clone())),
         dependencies: Arc::new(Dependencies::new("alone", metrics.clone()).needs("store", move || {
             let store = probed.clone();
             async move { store.probe().await.is_ok() }

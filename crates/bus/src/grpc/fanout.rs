@@ -3,26 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::metrics::count_by;
+use model::metrics::count;
 use model::{Clock, Metrics, RoomId};
-use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Secret;
 use super::gateways::Gateways;
 use crate::directory::Holders;
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Weigh};
 use crate::log::Entry;
+use crate::outbox::{Outbox, Portion};
 use crate::record::Batch;
 use crate::redis::counters::Counters;
 use crate::registry::Members;
-
-/// Runs that may wait to be pushed; beyond it they are lost to the other nodes, and counted.
-const WAITING_MAX: usize = 8_192;
-/// Runs that are pushed together.
-const TOGETHER_MAX: usize = 256;
-/// Entries of one batch.
-pub(super) const ENTRIES_MAX: usize = 500;
 
 /// What a fan-out needs.
 pub struct FanoutParts {
@@ -47,8 +40,7 @@ pub struct FanoutParts {
 /// Pushes to the gateways that hold a room. While the directory of rooms is away that is every node with viewers.
 pub struct GrpcFanout {
     here: Arc<dyn Fanout>,
-    waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
-    metrics: Arc<Metrics>,
+    outbox: Arc<Outbox>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -57,20 +49,25 @@ impl GrpcFanout {
     #[must_use]
     pub fn start(parts: FanoutParts) -> Self {
         let FanoutParts { me, source, here, holders, members, secret, clock, metrics } = parts;
-        let (waiting, runs) = mpsc::channel(WAITING_MAX);
+        let outbox = Outbox::new(metrics.clone());
         let gateways = Gateways::new(me, source.clone(), secret, metrics.clone());
         let numbers = Counters::new();
-        let publisher = Publisher { source, holders, members, clock, gateways, numbers, metrics: metrics.clone() };
-        Self { here, waiting, metrics, _task: AbortOnDropHandle::new(tokio::spawn(publisher.run(runs))) }
+        let publisher = Publisher { source, holders, members, clock, gateways, numbers, metrics };
+        let task = AbortOnDropHandle::new(tokio::spawn(publisher.run(outbox.clone())));
+        Self { here, outbox, _task: task }
+    }
+
+    /// The same, with hot rooms gathered and important ones first.
+    #[must_use]
+    pub fn weighing(self, weigh: Weigh) -> Self {
+        self.outbox.weigh_by(weigh);
+        self
     }
 }
 
 impl Fanout for GrpcFanout {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
-        let lost = entries.len() as u64;
-        if self.waiting.try_send((room_id.clone(), entries.clone())).is_err() {
-            count_by(&self.metrics.fanout_lost, "reason", "full", lost);
-        }
+        self.outbox.push(room_id, entries.clone());
         self.here.push(room_id, entries);
     }
 }
@@ -86,67 +83,47 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn run(mut self, mut runs: mpsc::Receiver<(RoomId, Vec<Entry>)>) {
+    async fn run(mut self, outbox: Arc<Outbox>) {
         let mut changes = self.members.changes();
         self.gateways.are(&self.members.now());
-        let mut gathered = Vec::with_capacity(TOGETHER_MAX);
         loop {
             tokio::select! {
                 // Streams are opened before there is something to push.
                 Ok(()) = changes.changed() => self.gateways.are(&self.members.now()),
-                runs = runs.recv_many(&mut gathered, TOGETHER_MAX) => match runs {
-                    0 => return,
-                    _ => self.push(gathered.drain(..)).await,
-                },
+                portions = outbox.next() => self.push(portions).await,
             }
         }
     }
 
-    async fn push(&mut self, runs: impl Iterator<Item = (RoomId, Vec<Entry>)>) {
-        let rooms = by_room(runs);
-        let nodes = rooms.iter().map(|(room_id, _)| self.holders.nodes_of(room_id));
+    async fn push(&mut self, portions: Vec<Portion>) {
+        let nodes = portions.iter().map(|portion| self.holders.nodes_of(&portion.room_id));
         let nodes = futures::future::join_all(nodes).await;
-        for ((room_id, entries), nodes) in rooms.into_iter().zip(nodes) {
+        for (portion, nodes) in portions.into_iter().zip(nodes) {
             let nodes = nodes.unwrap_or_else(|_| self.gateways.all());
-            for batch in self.batches(&room_id, entries) {
-                self.push_to(&nodes, &batch);
-            }
+            let batch = self.batch(portion);
+            self.push_to(&nodes, &batch);
         }
     }
 
-    /// Numbered and encoded once, for however many gateways.
-    fn batches(&mut self, room_id: &RoomId, mut entries: Vec<Entry>) -> Vec<Bytes> {
-        let mut batches = Vec::with_capacity(1);
-        while !entries.is_empty() {
-            let rest = entries.split_off(entries.len().min(ENTRIES_MAX));
-            let number = self.numbers.next(room_id, self.clock.now_ms());
-            let (source, room_id) = (self.source.clone(), room_id.clone());
-            let batch = Batch { source, epoch: number.epoch, seq: number.seq, room_id, entries };
-            batches.push(batch.encode().into());
-            entries = rest;
+    /// Numbered and encoded once, for however many gateways. What was dropped before is given a number that nobody will
+    /// see.
+    fn batch(&mut self, Portion { room_id, entries, lost }: Portion) -> Bytes {
+        let now_ms = self.clock.now_ms();
+        if lost {
+            self.numbers.next(&room_id, now_ms);
         }
-        batches
+        let number = self.numbers.next(&room_id, now_ms);
+        let source = self.source.clone();
+        Batch { source, epoch: number.epoch, seq: number.seq, room_id, entries }.encode().into()
     }
 
     fn push_to(&self, nodes: &[u16], batch: &Bytes) {
         for number in nodes {
             if !self.gateways.push(*number, batch.clone()) {
                 // It has just come, or it has just gone. Its next batch tells it that it missed this one.
-                count_by(&self.metrics.fanout_lost, "reason", "away", 1);
+                count(&self.metrics.fanout_lost, "reason", "away");
                 self.members.look_again();
             }
         }
     }
-}
-
-/// The entries of each room, in their order.
-fn by_room(runs: impl Iterator<Item = (RoomId, Vec<Entry>)>) -> Vec<(RoomId, Vec<Entry>)> {
-    let mut rooms: Vec<(RoomId, Vec<Entry>)> = Vec::new();
-    for (room_id, mut entries) in runs {
-        match rooms.iter_mut().find(|(room, _)| *room == room_id) {
-            Some((_, gathered)) => gathered.append(&mut entries),
-            None => rooms.push((room_id, entries)),
-        }
-    }
-    rooms
 }

@@ -33,7 +33,7 @@ use tonic::{Request, Status};
 use crate::proto::cluster::v1::gateway_server::GatewayServer;
 use crate::proto::cluster::v1::ingest_server::IngestServer;
 
-/// Largest batch that is heard. A sender's have at most [`fanout::ENTRIES_MAX`] entries.
+/// Largest batch that is heard. A sender's have at most [`crate::outbox::PORTION_MAX`] entries.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Largest comment that is heard, its sender included; a socket's message is smaller.
 const COMMENT_BYTES_MAX: usize = 1 << 20;

@@ -18,7 +18,7 @@ use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
-use ingest::{Admission, Awaited, Bans, Ingest, Rooms, Tokens};
+use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, Tokens, heat};
 use model::{Clock, Metrics, MsgType, SystemClock};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
@@ -26,7 +26,7 @@ use room::Hub;
 use room::boards::Boards;
 use room::worker::Worker;
 use socket2::{Domain, Socket, Type};
-use state::RedisBoards;
+use state::{Heat, RedisBoards, RedisHeat};
 use store::Store;
 use store::chat::ChatStore;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use self::backends::{Backends, Nodes};
 use self::nodes::Ways;
 use self::settings::{
-    api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, node_name, room_rules,
+    api_settings, chat_settings, gateway_settings, heat_rules, hub_settings, key_files, limits, node_name, room_rules,
     upload_settings,
 };
 use crate::config::{Config, Tls};
@@ -96,7 +96,15 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let Backends { store, ids, .. } = &backends;
     let (store, ids) = (store.clone(), ids.clone());
     let (log, consumer) = bus::local::open(backends.journal, backends.places, metrics.clone());
-    let log: Arc<dyn bus::Log> = Arc::new(log);
+    let heat = Arc::new(match &backends.nodes {
+        Some(nodes) => {
+            let shared = RedisHeat::new(nodes.redis.clone(), &nodes.source);
+            Heat::shared(heat_rules(config), shared, metrics.clone())
+        }
+        None => Heat::alone(heat_rules(config), metrics.clone()),
+    });
+    tokio::spawn(heat::keep(Arc::downgrade(&heat), clock.clone()));
+    let log: Arc<dyn bus::Log> = Arc::new(CountingLog::new(Arc::new(log), heat.clone()));
 
     let link_signer = Signer::new(secret.as_bytes());
     let tokens = Arc::new(Tokens::new(Some(secret), key_files(config))?);
@@ -161,12 +169,13 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     });
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
+    let weigh = heat::weigh(heat.clone(), &ingest);
     let fanout: Arc<dyn Fanout> = match &nodes {
-        Some(nodes) => nodes.fanout(&hub, &clock, &metrics),
+        Some(nodes) => nodes.fanout(&hub, weigh.clone(), &clock, &metrics),
         None => hub.clone(),
     };
     let ways = nodes.as_ref().map(|nodes| nodes.open(&hub, &ingest, &tokens, &clock, &metrics)).transpose()?;
-    let worker = Worker::new(Box::new(consumer), fanout, boards.clone(), clock.clone(), ids);
+    let worker = Worker::new(Box::new(consumer), fanout, boards.clone(), clock.clone(), ids).weighing(weigh);
 
     let tls = open_tls(&config.tls)?.map(Arc::new);
     let (draining, drained) = watch::channel(false);
@@ -182,6 +191,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         uploads: uploads.clone(),
         hub: hub.clone(),
         boards,
+        heat,
         store: store.clone(),
         tokens: tokens.clone(),
         dependencies: dependencies.clone(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bus::redis::{ControlInbox, RedisDirectory, RedisFanout, RedisInbox, RedisUserFanout};
-use bus::{ControlNews, Elsewhere, Fanout, UserFanout};
+use bus::{ControlNews, Elsewhere, Fanout, UserFanout, Weigh};
 use chat::Post;
 use ingest::{Ingest, Tokens};
 use model::{Clock, Metrics, RoomId};
@@ -38,8 +38,15 @@ impl Nodes {
     }
 
     /// The worker's way to the gateways of all nodes.
-    pub fn fanout(&self, hub: &Arc<Hub>, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Arc<dyn Fanout> {
-        Arc::new(RedisFanout::new(self.redis.clone(), &self.source, hub.clone(), clock.clone(), metrics.clone()))
+    pub fn fanout(
+        &self,
+        hub: &Arc<Hub>,
+        weigh: Weigh,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<dyn Fanout> {
+        let (redis, clock) = (self.redis.clone(), clock.clone());
+        Arc::new(RedisFanout::new(redis, &self.source, hub.clone(), clock, metrics.clone()).weighing(weigh))
     }
 
     /// Opens the ways in, before the first room is held.

@@ -7,12 +7,15 @@ use ingest::rooms::RoomRules;
 use ingest::{KeyFiles, Limits};
 use ipnet::IpNet;
 use room::HubSettings;
-use state::CoolDown;
+use state::{CoolDown, HeatRules};
 
 use crate::config::Config;
 
 /// By how much what two nodes publish may come in another order: readers from elsewhere are given so much again.
 const REREAD_MS: u64 = 5_000;
+
+/// Into how many shards a log with partitions spreads a hot room.
+const HOT_SHARDS: u16 = 8;
 
 pub(super) fn key_files(config: &Config) -> KeyFiles {
     let given = |path: &std::path::PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
@@ -26,6 +29,10 @@ pub(super) fn room_rules(config: &Config) -> RoomRules {
         session_ms_max: i64::from(config.rooms.session_s_max) * 1_000,
         rooms_max: config.rooms.held_max,
     }
+}
+
+pub(super) fn heat_rules(config: &Config) -> HeatRules {
+    HeatRules { hot_per_s: config.rooms.hot_per_s, shards: HOT_SHARDS }
 }
 
 pub(super) fn limits(config: &Config) -> Limits {

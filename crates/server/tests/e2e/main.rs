@@ -11,6 +11,7 @@ mod durability;
 mod e2ee;
 mod edges;
 mod events;
+mod heat;
 mod history;
 mod hook;
 mod hostile;

@@ -7,12 +7,14 @@
 
 mod boards;
 mod gate;
+mod heat;
 mod lease;
 mod presence;
 mod reservations;
 
 pub use boards::RedisBoards;
 pub use gate::RedisGate;
+pub use heat::RedisHeat;
 pub use presence::{LEASE_MS, RedisPresence};
 pub use reservations::RedisReservations;
 
