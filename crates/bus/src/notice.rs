@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::chat::{ChangeKind, ConversationId, GroupDone, GroupId, Message, Recipient};
-use model::{Snowflake, UserId};
+use model::{DeviceId, Snowflake, UserId};
 
 /// Something that happened, to be told.
 #[derive(Debug, Clone)]
@@ -65,6 +65,20 @@ pub enum Notice {
         /// How.
         done: GroupDone,
     },
+    /// A device of theirs has connected on another node: its older sockets close. No socket is told.
+    Replaced {
+        /// Which.
+        device: DeviceId,
+        /// When, Unix milliseconds by that node's clock.
+        since_ms: i64,
+        /// Its session there; decides between two of one millisecond.
+        session: u64,
+    },
+    /// They have acknowledged a critical event on another node: it is not repeated. No socket is told.
+    Acknowledged {
+        /// Which.
+        event: Snowflake,
+    },
 }
 
 impl Notice {
@@ -116,6 +130,13 @@ impl Sockets {
 pub trait UserFanout: Send + Sync {
     /// Tells `users`, each of whom is named once.
     fn notify(&self, users: Arc<[UserId]>, sockets: Sockets, notice: Notice);
+
+    /// Tells of a message that was stored before, unless this node has told it: the one that stored it may have ended
+    /// before it told anybody. Who was told already is not told again.
+    fn tell_again(&self, _users: Arc<[UserId]>, _sockets: Sockets, _message: Arc<Message>) {}
+
+    /// Tells only what holds this user's sockets on other nodes.
+    fn tell_others(&self, _user: &UserId, _notice: Notice) {}
 
     /// This node has one more socket or waiting poll of `user`: it hears what other nodes notify.
     fn hold(&self, _user: &UserId) {}

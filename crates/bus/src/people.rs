@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use model::chat::{self, ConversationId, GroupDone, GroupId, GroupRole, MsgType, Recipient};
-use model::{Snowflake, UserId};
+use model::{DeviceId, Snowflake, UserId};
 use prost::Message as _;
 
 use crate::notice::{Notice, Sockets};
@@ -148,6 +148,10 @@ fn what_out(notice: &Notice) -> proto::notice::What {
             What::Presence(proto::Presence { user: user.to_string(), online: *online, last_seen_ms: *last_seen_ms })
         }
         Notice::Group { group_id, by, done } => What::Group(group_out(*group_id, by, done)),
+        Notice::Replaced { device, since_ms, session } => {
+            What::Replaced(proto::Replaced { device_id: device.to_string(), since_ms: *since_ms, session: *session })
+        }
+        Notice::Acknowledged { event } => What::Acknowledged(proto::Acknowledged { event_id: event.0 }),
     }
 }
 
@@ -255,6 +259,12 @@ fn what_in(what: proto::notice::What) -> Option<Notice> {
             by: user(&changed.by)?,
             done: group_in(&changed)?,
         },
+        What::Replaced(replaced) => Notice::Replaced {
+            device: DeviceId::new(&replaced.device_id).ok()?,
+            since_ms: replaced.since_ms,
+            session: replaced.session,
+        },
+        What::Acknowledged(acknowledged) => Notice::Acknowledged { event: Snowflake(acknowledged.event_id) },
     })
 }
 
@@ -427,6 +437,11 @@ mod tests {
                 by,
                 done
             }),
+            ("[A-Za-z0-9_.:@-]{1,64}", any::<i64>(), any::<u64>()).prop_map(|(device, since_ms, session)| {
+                let device = DeviceId::new(&device).expect("an id");
+                Notice::Replaced { device, since_ms, session }
+            }),
+            any_id().prop_map(|event| Notice::Acknowledged { event }),
         ]
     }
 

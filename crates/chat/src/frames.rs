@@ -5,9 +5,9 @@
 use bus::Notice;
 use protocol::chat::{ChatMessage, GroupChanged, NewMessage, PresenceJson};
 
-/// The notice as a message of the socket.
-pub(crate) fn message(notice: &Notice) -> ChatMessage<'_> {
-    match notice {
+/// The notice as a message of the socket; `None` when it is for whoever holds the sockets.
+pub(crate) fn message(notice: &Notice) -> Option<ChatMessage<'_>> {
+    Some(match notice {
         Notice::Message(message) => ChatMessage::NewMessage(NewMessage::from(&**message)),
         Notice::Read { message_id, conversation_id, group_id, by, at_ms } => ChatMessage::MessageRead {
             message_id: *message_id,
@@ -27,5 +27,6 @@ pub(crate) fn message(notice: &Notice) -> ChatMessage<'_> {
             ChatMessage::Presence(PresenceJson::new(user, *online, *last_seen_ms))
         }
         Notice::Group { group_id, by, done } => ChatMessage::GroupChanged(GroupChanged::new(*group_id, by, done)),
-    }
+        Notice::Replaced { .. } | Notice::Acknowledged { .. } => return None,
+    })
 }

@@ -86,17 +86,17 @@ impl Groups {
 
     /// Who is told of a message. When a group's members cannot be read nobody is: it is stored, and
     /// everybody finds it at the next sync.
-    pub async fn readers_of(&self, message: &Message, version: u64) -> Arc<[UserId]> {
+    pub async fn readers_of(&self, message: &Message, version: Option<u64>) -> Arc<[UserId]> {
         match &message.to {
             Recipient::User(other) => Arc::new([message.from_user.clone(), other.clone()]),
             Recipient::Group(group) => self.readers(*group, version, message.position).await.unwrap_or_default(),
         }
     }
 
-    /// Who may see a message that the group's state `version` received.
-    async fn readers(&self, group: GroupId, version: u64, position: u64) -> Result<Arc<[UserId]>> {
+    /// Who may see a message that the group's state `version` received; without one the group is read.
+    async fn readers(&self, group: GroupId, version: Option<u64>, position: u64) -> Result<Arc<[UserId]>> {
         let remembered = self.remembered.lock().groups.get(&group).cloned();
-        let picture = match remembered.filter(|picture| picture.version == version) {
+        let picture = match remembered.filter(|picture| Some(picture.version) == version) {
             Some(picture) => picture,
             None => self.look(group).await?,
         };

@@ -156,7 +156,7 @@ impl Chat {
     #[must_use]
     pub fn start(parts: Parts) -> Arc<Self> {
         let groups = Arc::new(Groups::new(parts.store.clone()));
-        let mailroom = Mailroom::start(parts.store.clone(), groups.clone(), parts.fanout.clone());
+        let mailroom = Mailroom::start(parts.store.clone(), groups.clone(), parts.fanout.clone(), parts.clock.clone());
         let (here, handed) = (Here::default(), Mutex::default());
         let chat = Arc::new(Self { parts, mailroom, groups, here, handed });
         tokio::spawn(presence::upkeep(Arc::downgrade(&chat)));

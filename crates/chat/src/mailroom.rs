@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 use bus::{Notice, Sockets, UserFanout};
+use model::Clock;
+use model::chat::Message;
 use store::chat::{Appended, ChatStore, NewMessage};
 use tokio::sync::mpsc;
 
@@ -18,6 +20,9 @@ use crate::{ChatError, Result, Sent};
 const WAITING_MAX: usize = 8_192;
 /// Messages of one commit.
 const RUN_MAX: usize = 512;
+
+/// How long after it was stored a message that is sent again is told again; later everybody has synced.
+const AGAIN_MS: i64 = 120_000;
 
 /// Called once with the answer; must not block.
 pub(crate) type Done = Box<dyn FnOnce(Result<Sent>) + Send>;
@@ -37,9 +42,14 @@ pub(crate) struct Mailroom {
 
 impl Mailroom {
     /// Starts the task; must be called within a Tokio runtime.
-    pub fn start(store: Arc<dyn ChatStore>, groups: Arc<Groups>, fanout: Arc<dyn UserFanout>) -> Self {
+    pub fn start(
+        store: Arc<dyn ChatStore>,
+        groups: Arc<Groups>,
+        fanout: Arc<dyn UserFanout>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (letters, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Sorter { store, groups, fanout }.run(waiting));
+        tokio::spawn(Sorter { store, groups, fanout, clock }.run(waiting));
         Self { letters }
     }
 
@@ -59,6 +69,7 @@ struct Sorter {
     store: Arc<dyn ChatStore>,
     groups: Arc<Groups>,
     fanout: Arc<dyn UserFanout>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Sorter {
@@ -89,13 +100,25 @@ impl Sorter {
     async fn settle(&self, origin: Option<u64>, outcome: Appended) -> Result<Sent> {
         match outcome {
             Appended::New { message, members_version } => {
-                let users = self.groups.readers_of(&message, members_version).await;
+                let users = self.groups.readers_of(&message, Some(members_version)).await;
                 self.fanout.notify(users, Sockets::but(origin), Notice::Message(message.clone()));
                 Ok(Sent { message, repeated: false })
             }
-            Appended::Repeat(message) => Ok(Sent { message, repeated: true }),
+            Appended::Repeat(message) => {
+                self.tell_again(origin, &message).await;
+                Ok(Sent { message, repeated: true })
+            }
             Appended::NoGroup => Err(ChatError::NotFound("group")),
             Appended::Blocked => Err(ChatError::BLOCKED),
+        }
+    }
+
+    /// A retry may mean that the node which stored the message ended before it told anybody.
+    async fn tell_again(&self, origin: Option<u64>, message: &Arc<Message>) {
+        let old = self.clock.now_ms().saturating_sub(message.created_at_ms) > AGAIN_MS;
+        if !old && message.recalled.is_none() {
+            let users = self.groups.readers_of(message, None).await;
+            self.fanout.tell_again(users, Sockets::but(origin), message.clone());
         }
     }
 }

@@ -14,7 +14,7 @@ use bus::{News, Notice, UserFanout};
 use futures::StreamExt;
 use model::chat::Seen;
 use model::snowflake::{made_at_ms, node_of};
-use model::{Snowflake, UserId};
+use model::{DeviceId, Snowflake, UserId};
 use store::chat::SyncQuery;
 use tokio::time::timeout;
 
@@ -77,6 +77,18 @@ impl Chat {
         let hearing = Hearing { fanout: &*self.parts.fanout, user: user.clone() };
         self.parts.fanout.heard(user).await;
         hearing
+    }
+
+    /// Tells other nodes that a user's device has connected here, by `session`, at `since_ms` (Unix milliseconds): its
+    /// older sockets there are to close. Whoever connects elsewhere from here on is heard of here.
+    pub async fn replaces(&self, user: &UserId, device: DeviceId, since_ms: i64, session: u64) {
+        let _hearing = self.hear(user).await;
+        self.parts.fanout.tell_others(user, Notice::Replaced { device, since_ms, session });
+    }
+
+    /// Tells other nodes that a user has acknowledged an event here.
+    pub fn acknowledged(&self, user: &UserId, event: Snowflake) {
+        self.parts.fanout.tell_others(user, Notice::Acknowledged { event });
     }
 
     /// Messages before the reader's place that may not have reached it, oldest first.

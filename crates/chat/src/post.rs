@@ -30,19 +30,20 @@ pub struct Told {
     pub sockets: Sockets,
     /// What happened.
     pub notice: Notice,
-    json: OnceLock<Bytes>,
-    proto: OnceLock<Bytes>,
+    json: OnceLock<Option<Bytes>>,
+    proto: OnceLock<Option<Bytes>>,
 }
 
 impl Told {
-    /// The finished WebSocket frame, without a mask.
-    pub fn frame(&self, protocol: SubProtocol) -> &Bytes {
+    /// The finished WebSocket frame, without a mask; `None` for what no socket is told.
+    pub fn frame(&self, protocol: SubProtocol) -> Option<&Bytes> {
         let frame = if protocol == SubProtocol::Proto { &self.proto } else { &self.json };
-        frame.get_or_init(|| {
+        let encode = || {
             let mut out = Vec::new();
-            spoken::message(protocol, &ServerMessage::Chat(frames::message(&self.notice)), None, &mut out);
-            out.into()
-        })
+            spoken::message(protocol, &ServerMessage::Chat(frames::message(&self.notice)?), None, &mut out);
+            Some(out.into())
+        };
+        frame.get_or_init(encode).as_ref()
     }
 }
 

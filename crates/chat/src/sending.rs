@@ -93,7 +93,7 @@ impl Chat {
         let keep = self.parts.settings.recall_keeps_content;
         match self.parts.store.recall(&who.user_id, message_id, at_ms, not_before_ms, keep).await? {
             Recalled::Done { message, members_version } => {
-                let users = self.groups.readers_of(&message, members_version).await;
+                let users = self.groups.readers_of(&message, Some(members_version)).await;
                 let (conversation_id, by) = (message.conversation_id, who.user_id.clone());
                 let notice = Notice::Recalled { message_id, conversation_id, by, at_ms };
                 self.parts.fanout.notify(users, Sockets::All, notice);

@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use bus::Notice;
 use bus::redis::RedisUserFanout;
 use chat::{Attachments, Chat, Devices, Draft, Parts, Post, Settings, SyncRequest, Told};
-use model::chat::{MsgType, Recipient};
+use model::chat::{ConversationId, MsgType, Recipient};
 use model::clock::{Clock, SystemClock};
 use model::{Identity, Level, Metrics, Snowflake, SnowflakeGenerator, UserId};
 use prometheus_client::registry::Registry;
 use redis_client::{Address, Redis};
 use state::{MemoryGate, RedisPresence};
+use store::chat::{ChatStore, NewMessage};
 use store::sqlite::SqliteStore;
 
 struct NoUploads;
@@ -243,4 +244,45 @@ async fn what_an_outage_swallowed_comes_after_it_once() {
     testkit::eventually("bob to hear again", async || west.told("bob").contains(&"after".to_owned()).then_some(()))
         .await;
     assert_eq!(west.told("bob"), ["before", "near", "far", "after"], "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_tells_those_whom_a_node_that_ended_did_not() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, namespace) = (store(directory.path()), namespace());
+    let east = Node::start(&address, &namespace, 1, &store).await;
+    let west = Node::start(&address, &namespace, 2, &store).await;
+    west.chat.connected(&who("bob"), 21).await;
+    west.sync("bob", None).await;
+    // All that is left of a node that ended between storing a message and telling of it.
+    let now_ms = SystemClock.now_ms();
+    let message = NewMessage {
+        id: Snowflake(7),
+        conversation_id: ConversationId(Snowflake(8)),
+        client_msg_id: "c-1".into(),
+        from_user: user("ann"),
+        from_name: "ann".into(),
+        to: Recipient::User(user("bob")),
+        content: "did you hear?".into(),
+        msg_type: MsgType::Text,
+        created_at_ms: now_ms,
+        outbox: false,
+    };
+    store.append_messages(vec![message]).await.expect("it is stored");
+    let again = || Draft {
+        client_msg_id: "c-1".into(),
+        to: Recipient::User(user("bob")),
+        content: "did you hear?".into(),
+        msg_type: MsgType::Text,
+    };
+
+    let sent = east.chat.send(&who("ann"), again(), None).await.expect("it is answered");
+    assert!(sent.repeated && sent.message.id == Snowflake(7));
+    told(&west, "bob", &["did you hear?"]).await;
+    east.chat.send(&who("ann"), again(), None).await.expect("it is answered");
+    west.chat.send(&who("ann"), again(), None).await.expect("it is answered");
+    east.send("ann", "bob", "and now?").await;
+    told(&west, "bob", &["did you hear?", "and now?"]).await;
+    assert_eq!(east.told("ann"), ["did you hear?", "and now?"], "each once");
 }

@@ -13,9 +13,11 @@ use protocol::{spoken, ws};
 use serde_json::value::RawValue;
 
 use crate::GatewaySettings;
-use crate::conn::{Conn, Sent, Stage};
+use crate::conn::{Conn, Sent, Session, Stage};
 use crate::shard::Shard;
 
+/// Within so many seconds a device that has connected on two nodes is taken to have done so at once.
+const RACE_S: u32 = 5;
 /// How long the peer may take to hang up after our close, in seconds.
 const LINGER_S: u32 = 5;
 /// The code of sockets that take nothing, or too little.
@@ -251,6 +253,28 @@ impl Shard {
                 .and_then(|conn| conn.session.as_ref())
                 .is_some_and(|found| found.device.as_ref() == Some(device) && found.number < session);
             if older {
+                self.close(index, 4009, "replaced by the same device");
+            }
+        }
+    }
+
+    /// The session's device is here now: its older sockets on other nodes are to close.
+    pub fn replace_elsewhere(&self, session: &Session, device: DeviceId) {
+        let (chat, user) = (self.common.services.chat.clone(), session.identity.user_id.clone());
+        let (since_ms, number) = (session.since_ms, session.number);
+        self.common.runtime.spawn(async move { chat.replaces(&user, device, since_ms, number).await });
+    }
+
+    /// The device has connected on another node. Only where it did so on both within a few seconds clocks are compared:
+    /// then the older one may be heard of last, and is told of the newer one.
+    pub fn replaced_elsewhere(&mut self, user: &UserId, device: &DeviceId, since_ms: i64, number: u64) {
+        for index in self.users.get(user).cloned().unwrap_or_default() {
+            let session = self.conn(index).and_then(|conn| conn.session.clone());
+            let Some(session) = session.filter(|session| session.device.as_ref() == Some(device)) else { continue };
+            let just_now = self.now.saturating_sub(session.since) < RACE_S;
+            if just_now && (session.since_ms, session.number) > (since_ms, number) {
+                self.replace_elsewhere(&session, device.clone());
+            } else {
                 self.close(index, 4009, "replaced by the same device");
             }
         }

@@ -115,6 +115,9 @@ pub(crate) struct Session {
     pub device: Option<DeviceId>,
     /// Rises with every login of this process: a device's newest session replaces the older ones.
     pub number: u64,
+    /// When it began: Unix milliseconds, for other nodes, and this shard's tick.
+    pub since_ms: i64,
+    pub since: u32,
     /// The socket's number, unique in the deployment; the same as long as the same user stays on it.
     pub socket: u64,
     /// Tick at which the token has expired.

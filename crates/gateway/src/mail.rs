@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use bus::Notice;
 use bytes::Bytes;
 use chat::{Devices, Told};
+use model::UserId;
 
 use crate::backlog::Comments;
 use crate::conn::Parcel;
@@ -20,12 +22,22 @@ impl Devices for Inbox {
 }
 
 impl Shard {
-    /// Writes a notice to the sockets that it is for.
+    /// Writes a notice to the sockets that it is for, or does what it says is to be done with them.
     pub fn told(&mut self, told: &Told) {
         for user in told.users.iter() {
-            for index in self.users.get(user).cloned().unwrap_or_default() {
-                self.hand_over_notice(index, told);
+            match &told.notice {
+                Notice::Replaced { device, since_ms, session } => {
+                    self.replaced_elsewhere(user, device, *since_ms, *session);
+                }
+                Notice::Acknowledged { event } => drop(self.acknowledged(user, *event)),
+                _ => self.hand_over_notices(user, told),
             }
+        }
+    }
+
+    fn hand_over_notices(&mut self, user: &UserId, told: &Told) {
+        for index in self.users.get(user).cloned().unwrap_or_default() {
+            self.hand_over_notice(index, told);
         }
     }
 
@@ -37,7 +49,8 @@ impl Shard {
         }
         // A notice is kept like an event: no comments that could be skipped.
         let none = Comments { room: 0, missed: 0, at: now };
-        let parcel = Parcel::new(told.frame(conn.form.protocol), 1, &Bytes::new(), none);
+        let Some(frame) = told.frame(conn.form.protocol) else { return };
+        let parcel = Parcel::new(frame, 1, &Bytes::new(), none);
         let sent = conn.send(&parcel, budget, now, &mut self.tally);
         self.after_send(index, sent);
     }

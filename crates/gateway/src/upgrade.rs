@@ -202,7 +202,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let renewed = conn.session.is_some();
         let socket = conn.session.as_ref().map_or(number, |before| before.socket);
-        let session = Arc::new(Session { identity, device, number, socket, expires });
+        let session =
+            Arc::new(Session { identity, device, number, since_ms: now_ms, since: self.now, socket, expires });
         conn.session = Some(session.clone());
         conn.authorize_by = u32::MAX;
         let user = &session.identity.user_id;
@@ -218,6 +219,7 @@ impl Shard {
             for inbox in &common.inboxes {
                 inbox.push(Inbound::Replaced { user: user.clone(), device: device.clone(), session: number });
             }
+            self.replace_elsewhere(&session, device.clone());
         }
         if common.services.ingest.awaited.may_hold(user) {
             self.ask_for_unacknowledged(index, session.clone());

@@ -112,10 +112,10 @@ impl Ingest {
     /// When the store is away: what is known is stale then.
     pub async fn heed(&self, tokens: &Tokens, entry: &Entry) -> Result<(), StoreError> {
         match &entry.record {
-            Record::Settings(_)
-            | Record::SessionStarted(_)
-            | Record::SessionEnded(_)
-            | Record::Changed(Change::Room) => self.rooms.changed_elsewhere(&entry.room_id),
+            Record::Settings(settings) => self.rooms.set_elsewhere(&entry.room_id, settings),
+            Record::SessionStarted(_) | Record::SessionEnded(_) | Record::Changed(Change::Room) => {
+                self.rooms.changed_elsewhere(&entry.room_id);
+            }
             Record::Banned { user_id, .. } | Record::Changed(Change::Bans(user_id)) => self.heed_bans(user_id).await?,
             Record::Changed(Change::Words) => self.heed_words().await?,
             Record::Changed(Change::Awaited(user)) => self.awaited.add(user.clone()),
@@ -131,6 +131,7 @@ impl Ingest {
     /// When the store is away; what was read until then is in force.
     pub async fn refresh(&self, tokens: &Tokens) -> Result<(), StoreError> {
         self.rooms.all_changed_elsewhere();
+        self.rooms.load_live().await?;
         self.bans.read_all_again(&*self.store, self.clock.now_ms()).await?;
         tokens.read_again(&*self.store).await?;
         self.heed_words().await?;

@@ -5,6 +5,7 @@
 //! marked ([`Rooms::changed_elsewhere`]) and read again by whoever needs the room next; while nothing is heard of
 //! other nodes every room is read again once it is [`REREAD_MS`] old.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use model::{
     Audience, Clock, Code, Event, EventBody, Identity, Level, NoIds, RoomId, RoomSettings, RoomState, Session,
     Snowflake, SnowflakeGenerator, Speakers, WireError,
 };
+use parking_lot::RwLock;
 use store::{RoomRow, Store, StoreError};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -138,6 +140,27 @@ pub struct Rooms {
     rules: RoomRules,
     /// What other nodes change is not heard now.
     deaf: AtomicBool,
+    guarded: RwLock<Guarded>,
+}
+
+/// The rooms that not everybody may enter, so that the others can be entered while the store is away.
+#[derive(Default)]
+struct Guarded {
+    rooms: HashSet<RoomId>,
+    /// There are no others.
+    complete: bool,
+}
+
+impl Guarded {
+    fn note(&mut self, room: &RoomId, settings: &RoomSettings, most: usize) {
+        if !settings.private && settings.enabled {
+            self.rooms.remove(room);
+        } else if self.rooms.len() < most {
+            self.rooms.insert(room.clone());
+        } else {
+            self.complete = false;
+        }
+    }
 }
 
 impl Rooms {
@@ -150,7 +173,16 @@ impl Rooms {
         clock: Arc<dyn Clock>,
         rules: RoomRules,
     ) -> Self {
-        Self { seats: DashMap::default(), store, log, ids, clock, rules, deaf: AtomicBool::new(false) }
+        Self {
+            seats: DashMap::default(),
+            store,
+            log,
+            ids,
+            clock,
+            rules,
+            deaf: AtomicBool::new(false),
+            guarded: RwLock::default(),
+        }
     }
 
     /// A room as it is now.
@@ -170,12 +202,22 @@ impl Rooms {
         }
     }
 
-    /// Loads the rooms whose sessions are on, so that those of an earlier run, or of a node that is gone, end in time.
+    /// Loads the rooms whose sessions are on, so that those of an earlier run, or of a node that is gone, end in time; and
+    /// which ones not everybody may enter.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn load_live(&self) -> Result<(), StoreError> {
-        for row in self.store.rooms(self.rules.rooms_max).await? {
+        // Unless something is missed while the store answers.
+        self.guarded.write().complete = true;
+        let rows = self.store.rooms(self.rules.rooms_max).await;
+        let all = rows.as_ref().is_ok_and(|rows| rows.len() < self.rules.rooms_max);
+        self.guarded.write().complete &= all;
+        for row in rows? {
+            // What was heard meanwhile is newer: nothing is taken off.
+            if row.settings.private || !row.settings.enabled {
+                self.guarded.write().note(&row.room_id, &row.settings, self.rules.rooms_max);
+            }
             if row.session.is_some() {
                 self.seat(&row.room_id).await?;
             }
@@ -190,8 +232,15 @@ impl Rooms {
         }
     }
 
+    /// Another node gave the room these settings.
+    pub fn set_elsewhere(&self, room: &RoomId, settings: &RoomSettings) {
+        self.guarded.write().note(room, settings, self.rules.rooms_max);
+        self.changed_elsewhere(room);
+    }
+
     /// Other nodes may have changed any room.
     pub fn all_changed_elsewhere(&self) {
+        self.guarded.write().complete = false;
         self.seats.iter().for_each(|seat| seat.mark());
     }
 
@@ -221,8 +270,18 @@ impl Rooms {
     /// # Errors
     /// `room_closed` for a disabled room, `forbidden` for one that this reader may not enter.
     pub async fn may_enter(&self, who: Option<&Identity>, room: &RoomId) -> Result<(), WireError> {
-        let info = self.info(room).await.map_err(|_| WireError::unavailable())?;
+        let info = match self.info(room).await {
+            Ok(info) => info,
+            Err(_) if self.is_open_to_all(room) => Arc::default(),
+            Err(_) => return Err(WireError::unavailable()),
+        };
         may_enter(&info.settings, who, room).map_err(WireError::from)
+    }
+
+    /// Whether the room is known not to be one that only some may enter.
+    fn is_open_to_all(&self, room: &RoomId) -> bool {
+        let guarded = self.guarded.read();
+        guarded.complete && !guarded.rooms.contains(room) && !self.is_deaf()
     }
 
     /// Changes settings and tells the room.
@@ -236,6 +295,7 @@ impl Rooms {
         let before = seat.info.load_full();
         let settings = Arc::new(patch.apply(&before.settings)?);
         self.store.put_room(room, &settings).await?;
+        self.guarded.write().note(room, &settings, self.rules.rooms_max);
         let after = Arc::new(RoomInfo { settings: settings.clone(), ..(*before).clone() });
         seat.info.store(after.clone());
         self.log.append(room.clone(), Record::Settings(settings)).await?;

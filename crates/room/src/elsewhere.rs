@@ -233,12 +233,17 @@ impl HubRoom {
     fn settle(self: &Arc<Self>, row: Option<RoomRow>, mut deleted: Vec<Snowflake>, begun_ms: i64) {
         let mut view = self.view.lock();
         view.complete_ms = view.complete_ms.max(begun_ms);
-        let settings = row.and_then(|row| changed_settings(&mut view, row));
         deleted.retain(|id| view.ring.knows(*id));
+        self.take_row(&mut view, row, deleted);
+    }
+
+    /// Takes over the room's state and settings, and that these comments are gone.
+    pub(crate) fn take_row(self: &Arc<Self>, view: &mut View, row: Option<RoomRow>, deleted: Vec<Snowflake>) {
+        let settings = row.and_then(|row| changed_settings(view, row));
         let deletions = deleted.chunks(DELETED_MAX).filter_map(|ids| self.deletion(ids.to_vec()));
         let unplaced = |record| Entry { room_id: self.id().clone(), position: Position::default(), record };
         let entries: Vec<_> = settings.into_iter().chain(deletions).map(unplaced).collect();
-        self.take_in(&mut view, &entries);
+        self.take_in(view, &entries);
     }
 
     /// `None` without a node number: then the next reading finds them.

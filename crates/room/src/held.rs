@@ -182,15 +182,11 @@ impl HubRoom {
     }
 
     /// Takes in what the store knows, once, while live entries may already be coming in.
-    pub(crate) fn warm(&self, row: Option<RoomRow>, latest: Vec<Placed>, begun_ms: i64) {
+    pub(crate) fn warm(self: &Arc<Self>, row: Option<RoomRow>, latest: Vec<Placed>, begun_ms: i64) {
         let mut view = self.view.lock();
         view.complete_ms = begun_ms;
         view.prefill(latest);
-        if let Some(row) = row {
-            view.window.set_window_ms_max(self.window_ms_max(&row.settings));
-            view.settings = Arc::new(row.settings);
-            view.state = if row.session.is_some() { RoomState::Live } else { RoomState::Idle };
-        }
+        self.take_row(&mut view, row, Vec::new());
     }
 
     fn window_ms_max(&self, settings: &RoomSettings) -> u32 {

@@ -168,10 +168,10 @@ impl Hub {
     /// # Errors
     /// `invalid_request` for too many `only_user_ids`, `unavailable` when the store is away,
     /// `overloaded` when too many rooms are held.
-    pub async fn join(&self, request: JoinRequest) -> Result<(), WireError> {
+    pub async fn join(self: &Arc<Self>, request: JoinRequest) -> Result<(), WireError> {
         self.check(&request.options)?;
         loop {
-            let room = self.hold(&request.options.room_id).await?;
+            let room = self.hold_for(&request.options).await?;
             let since = self.resolve(&room, request.options.since_id).await?;
             if room.join(&request, since).is_ok() {
                 return Ok(());
@@ -202,6 +202,21 @@ impl Hub {
     pub async fn hold(&self, id: &RoomId) -> Result<Arc<HubRoom>, WireError> {
         let slot = self.slot(id)?;
         self.warm(&slot).await.map_err(|_| WireError::unavailable())?;
+        slot.room.touch();
+        Ok(slot.room.clone())
+    }
+
+    /// The same for somebody who comes to stay. Among several nodes, who has no cursor is let in without history while the
+    /// store is away: what is said on other nodes is heard, and the room is warmed when the store is back.
+    async fn hold_for(self: &Arc<Self>, options: &JoinRoom) -> Result<Arc<HubRoom>, WireError> {
+        let slot = self.slot(&options.room_id)?;
+        let cold = || !slot.warm.initialized() && slot.room.is_behind();
+        if cold() || self.warm(&slot).await.is_err() {
+            if options.since_id.is_some() || self.elsewhere.get().is_none() {
+                return Err(WireError::unavailable());
+            }
+            self.missed(&options.room_id, self.shared.clock.now_ms());
+        }
         slot.room.touch();
         Ok(slot.room.clone())
     }
@@ -260,10 +275,10 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Hub::hold`].
-    pub async fn tap(&self, options: &JoinRoom, user: Option<UserId>) -> Result<Tap, WireError> {
+    pub async fn tap(self: &Arc<Self>, options: &JoinRoom, user: Option<UserId>) -> Result<Tap, WireError> {
         self.check(options)?;
         loop {
-            let room = self.hold(&options.room_id).await?;
+            let room = self.hold_for(options).await?;
             let since = self.resolve(&room, options.since_id).await?;
             let (sender, messages) = mpsc::channel(TAP_MESSAGES);
             if let Ok(Held { history, omitted }) = room.tap(options, since, user.clone(), sender) {

@@ -22,6 +22,7 @@ impl Shard {
         if !self.acknowledged(user, event) {
             return;
         }
+        common.services.chat.acknowledged(user, event);
         self.run_async(index, async move {
             if let Err(error) = common.services.ingest.acknowledge(&session.identity, event).await {
                 // The event is sent again with the next connection.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 mod chat;
+mod crowd;
+mod devices;
 mod heat;
 mod live;
 mod moderation;

@@ -1,9 +1,20 @@
 //! What fails, and what holds meanwhile.
 
+use std::time::Instant;
+
 use serde_json::json;
-use testkit::{Cluster, OwnServer, Server, eventually};
+use testkit::{Cluster, OwnServer, Server, eventually, now_s, token};
 
 use crate::{BINARY, cluster};
+
+/// Says how long it took until all was well again.
+fn recovered(begun: Instant) {
+    eprintln!("recovered in {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+fn token_of(user: &str) -> String {
+    token(&json!({ "sub": user, "exp": now_s() + 86_400 }))
+}
 
 /// How a node says it stands.
 async fn status(node: &Server) -> String {
@@ -78,4 +89,38 @@ async fn without_mysql_comments_wait_on_the_node_s_disk_and_are_kept_afterwards(
     })
     .await;
     assert_eq!(replay["comments"][1]["id"], json!(said));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_mysql_a_room_that_nobody_has_open_on_the_node_is_entered_without_its_history() {
+    let Some(mysql) = OwnServer::start("mysql") else { return };
+    let Some(nodes) = Cluster::mysql_over(&mysql, BINARY, 2).await else { return };
+    let mut ann = nodes[0].viewer("ann", "hall").await;
+    let before = ann.say("before").await;
+    nodes[0].admin().put("admin/rooms/cellar", json!({ "private": true })).await.is(200);
+    stands(&nodes[1], "ready").await;
+
+    mysql.kill();
+    stands(&nodes[1], "degraded").await;
+    let mut bo = nodes[1].connect(&format!("token={}", token_of("bo"))).await;
+    let join = |room: &str| json!({ "type": "join_room", "room_id": room });
+    let joined = bo.ask(join("hall")).await;
+    assert_eq!((&joined["type"], &joined["history"]), (&json!("room_joined"), &json!([])), "{joined}");
+    bo.refused(join("cellar"), "unavailable").await;
+    // Nobody could say what they missed.
+    bo.refused(json!({ "type": "join_room", "room_id": "attic", "since_id": before }), "unavailable").await;
+    nodes[1].user("bo").get("rooms/attic/comments").await.fails(503, "unavailable");
+    ann.say("meanwhile").await;
+    bo.sees("meanwhile").await;
+
+    mysql.restart();
+    let begun = Instant::now();
+    let history = eventually("its history", async || {
+        let joined = bo.ask(join("hall")).await;
+        (joined["history"].as_array()?.len() == 2).then(|| joined["history"].clone())
+    })
+    .await;
+    recovered(begun);
+    assert_eq!((&history[0]["id"], &history[1]["content"]), (&json!(before), &json!("meanwhile")));
+    bo.refused(join("cellar"), "forbidden").await;
 }

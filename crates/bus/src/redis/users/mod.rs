@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::chat::Message;
 use model::metrics::count;
 use model::{Clock, Metrics, UserId};
 use parking_lot::Mutex;
@@ -161,6 +162,24 @@ impl UserFanout for RedisUserFanout {
         }
         self.shared.here.notify(users.clone(), sockets.clone(), notice.clone());
         self.shared.publish(Outgoing::Notice { users, sockets, notice });
+    }
+
+    fn tell_again(&self, users: Arc<[UserId]>, sockets: Sockets, message: Arc<Message>) {
+        let strangers: Vec<_> = {
+            let mut told = self.shared.told.lock();
+            let strangers = users.iter().filter(|user| told.first(message.id, user)).cloned().collect();
+            if !told.everybody(message.id) {
+                return;
+            }
+            strangers
+        };
+        let notice = Notice::Message(message);
+        self.shared.here.notify(strangers.into(), sockets.clone(), notice.clone());
+        self.shared.publish(Outgoing::Notice { users, sockets, notice });
+    }
+
+    fn tell_others(&self, user: &UserId, notice: Notice) {
+        self.shared.publish(Outgoing::Notice { users: Arc::new([user.clone()]), sockets: Sockets::All, notice });
     }
 
     fn hold(&self, user: &UserId) {

@@ -17,9 +17,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// It was told to everybody whom it concerns.
-    pub fn everybody(&mut self, message: Snowflake) {
-        self.note((message, None));
+    /// It is told to everybody whom it concerns; whether that is the first time.
+    pub fn everybody(&mut self, message: Snowflake) -> bool {
+        self.note((message, None))
     }
 
     /// Whether telling it to `user` is the first time; then it is noted.
