@@ -1,5 +1,7 @@
 //! From a room's worker to the gateways that hold the room, and to all nodes what concerns all of them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use model::RoomId;
 
@@ -11,6 +13,34 @@ use crate::log::Entry;
 pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
+}
+
+/// To nobody.
+impl Fanout for () {
+    fn push(&self, _: &RoomId, _: Vec<Entry>) {}
+}
+
+/// Everything to this node's gateway, and to the others by two ways: what concerns every node, and the rest.
+pub struct TwoWays {
+    /// This node's gateway.
+    pub here: Arc<dyn Fanout>,
+    /// To every other node, whatever it holds.
+    pub control: Arc<dyn Fanout>,
+    /// To the others that hold the room.
+    pub rooms: Arc<dyn Fanout>,
+}
+
+impl Fanout for TwoWays {
+    fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
+        let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| entry.record.concerns_every_node());
+        for (way, entries) in [(&self.control, everybodys), (&self.rooms, the_rooms)] {
+            if !entries.is_empty() {
+                way.push(room_id, entries);
+            }
+        }
+        self.here.push(room_id, entries);
+    }
 }
 
 /// By what a node hears what others push for the rooms it holds.

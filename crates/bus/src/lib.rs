@@ -28,7 +28,7 @@ pub mod spool;
 pub mod stamp;
 
 pub use directory::Viewers;
-pub use fanout::{ControlNews, Elsewhere, Fanout};
+pub use fanout::{ControlNews, Elsewhere, Fanout, TwoWays};
 pub use local::Places;
 pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};

@@ -30,7 +30,7 @@ const CONFESSIONS_MAX: usize = 10_000;
 /// Pushes to the gateways of all nodes.
 pub struct RedisFanout {
     here: Arc<dyn Fanout>,
-    control: ControlFanout,
+    control: Arc<ControlFanout>,
     waiting: mpsc::Sender<(RoomId, Vec<Entry>)>,
     /// Rooms of which a run found the queue full, so that it has no number that could be missing.
     dropped: Arc<Mutex<HashSet<RoomId>>>,
@@ -39,17 +39,17 @@ pub struct RedisFanout {
 }
 
 impl RedisFanout {
-    /// Pushes to `here`, and to other nodes as `source`, which no other node that lives may be called. Must be called
-    /// within a Tokio runtime.
+    /// Pushes to `here`, to other nodes as `source`, which no other node that lives may be called, and what concerns every
+    /// node through `control`. Must be called within a Tokio runtime.
     #[must_use]
     pub fn new(
         redis: Redis,
         source: &str,
         here: Arc<dyn Fanout>,
+        control: Arc<ControlFanout>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let control = ControlFanout::new(redis.clone(), source, &*clock, metrics.clone());
         let (waiting, runs) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::new(Mutex::new(HashSet::new()));
         let publisher = Publisher {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 mod chat;
+mod kafka;
 mod live;
 mod moderation;
 mod nginx;
