@@ -34,9 +34,19 @@ impl Cluster {
     /// The same with this in the environment.
     pub async fn kafka_with(binary: impl Into<PathBuf>, roles: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let (redis, mysql) = (service("BARRAGE_TEST_REDIS")?, service("BARRAGE_TEST_MYSQL")?);
+        Self::kafka_over(&redis, &mysql, binary, roles, env).await
+    }
+
+    /// The same with these addresses of Redis and MySQL.
+    pub async fn kafka_over(
+        redis: &str,
+        mysql: &str,
+        binary: impl Into<PathBuf>,
+        roles: &[&str],
+        env: &[(&str, &str)],
+    ) -> Option<Self> {
         let brokers = service("BARRAGE_TEST_KAFKA")?;
-        let example = example("cluster-kafka.toml");
-        let mut options = options(binary.into(), &redis, &mysql, &example)
+        let mut options = options(binary.into(), redis, mysql, &example("cluster-kafka.toml"))
             .env("BARRAGE__KAFKA__BROKERS", &brokers)
             // Few, because a broker that was killed looks at all of them when it comes back.
             .env("BARRAGE__KAFKA__PARTITIONS", "6");

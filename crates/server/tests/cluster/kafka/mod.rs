@@ -1,6 +1,9 @@
 //! Nodes with one log on Kafka: three real brokers, which some of these tests kill.
 
 mod alike;
+mod roles;
+mod talk;
+mod trouble;
 
 use testkit::Cluster;
 use tokio::sync::{RwLock, RwLockReadGuard};
