@@ -93,6 +93,8 @@ pub struct ApiSettings {
     pub node_id: String,
     /// The program's version.
     pub version: String,
+    /// Whether the API and the pages are served, or health and metrics alone.
+    pub serves_api: bool,
     /// Identities may come from the query, and the admin API needs no key.
     pub dev: bool,
     /// Rooms that are not private may be read without an identity.
@@ -115,7 +117,8 @@ pub fn router(services: Services) -> Router {
     let app = Arc::new(services);
     let origins = app.settings.origins.clone();
     let mut router = Router::new();
-    for (path, methods) in routes(app.settings.body_bytes_max, app.settings.message_body_bytes_max) {
+    let ApiSettings { serves_api, body_bytes_max, message_body_bytes_max, .. } = *app.settings;
+    for (path, methods) in if serves_api { routes(body_bytes_max, message_body_bytes_max) } else { health() } {
         router = router.route(path, methods);
     }
     // The last layer is met first.
@@ -133,7 +136,8 @@ pub fn router(services: Services) -> Router {
 
 /// Every path with its methods. `openapi.json` is held against this table by a test.
 fn routes(body_bytes_max: usize, message_body_bytes_max: usize) -> Vec<(&'static str, MethodRouter<App>)> {
-    let mut routes = pages();
+    let mut routes = health();
+    routes.extend(pages());
     routes.extend(live_rooms());
     routes.extend(private_chat());
     routes.extend(administration());
@@ -146,6 +150,10 @@ fn routes(body_bytes_max: usize, message_body_bytes_max: usize) -> Vec<(&'static
     routes
 }
 
+fn health() -> Vec<(&'static str, MethodRouter<App>)> {
+    vec![("/healthz", get(ops::healthz)), ("/readyz", get(ops::readyz)), ("/metrics", get(ops::metrics))]
+}
+
 fn pages() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/", get(pages::rooms)),
@@ -153,9 +161,6 @@ fn pages() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/admin", get(pages::admin)),
         ("/chat", get(pages::chat)),
         ("/assets/{*path}", get(pages::asset)),
-        ("/healthz", get(ops::healthz)),
-        ("/readyz", get(ops::readyz)),
-        ("/metrics", get(ops::metrics)),
         ("/api/openapi.json", get(ops::openapi)),
     ]
 }

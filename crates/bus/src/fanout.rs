@@ -27,6 +27,34 @@ pub struct Weight {
 /// Weighs a room, as far as this node knows it. Called for each push, so it never waits.
 pub type Weigh = Arc<dyn Fn(&RoomId) -> Weight + Send + Sync>;
 
+/// To nobody.
+impl Fanout for () {
+    fn push(&self, _: &RoomId, _: Vec<Entry>) {}
+}
+
+/// Everything to this node's gateway, and to the others by two ways: what concerns every node, and the rest.
+pub struct TwoWays {
+    /// This node's gateway.
+    pub here: Arc<dyn Fanout>,
+    /// To every other node, whatever it holds.
+    pub control: Arc<dyn Fanout>,
+    /// To the others that hold the room.
+    pub rooms: Arc<dyn Fanout>,
+}
+
+impl Fanout for TwoWays {
+    fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
+        let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|entry| entry.record.concerns_every_node());
+        for (way, entries) in [(&self.control, everybodys), (&self.rooms, the_rooms)] {
+            if !entries.is_empty() {
+                way.push(room_id, entries);
+            }
+        }
+        self.here.push(room_id, entries);
+    }
+}
+
 /// By what a node hears what others push for the rooms it holds.
 #[async_trait]
 pub trait Elsewhere: Send + Sync {

@@ -29,7 +29,7 @@ pub mod spool;
 pub mod stamp;
 
 pub use directory::Viewers;
-pub use fanout::{ControlNews, Elsewhere, Fanout, Weigh, Weight};
+pub use fanout::{ControlNews, Elsewhere, Fanout, TwoWays, Weigh, Weight};
 pub use local::Places;
 pub use log::{AppendError, Change, Consumer, Delivery, Done, Entry, Log, Position, Record, Submission};
 pub use notice::{News, Notice, Sockets, Unsure, UserFanout};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use async_trait::async_trait;
-use model::{Audience, Comment, Event, RoomId, RoomSettings, Session, UserId};
+use model::{Audience, Comment, Event, EventBody, RoomId, RoomSettings, Session, UserId};
 use tokio::sync::oneshot;
 
 /// One thing that happened in a room. Records are applied in the log's order by every consumer.
@@ -70,6 +70,17 @@ pub enum Change {
 }
 
 impl Record {
+    /// Whether what lasts is to hear of it: comments that are kept, and deletions, which may have come before their comment
+    /// was kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        match self {
+            Self::Comment { keep, .. } => *keep,
+            Self::Event(event) => matches!(event.body, EventBody::CommentsDeleted { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it concerns every node, also those that do not hold the room: because they keep a copy of what changed, or
     /// hold the sockets of a user whom it concerns. Such entries travel on the control channel, all others on their
     /// room's.

@@ -36,8 +36,10 @@ pub(crate) enum First {
     Unclear,
 }
 
-pub(crate) fn first(bytes: &[u8]) -> First {
-    if OURS.iter().any(|start| bytes.starts_with(start)) {
+pub(crate) fn first(bytes: &[u8], takes_sockets: bool) -> First {
+    if !takes_sockets {
+        First::Http
+    } else if OURS.iter().any(|start| bytes.starts_with(start)) {
         First::Ours
     } else if OURS.iter().any(|start| start.starts_with(bytes)) {
         First::Unclear
@@ -128,6 +130,7 @@ impl Shard {
     /// Looks at the first bytes of a connection. True when it is for us and may be read, or has to be: what is in TLS
     /// cannot be peeked at.
     pub fn look(&mut self, index: u32) -> bool {
+        let takes_sockets = self.common.services.settings.takes_sockets;
         let Some(conn) = self.conn(index) else { return false };
         let Stage::Arriving(arrival) = &mut conn.stage else { return false };
         if arrival.ours || conn.tls.is_some() {
@@ -136,7 +139,7 @@ impl Shard {
         let mut bytes = [0; 8];
         let verdict = match conn.stream.peek(&mut bytes) {
             Ok(0) => None,
-            Ok(n) => Some(first(bytes.get(..n).unwrap_or_default())),
+            Ok(n) => Some(first(bytes.get(..n).unwrap_or_default(), takes_sockets)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(First::Unclear),
             Err(_) => None,
         };
@@ -183,13 +186,14 @@ mod tests {
     #[test]
     fn only_requests_for_ws_are_ours() {
         for ours in ["GET /ws?room_id=1", "GET /ws HTTP/1.1"] {
-            assert_eq!(first(ours.as_bytes()), First::Ours, "{ours}");
+            assert_eq!(first(ours.as_bytes(), true), First::Ours, "{ours}");
         }
         for unclear in ["", "G", "GET /", "GET /ws"] {
-            assert_eq!(first(unclear.as_bytes()), First::Unclear, "{unclear}");
+            assert_eq!(first(unclear.as_bytes(), true), First::Unclear, "{unclear}");
         }
         for http in ["POST", "GET /wsx", "GET / HTTP/1.1", "\u{16}\u{3}\u{1}", "get /ws "] {
-            assert_eq!(first(http.as_bytes()), First::Http, "{http}");
+            assert_eq!(first(http.as_bytes(), true), First::Http, "{http}");
         }
+        assert_eq!(first(b"GET /ws?room_id=1", false), First::Http);
     }
 }

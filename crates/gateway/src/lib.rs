@@ -91,6 +91,8 @@ pub struct Services {
 pub struct GatewaySettings {
     /// This node's name, told in `connected`.
     pub node_id: String,
+    /// Whether sockets are taken; where not, all that connects is handed to the HTTP side.
+    pub takes_sockets: bool,
     /// Identities may come from the query.
     pub dev: bool,
     /// Rooms that are not private may be read without an identity.
@@ -125,6 +127,7 @@ impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             node_id: "node".into(),
+            takes_sockets: true,
             dev: false,
             anonymous_read: false,
             heartbeat_s: 30,

@@ -71,7 +71,7 @@ impl Shard {
         let Stage::Arriving(arrival) = &mut conn.stage else { return };
         arrival.head.extend_from_slice(bytes);
         if !arrival.ours {
-            match first(&arrival.head) {
+            match first(&arrival.head, self.common.services.settings.takes_sockets) {
                 First::Ours => arrival.ours = true,
                 First::Unclear => return,
                 First::Http => return self.hand_over(index),

@@ -73,6 +73,12 @@ impl Roles {
         self.has(Role::Gateway) || self.has(Role::Api)
     }
 
+    /// Those that are not among these.
+    #[must_use]
+    pub const fn others(self) -> Self {
+        Self(Self::ALL.0 & !self.0)
+    }
+
     /// The roles, in their order.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.has(*role))
@@ -110,6 +116,7 @@ mod tests {
         let roles: Roles = "api, gateway".parse().expect("two roles");
         assert_eq!(roles.to_string(), "gateway,api");
         assert!(roles.has(Role::Api) && !roles.has(Role::Ingest));
+        assert_eq!(roles.others().to_string(), "ingest,worker,persist");
         assert_eq!(Roles::ALL.to_string().parse(), Ok(Roles::ALL));
         for wrong in ["", "king", "gateway,", "gateway,king"] {
             assert!(wrong.parse::<Roles>().is_err(), "{wrong:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bus::redis::{RedisFanout, RedisInbox};
+use bus::redis::{ControlFanout, RedisFanout, RedisInbox};
 use bus::stamp::Stamps;
 use bus::{Entry, Fanout, Position, Record};
 use model::clock::SystemClock;
@@ -65,7 +65,8 @@ impl Node {
         let (inlet, missed) = (hub.inlet(), Arc::new(missed));
         let inbox = RedisInbox::start(&address, redis.clone(), name, inlet, missed, clock.clone(), metrics());
         hub.register_elsewhere(Arc::new(inbox.expect("it starts")));
-        let fanout = RedisFanout::new(redis, name, hub.clone(), clock.clone(), metrics());
+        let control = Arc::new(ControlFanout::new(redis.clone(), name, &*clock, metrics()));
+        let fanout = RedisFanout::new(redis, name, hub.clone(), control, clock.clone(), metrics());
         let options: JoinRoom = serde_json::from_value(serde_json::json!({ "room_id": "hall" })).expect("wishes");
         let viewer = hub.tap(&options, None).await.expect("it joins");
         let stamps = Stamps::new(clock, number, 0);

@@ -61,20 +61,16 @@ async fn a_worker_that_lags_pushes_important_rooms_first_and_handles_every_run()
         entries: entries.iter().copied().map(entry).collect(),
         committed: committed.clone(),
     };
-    let runs = [run(&[(1, "lobby"), (2, "hall")]), run(&[(3, "attic"), (4, "gala")]), run(&[(5, "lobby"), (6, "gala")])];
+    let runs =
+        [run(&[(1, "lobby"), (2, "hall")]), run(&[(3, "attic"), (4, "gala")]), run(&[(5, "lobby"), (6, "gala")])];
 
     let dir = tempfile::tempdir().expect("a directory");
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let store = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics).expect("a store"));
     let (clock, pushed) = (Arc::new(SystemClock), Arc::new(Pushed::default()));
     let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
-    let worker = Worker::new(
-        Box::new(Backlog { runs: runs.into() }),
-        pushed.clone(),
-        Arc::new(Boards::new(store)),
-        clock,
-        ids,
-    );
+    let worker =
+        Worker::new(Box::new(Backlog { runs: runs.into() }), pushed.clone(), Arc::new(Boards::new(store)), clock, ids);
     let priority = |room: &RoomId| match room.as_str() {
         "gala" => 10,
         "attic" => -1,

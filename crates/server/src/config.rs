@@ -31,7 +31,7 @@ sections! {
     /// The whole configuration.
     Config {
         server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, chat: Chat,
-        uploads: Uploads, hook: Hook, store: Store, redis: Redis, log: Log,
+        uploads: Uploads, hook: Hook, store: Store, redis: Redis, kafka: Kafka, etcd: Etcd, nodes: Nodes, log: Log,
     }
     /// `[server]`
     Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
@@ -79,6 +79,12 @@ sections! {
     Store { url: String, spool_records_max: u64, spool_bytes_max: u64 }
     /// `[redis]`
     Redis { url: String }
+    /// `[kafka]`
+    Kafka { brokers: String, partitions: u16, replication: u16, min_insync: u16, retention_hours: u32 }
+    /// `[etcd]`
+    Etcd { endpoints: String }
+    /// `[nodes]`
+    Nodes { listen: String, advertise: String }
     /// `[log]`
     Log { level: String, format: LogFormat }
 }
@@ -269,7 +275,9 @@ fn shown(value: &Value) -> String {
 
 /// The first key that is out of range, and what it must be.
 fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
-    let Config { server, auth, limits, rooms, sockets, tls, chat, uploads, hook, store, redis, log } = config;
+    let Config { server, auth, limits, rooms, sockets, tls, chat, uploads, hook, store, redis, .. } = config;
+    let Config { kafka, etcd, nodes, log, .. } = config;
+    let heard_at = nodes.listen.parse::<std::net::SocketAddr>();
     let checks = [
         (
             server.listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -403,12 +411,60 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
             "set when redis.url is: nodes that each make their own do not know each other's tokens",
         ),
         (
+            kafka.brokers.is_empty() || !redis.url.is_empty(),
+            "kafka.brokers",
+            "empty when redis.url is: a log on Kafka goes together with Redis and MySQL",
+        ),
+        ((1..=10_000).contains(&kafka.partitions), "kafka.partitions", "a number from 1 to 10000"),
+        ((1..=15).contains(&kafka.replication), "kafka.replication", "a number of brokers from 1 to 15"),
+        ((1..=kafka.replication).contains(&kafka.min_insync), "kafka.min_insync", "from 1 to kafka.replication"),
+        (kafka.retention_hours > 0, "kafka.retention_hours", "at least 1 hour"),
+        (
+            etcd.endpoints.is_empty() || !redis.url.is_empty(),
+            "etcd.endpoints",
+            "empty when redis.url is: one process needs no registry",
+        ),
+        (
+            etcd.endpoints.is_empty() || etcd.endpoints.split(',').all(|at| at.trim().starts_with("http://")),
+            "etcd.endpoints",
+            "http://host:port, several separated by commas, or empty",
+        ),
+        (
+            nodes.listen.is_empty() || heard_at.is_ok(),
+            "nodes.listen",
+            "an address and port, such as 10.0.0.7:7070, or empty",
+        ),
+        (
+            nodes.listen.is_empty() || !redis.url.is_empty(),
+            "nodes.listen",
+            "empty when redis.url is: one process speaks to no other",
+        ),
+        (
+            kafka.brokers.is_empty() || !nodes.listen.is_empty(),
+            "nodes.listen",
+            "set when kafka.brokers is: workers push to gateways there",
+        ),
+        (
+            !heard_at.is_ok_and(|at| at.ip().is_unspecified()) || !nodes.advertise.is_empty(),
+            "nodes.advertise",
+            "set when nodes.listen is every address of the machine: where do other nodes reach this one?",
+        ),
+        (
+            nodes.advertise.is_empty() || is_place(&nodes.advertise),
+            "nodes.advertise",
+            "host:port, as other nodes reach this one, or empty",
+        ),
+        (
             log.level.parse::<tracing_subscriber::EnvFilter>().is_ok(),
             "log.level",
             "error, warn, info, debug, trace, or a filter of tracing",
         ),
     ];
     checks.into_iter().find(|(ok, ..)| !ok).map(|(_, key, expected)| (key, expected))
+}
+
+fn is_place(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// Whether a media type is a plain `type/subtype` in lower case that no browser runs.

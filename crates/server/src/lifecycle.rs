@@ -74,8 +74,9 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
         dependencies,
         metrics,
         worker,
+        kafka,
         nodes,
-        ways,
+        mut ways,
     } = server;
     let head_within = Duration::from_secs(config.sockets.handshake_s.into());
     let web = tokio::spawn(serve_http(http, router, head_within, draining.subscribe()));
@@ -102,6 +103,12 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
     expiry.abort();
     chat_expiry.abort();
     upload_expiry.abort();
+    if let Some(ways) = &mut ways {
+        ways.close().await;
+    }
+    if let Some(kafka) = kafka {
+        kafka.leave().await;
+    }
     flush(ingest, worker).await;
     drop((ways, store));
     if let Some(nodes) = nodes {

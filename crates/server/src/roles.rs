@@ -8,7 +8,6 @@ use crate::config::Config;
 
 /// How many machines a deployment has, and what its log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // The configuration does not know the last one yet.
 pub enum Shape {
     /// One process.
     Alone,
@@ -45,7 +44,11 @@ impl fmt::Display for Shape {
 impl Shape {
     /// The shape that is configured.
     pub fn of(config: &Config) -> Self {
-        if config.redis.url.is_empty() { Self::Alone } else { Self::Redis }
+        match (config.redis.url.is_empty(), config.kafka.brokers.is_empty()) {
+            (true, _) => Self::Alone,
+            (false, true) => Self::Redis,
+            (false, false) => Self::Kafka,
+        }
     }
 
     /// Whether a process with these roles has what they need.

@@ -25,6 +25,48 @@ impl Cluster {
         Some(Self::start(binary, nodes, &redis, &mysql, "").await)
     }
 
+    /// Starts nodes of the Kafka shape from `config/cluster-kafka.toml`, each with these roles, over the shared Kafka, Redis and
+    /// MySQL, with a namespace and a database that no other test uses. `None` when those do not run.
+    pub async fn kafka(binary: impl Into<PathBuf>, roles: &[&str]) -> Option<Self> {
+        Self::kafka_with(binary, roles, &[]).await
+    }
+
+    /// The same with this in the environment.
+    pub async fn kafka_with(binary: impl Into<PathBuf>, roles: &[&str], env: &[(&str, &str)]) -> Option<Self> {
+        let (redis, mysql) = (service("BARRAGE_TEST_REDIS")?, service("BARRAGE_TEST_MYSQL")?);
+        Self::kafka_over(&redis, &mysql, binary, roles, env).await
+    }
+
+    /// The same with these addresses of Redis and MySQL.
+    pub async fn kafka_over(
+        redis: &str,
+        mysql: &str,
+        binary: impl Into<PathBuf>,
+        roles: &[&str],
+        env: &[(&str, &str)],
+    ) -> Option<Self> {
+        let brokers = service("BARRAGE_TEST_KAFKA")?;
+        let mut options = options(binary.into(), redis, mysql, &example("cluster-kafka.toml"))
+            .env("BARRAGE__KAFKA__BROKERS", &brokers)
+            // Few, because a broker that was killed looks at all of them when it comes back.
+            .env("BARRAGE__KAFKA__PARTITIONS", "6");
+        for (name, value) in env {
+            options = options.env(name, value);
+        }
+        let mut cluster = Self { nodes: Vec::new(), options };
+        for roles in roles {
+            cluster.join_as(roles).await;
+        }
+        Some(cluster)
+    }
+
+    /// One more node, with these roles.
+    pub async fn join_as(&mut self, roles: &str) -> &mut Server {
+        self.nodes.push(self.options.clone().roles(roles).start().await);
+        let last = self.nodes.len() - 1;
+        &mut self.nodes[last]
+    }
+
     /// The same over a Redis that the test may kill.
     pub async fn redis_over(redis: &OwnServer, binary: impl Into<PathBuf>, nodes: usize) -> Option<Self> {
         let mysql = service("BARRAGE_TEST_MYSQL")?;
@@ -39,7 +81,8 @@ impl Cluster {
 
     /// The same with these addresses of Redis and MySQL, and with this appended to the configuration.
     pub async fn start(binary: impl Into<PathBuf>, nodes: usize, redis: &str, mysql: &str, config: &str) -> Self {
-        let options = options(binary.into(), redis, mysql, config);
+        let config = format!("{}\n{config}", example("cluster-redis.toml"));
+        let options = options(binary.into(), redis, mysql, &config);
         let nodes = join_all((0..nodes).map(|_| options.clone().start())).await;
         Self { nodes, options }
     }
@@ -70,12 +113,15 @@ fn options(binary: PathBuf, redis: &str, mysql: &str, config: &str) -> Options {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("test_{}_{}_{number}", std::process::id(), now_s());
-    let example = std::fs::read_to_string(repository().join("config/cluster-redis.toml")).expect("the example");
     Options::new(binary)
-        .config(&format!("{example}\n{config}"))
+        .config(config)
         .env("BARRAGE__SERVER__NAMESPACE", &name)
         .env("BARRAGE__REDIS__URL", redis)
         .env("BARRAGE__STORE__URL", &database(mysql, &name))
+}
+
+fn example(name: &str) -> String {
+    std::fs::read_to_string(repository().join("config").join(name)).expect("the example")
 }
 
 /// Makes a database beside the one that the address names.

@@ -15,7 +15,7 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts one: `redis` or `mysql`. `None` when the common one is not known either: there is nothing to test with.
+    /// Starts one: `redis`, `mysql` or `etcd`. `None` when the common one is not known either: there is nothing to test with.
     ///
     /// # Panics
     /// When it does not start.

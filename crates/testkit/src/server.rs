@@ -26,6 +26,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 pub struct Options {
     binary: PathBuf,
     dev: bool,
+    roles: Option<String>,
     config: String,
     env: Vec<(String, String)>,
     files: Vec<(String, String)>,
@@ -35,15 +36,28 @@ impl Options {
     /// A server of this binary (`env!("CARGO_BIN_EXE_barrage")`) with [`SECRET`] and [`ADMIN_KEY`].
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), dev: false, config: String::new(), env: Vec::new(), files: Vec::new() }
-            .env("BARRAGE__AUTH__HMAC_SECRET", SECRET)
-            .env("BARRAGE__AUTH__ADMIN_KEY", ADMIN_KEY)
+        Self {
+            binary: binary.into(),
+            dev: false,
+            roles: None,
+            config: String::new(),
+            env: Vec::new(),
+            files: Vec::new(),
+        }
+        .env("BARRAGE__AUTH__HMAC_SECRET", SECRET)
+        .env("BARRAGE__AUTH__ADMIN_KEY", ADMIN_KEY)
     }
 
     /// With `--dev`.
     #[must_use]
     pub fn dev(self) -> Self {
         Self { dev: true, ..self }
+    }
+
+    /// With these roles.
+    #[must_use]
+    pub fn roles(self, roles: &str) -> Self {
+        Self { roles: Some(roles.into()), ..self }
     }
 
     /// With this configuration file. `{dir}` stands for the directory of [`Options::file`].
@@ -265,6 +279,9 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     command.arg("--config").arg(dir.join("barrage.toml")).arg("--data").arg(dir.join("data"));
     if options.dev {
         command.arg("--dev");
+    }
+    if let Some(roles) = &options.roles {
+        command.args(["--roles", roles]);
     }
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -40,6 +40,7 @@ pub struct World {
 /// A server that wants tokens.
 pub fn settings() -> ApiSettings {
     ApiSettings {
+        serves_api: true,
         node_id: "test-1".into(),
         version: "0.0.0".into(),
         dev: false,

@@ -60,6 +60,7 @@ impl NoAnswer {
 
 /// The nodes that decide about comments.
 pub struct IngestNodes {
+    members: Members,
     links: Links,
     permits: Semaphore,
     calls: AtomicU64,
@@ -100,7 +101,7 @@ impl IngestNodes {
             }
         });
         let (permits, calls) = (Semaphore::new(IN_FLIGHT_MAX), AtomicU64::new(0));
-        Self { links, permits, calls, metrics, _task: AbortOnDropHandle::new(task) }
+        Self { members: members.clone(), links, permits, calls, metrics, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Whether any of them can be reached.
@@ -118,6 +119,10 @@ impl IngestNodes {
             Ok(_permit) => self.try_nodes(user, comment).await,
             Err(_) => Err(NoAnswer::Full),
         };
+        if answer.as_ref().is_err_and(|failure| *failure == NoAnswer::Unsent) {
+            // One may just have come.
+            self.members.look_again();
+        }
         let outcome = answer.as_ref().map_or_else(|failure| failure.label(), |_| "answered");
         count(&self.metrics.remote_admits, "outcome", outcome);
         answer

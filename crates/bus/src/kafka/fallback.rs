@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::KafkaLog;
 use crate::local::{self, Journal, LocalConsumer, LocalLog, Places};
-use crate::log::{AppendError, Done, Entry, Log, Record, Submission};
+use crate::log::{AppendError, Done, Entry, Log, Submission};
 use crate::spool::{Behind, Spool, SpoolingJournal};
 use crate::stamp::Stamps;
 
@@ -106,6 +106,6 @@ impl Behind for Topic {
 
     /// Everything else has done what it is for when it is delivered.
     fn keeps(&self, entry: &Entry) -> bool {
-        matches!(entry.record, Record::Comment { keep: true, .. })
+        entry.record.is_kept()
     }
 }

@@ -24,7 +24,7 @@ pub const REPORT: Duration = Duration::from_secs(5);
 /// How long a report counts.
 const LEASE_MS: i64 = 15_000;
 /// How long the nodes of a room are remembered by whoever pushes to them.
-const NODES_AGE: Duration = Duration::from_millis(100);
+pub const NODES_AGE: Duration = Duration::from_millis(100);
 /// How long viewers are remembered, and how long when Redis is away.
 const VIEWERS_AGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(25));
 /// Rooms whose nodes are remembered; beyond it all are asked for anew.

@@ -18,7 +18,7 @@ pub(crate) mod registry;
 pub mod users;
 
 pub use control::{ControlFanout, ControlInbox};
-pub use directory::RedisDirectory;
+pub use directory::{NODES_AGE, RedisDirectory};
 pub use inbox::{Missed, RedisInbox};
 pub use publish::RedisFanout;
 pub use users::RedisUserFanout;

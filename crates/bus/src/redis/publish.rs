@@ -26,23 +26,23 @@ const CONFESSED_TOGETHER: usize = 256;
 /// Pushes to the gateways of all nodes.
 pub struct RedisFanout {
     here: Arc<dyn Fanout>,
-    control: ControlFanout,
+    control: Arc<ControlFanout>,
     outbox: Arc<Outbox>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl RedisFanout {
-    /// Pushes to `here`, and to other nodes as `source`, which no other node that lives may be called. Must be called
-    /// within a Tokio runtime.
+    /// Pushes to `here`, to other nodes as `source`, which no other node that lives may be called, and what concerns every
+    /// node through `control`. Must be called within a Tokio runtime.
     #[must_use]
     pub fn new(
         redis: Redis,
         source: &str,
         here: Arc<dyn Fanout>,
+        control: Arc<ControlFanout>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let control = ControlFanout::new(redis.clone(), source, &*clock, metrics.clone());
         let outbox = Outbox::new(metrics.clone());
         let publisher = Publisher {
             redis,

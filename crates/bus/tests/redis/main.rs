@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::redis::{ControlInbox, RedisFanout, RedisInbox};
+use bus::redis::{ControlFanout, ControlInbox, RedisFanout, RedisInbox};
 use bus::{ControlNews, Elsewhere, Entry, Fanout, Position, Record};
 use model::clock::{Clock, SystemClock};
 use model::{Audience, Event, EventBody, Metrics, RoomId, Snowflake};
@@ -59,7 +59,8 @@ impl Node {
         let heard = news.clone();
         let hear = Arc::new(move |new| heard.lock().expect("no panic").push(new));
         let control = ControlInbox::start(&address, &redis, name, gateway.clone(), hear, metrics.clone());
-        let fanout = RedisFanout::new(redis, name, gateway.clone(), Arc::new(SystemClock), metrics);
+        let beats = Arc::new(ControlFanout::new(redis.clone(), name, &SystemClock, metrics.clone()));
+        let fanout = RedisFanout::new(redis, name, gateway.clone(), beats, Arc::new(SystemClock), metrics);
         Self { gateway, missed, fanout, inbox, news, _control: control.expect("it starts") }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus::local::{Journal, Places};
-use bus::redis::{ControlInbox, RedisFanout};
+use bus::redis::{ControlFanout, ControlInbox, RedisFanout};
 use bus::{AppendError, Consumer, ControlNews, Entry, Fanout, Position, Record};
 use ingest::rooms::RoomRules;
 use ingest::{Admitted, Awaited, Bans, Elsewhere, Ingest, KeyFiles, Limits, Refusal, Rooms, Tokens, WordFilter};
@@ -103,8 +103,9 @@ impl Node {
         redis.ready(Duration::from_secs(10)).await.expect("it runs");
         let source = format!("test-{number}");
         let gateway = Arc::new(Gateway::default());
-        let fanout =
-            Arc::new(RedisFanout::new(redis.clone(), &source, gateway.clone(), clock.clone(), metrics.clone()));
+        let control = Arc::new(ControlFanout::new(redis.clone(), &source, &*clock, metrics.clone()));
+        let here = gateway.clone();
+        let fanout = Arc::new(RedisFanout::new(redis.clone(), &source, here, control, clock.clone(), metrics.clone()));
         let journal = Arc::new(StoreJournal(store.clone()));
         let places = Places::Counted(Position { epoch: 1, offset: 0 });
         let (log, consumer) = bus::local::open(journal, places, metrics.clone());

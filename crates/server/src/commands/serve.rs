@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
-use model::Roles;
+use model::{Role, Roles};
 
 use crate::cli::Serve;
 use crate::config::{self, Config};
@@ -12,19 +12,19 @@ use crate::{lifecycle, logging, wiring};
 
 /// Runs until told to stop.
 pub fn run(args: Serve) -> anyhow::Result<()> {
-    let config = configured(&args)?;
+    let (config, roles) = configured(&args)?;
     logging::start(&config.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let signals = lifecycle::Signals::catch()?;
-        let server = wiring::build(&config, args.dev, args.i_know_this_is_open).await?;
-        announce(&server.address, Shape::of(&config), server.tls.is_some(), args.dev);
+        let server = wiring::build(&config, roles, args.dev, args.i_know_this_is_open).await?;
+        announce(&server.address, Shape::of(&config), roles, server.tls.is_some(), args.dev);
         lifecycle::run(server, &config, signals).await
     })
 }
 
-fn configured(args: &Serve) -> anyhow::Result<Config> {
+fn configured(args: &Serve) -> anyhow::Result<(Config, Roles)> {
     let mut config = config::load(args.config.as_deref(), std::env::vars())?;
     if let Some(listen) = &args.listen {
         config.server.listen.clone_from(listen);
@@ -34,13 +34,12 @@ fn configured(args: &Serve) -> anyhow::Result<Config> {
     }
     let roles = args.roles.unwrap_or(Roles::ALL);
     Shape::of(&config).allows(roles).context("--roles")?;
-    ensure!(roles == Roles::ALL, "--roles: every node has all roles yet; leave it out");
     let address: SocketAddr = config.server.listen.parse().context("--listen must be an address and port")?;
     ensure!(
         !args.dev || args.i_know_this_is_open || is_loopback(address.ip()),
         "--dev trusts everybody, so it listens on loopback only: {address} is not (or add --i-know-this-is-open)"
     );
-    Ok(config)
+    Ok((config, roles))
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -48,13 +47,19 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 /// Start-up tells where to go, on standard output, for people and scripts alike.
-fn announce(address: &SocketAddr, shape: Shape, tls: bool, dev: bool) {
+fn announce(address: &SocketAddr, shape: Shape, roles: Roles, tls: bool, dev: bool) {
     let scheme = if tls { "https" } else { "http" };
     let development = if dev { ", development (identities from the query, open admin API)" } else { "" };
     println!("barrage {} is listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
     println!("  mode     {shape}{development}");
-    println!("  rooms    {scheme}://{address}/");
-    println!("  viewer   {scheme}://{address}/rooms/lobby");
-    println!("  console  {scheme}://{address}/admin");
-    println!("  API      {scheme}://{address}/api/openapi.json");
+    if roles != Roles::ALL {
+        println!("  roles    {roles}; other nodes have to be {}", roles.others());
+    }
+    if roles.has(Role::Api) {
+        println!("  rooms    {scheme}://{address}/");
+        println!("  viewer   {scheme}://{address}/rooms/lobby");
+        println!("  console  {scheme}://{address}/admin");
+        println!("  API      {scheme}://{address}/api/openapi.json");
+    }
+    println!("  health   {scheme}://{address}/readyz");
 }

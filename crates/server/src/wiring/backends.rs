@@ -1,22 +1,26 @@
 //! What a shape consists of, opened.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use api::{Dependencies, SpoolDepth};
-use bus::local::Journal;
-use bus::registry::{Card, LEASE, NoNumber, NodeLease, Registry};
+use bus::etcd::Etcd;
+use bus::grpc::{IngestNodes, Secret};
+use bus::local::{self, LocalConsumer};
+use bus::redis::ControlFanout;
+use bus::registry::{Card, NodeLease};
 use bus::spool::{Bounds, Spool, SpoolingJournal};
 use bus::stamp::Stamps;
-use bus::{NodeNumber, Places, Position};
-use model::{Clock, Comment, Fence, Metrics, Roles, SnowflakeGenerator};
+use bus::{Log, NodeNumber, Places, Position};
+use model::{Clock, Comment, Fence, Metrics, Role, Roles, SnowflakeGenerator};
 use parking_lot::Mutex;
 use redis_client::{Address, Redis};
 use state::fallback::{FallbackGate, FallbackReservations};
 use state::{
-    FirstAnswer, Gate, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisPresence,
-    RedisReservations, Reservations,
+    FirstAnswer, Gate, Heat, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisHeat,
+    RedisPresence, RedisReservations, Reservations,
 };
 use store::Store;
 use store::chat::ChatStore;
@@ -26,9 +30,12 @@ use store::sqlite::SqliteStore;
 use store::uploads::UploadStore;
 
 use super::journal::StoreJournal;
-use super::settings::node_name;
+use super::kafka::Kafka;
+use super::nodes::{Ear, Nodes};
+use super::number::Listing;
+use super::settings::{heat_rules, node_name};
 use crate::config::Config;
-use crate::logging;
+use crate::roles::Shape;
 
 /// How long a start waits for Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,36 +50,48 @@ pub(super) struct Backends {
     pub reservations: Arc<dyn Reservations>,
     pub presence: Arc<dyn Presence>,
     pub ids: Arc<SnowflakeGenerator>,
-    pub journal: Arc<dyn Journal>,
-    pub places: Places,
+    /// Where everything that happens in rooms goes.
+    pub log: Arc<dyn Log>,
+    /// What of it is delivered from here.
+    pub own: LocalConsumer,
+    /// Which rooms are hot.
+    pub heat: Arc<Heat>,
     /// This node's number as it starts.
     pub number: u16,
     pub dependencies: Dependencies,
     pub nodes: Option<Nodes>,
+    /// The log that nodes share, if they do.
+    pub kafka: Option<Kafka>,
 }
 
-/// What a node of several has besides.
-#[derive(Clone)]
-pub struct Nodes {
-    pub address: Address,
-    pub redis: Redis,
-    pub number: Arc<NodeNumber<NodeLease>>,
-    /// Its name between nodes: no other start of a process has it.
-    pub source: String,
+/// What is appended to, and who delivers it.
+struct Logs {
+    log: Arc<dyn Log>,
+    own: LocalConsumer,
+    kafka: Option<Kafka>,
 }
 
 impl Backends {
     /// Opens those of the shape that is configured.
-    pub async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
-        if config.redis.url.is_empty() {
-            Self::alone(config, clock, metrics).await
-        } else {
-            Self::redis(config, clock, metrics).await
+    pub async fn open(
+        config: &Config,
+        roles: Roles,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        match Shape::of(config) {
+            Shape::Alone => Self::alone(config, clock, metrics).await,
+            Shape::Redis | Shape::Kafka => Self::several(config, roles, clock, metrics).await,
         }
     }
 
-    /// One of several nodes over Redis and MySQL, each with a log of its own.
-    async fn redis(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    /// One of several nodes over Redis and MySQL, each with a log of its own, or all with one on Kafka.
+    async fn several(
+        config: &Config,
+        roles: Roles,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let address: Address = config.redis.url.parse().context("redis.url")?;
         let redis = Redis::open(&address, &config.server.namespace, metrics.clone()).context("redis.url")?;
         redis.ready(REDIS_PATIENCE).await.with_context(|| format!("no answer from {address}"))?;
@@ -80,30 +99,46 @@ impl Backends {
         let store = Arc::new(store);
         let (last_place, last_id) = store.high_water().await?;
 
-        let token = rand::random();
-        let number = Arc::new(NodeNumber::new(take_number(&redis, token).await?));
+        let (ear, token) = (Ear::open(config).await?, rand::random());
+        let card = Card { address: ear.as_ref().map(|ear| ear.address.clone()).unwrap_or_default(), roles };
+        let listing = Arc::new(Listing::new(config, &redis, card, metrics)?);
+        let number = Arc::new(NodeNumber::new(listing.take(token).await?));
         let first = number.node().context("the node's number was lost at once")?;
         let name = node_name(config, first);
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number.clone(), last_id));
-        tokio::spawn(keep_number(config.clone(), redis.clone(), number.clone(), ids.clone(), store.clone()));
+        tokio::spawn(listing.clone().keep(number.clone(), ids.clone(), store.clone()));
 
         let spool = open_spool(config, metrics)?;
         let own_answers = Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX));
         remember_answers(&spool, &own_answers).await?;
-        let journal = SpoolingJournal::new(Arc::new(StoreJournal(store.clone())), spool.clone());
-        let journal = Arc::new(journal);
-        let draining = journal.clone();
-        tokio::spawn(async move { draining.drain().await });
-
-        let (held, there, kept) = (number.clone(), redis.clone(), store.clone());
-        let dependencies = Dependencies::new("redis", metrics.clone())
-            .needs("number", move || std::future::ready(held.node().is_some()))
-            .spares("redis", move || std::future::ready(there.is_connected()))
-            .spares("mysql", move || {
-                let store = kept.clone();
-                async move { store.probe().await.is_ok() }
-            })
-            .spool(move || depth(&spool));
+        let stamps = Arc::new(Stamps::new(clock.clone(), number.clone(), last_place));
+        let source = format!("{name}-{token:016x}");
+        let shared_heat = RedisHeat::new(redis.clone(), &source);
+        let heat = Arc::new(Heat::shared(heat_rules(config), shared_heat, metrics.clone()));
+        let Logs { log, own, kafka } = match Shape::of(config) {
+            Shape::Kafka => kafka_log(config, &name, &spool, stamps, &heat, metrics).await?,
+            _ => own_log(&store, &spool, stamps, metrics),
+        };
+        let members = listing.members().await?;
+        let secret = Secret::new(config.auth.hmac_secret.as_bytes());
+        let ingest = || Arc::new(IngestNodes::start(&members, secret.clone(), metrics.clone()));
+        let ingest = (!roles.has(Role::Ingest)).then(ingest);
+        let dependencies = dependencies(config, &number, &redis, &store, spool, metrics);
+        let dependencies = also(dependencies, listing.etcd.clone(), kafka.as_ref(), ingest.clone());
+        let nodes = Nodes {
+            control: Arc::new(ControlFanout::new(redis.clone(), &source, &**clock, metrics.clone())),
+            address,
+            redis: redis.clone(),
+            number,
+            source,
+            members,
+            secret,
+            ear,
+            ingest,
+            store_lags: kafka.is_some(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
         Ok(Self {
             store: store.clone(),
             chat: store.clone(),
@@ -119,13 +154,15 @@ impl Backends {
                 own_answers,
                 metrics.clone(),
             )),
-            presence: Arc::new(RedisPresence::new(redis.clone(), &name, token)),
+            presence: Arc::new(RedisPresence::new(redis, &name, token)),
             ids,
-            journal,
+            log,
+            own,
+            heat,
             number: first,
-            places: Places::Stamped(Arc::new(Stamps::new(clock.clone(), number.clone(), last_place))),
             dependencies,
-            nodes: Some(Nodes { address, redis, number, source: format!("{name}-{token:016x}") }),
+            nodes: Some(nodes),
+            kafka,
         })
     }
 
@@ -143,20 +180,24 @@ impl Backends {
         // The log is as durable as the store that commits it.
         let dependencies =
             Dependencies::new("alone", metrics.clone()).needs("store", probe(&store)).needs("log", probe(&store));
+        let places = Places::Counted(Position { epoch: 1, offset });
+        let (log, own) = local::open(Arc::new(StoreJournal(store.clone())), places, metrics.clone());
         Ok(Self {
             store: store.clone(),
             chat: store.clone(),
             keys: store.clone(),
-            uploads: store.clone(),
+            uploads: store,
             gate: Arc::new(MemoryGate::new(state::memory::KEYS_MAX)),
             reservations: Arc::new(MemoryReservations::new(state::memory::ANSWERS_MAX)),
             presence: Arc::new(MemoryPresence::default()),
             ids: Arc::new(SnowflakeGenerator::new(clock.clone(), config.server.node_id, last_id)),
-            journal: Arc::new(StoreJournal(store)),
+            log: Arc::new(log),
+            own,
+            heat: Arc::new(Heat::alone(heat_rules(config), metrics.clone())),
             number: config.server.node_id,
-            places: Places::Counted(Position { epoch: 1, offset }),
             dependencies,
             nodes: None,
+            kafka: None,
         })
     }
 }
@@ -196,30 +237,65 @@ async fn remember_answers(spool: &Spool, answers: &MemoryReservations) -> anyhow
     Ok(())
 }
 
-async fn take_number(redis: &Redis, token: u64) -> Result<NodeLease, NoNumber> {
-    let card = Card { address: String::new(), roles: Roles::ALL };
-    NodeLease::take(Registry::Redis(redis.clone()), &card, token, LEASE).await
+/// A log of this node's own, kept in MySQL, or on its disk while that is away.
+fn own_log(store: &Arc<MySqlStore>, spool: &Spool, stamps: Arc<Stamps>, metrics: &Arc<Metrics>) -> Logs {
+    let journal = SpoolingJournal::new(Arc::new(StoreJournal(store.clone())), spool.clone());
+    let journal = Arc::new(journal);
+    let draining = journal.clone();
+    tokio::spawn(async move { draining.drain().await });
+    let (log, own) = local::open(journal, Places::Stamped(stamps), metrics.clone());
+    Logs { log: Arc::new(log), own, kafka: None }
 }
 
-/// Looks after the number; a new one is used only once ids are sure to go on after those of its last holder.
-async fn keep_number(
-    config: Config,
-    redis: Redis,
-    number: Arc<NodeNumber<NodeLease>>,
-    ids: Arc<SnowflakeGenerator>,
-    store: Arc<MySqlStore>,
-) {
-    let config = Arc::new(config);
-    let take = || {
-        let (config, redis, ids, store) = (config.clone(), redis.clone(), ids.clone(), store.clone());
-        async move {
-            // A lease with the same token would be taken for the lost one.
-            let lease = take_number(&redis, rand::random()).await?;
-            let (_, last_id) = store.high_water().await?;
-            last_id.into_iter().for_each(|id| ids.go_on_after(id));
-            logging::name_node(&node_name(&config, lease.number()));
-            anyhow::Ok(lease)
-        }
-    };
-    number.keep(take).await;
+/// A log that all nodes share; what it does not take is kept on this node's disk, and delivered from here.
+async fn kafka_log(
+    config: &Config,
+    name: &str,
+    spool: &Spool,
+    stamps: Arc<Stamps>,
+    heat: &Arc<Heat>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Logs> {
+    let kafka = Kafka::open(config, name, stamps.clone(), heat, metrics).await?;
+    let (log, own) = kafka.or_here(spool.clone(), stamps);
+    Ok(Logs { log: Arc::new(log), own, kafka: Some(kafka) })
+}
+
+fn dependencies(
+    config: &Config,
+    number: &Arc<NodeNumber<NodeLease>>,
+    redis: &Redis,
+    store: &Arc<MySqlStore>,
+    spool: Spool,
+    metrics: &Arc<Metrics>,
+) -> Dependencies {
+    let shape = if Shape::of(config) == Shape::Kafka { "kafka" } else { "redis" };
+    let (held, there, kept) = (number.clone(), redis.clone(), store.clone());
+    Dependencies::new(shape, metrics.clone())
+        .needs("number", move || ready(held.node().is_some()))
+        .spares("redis", move || ready(there.is_connected()))
+        .spares("mysql", move || {
+            let store = kept.clone();
+            async move { store.probe().await.is_ok() }
+        })
+        .spool(move || depth(&spool))
+}
+
+/// What not every deployment has, and not every role.
+fn also(
+    mut dependencies: Dependencies,
+    etcd: Option<Etcd>,
+    kafka: Option<&Kafka>,
+    ingest: Option<Arc<IngestNodes>>,
+) -> Dependencies {
+    if let Some(etcd) = etcd {
+        dependencies = dependencies.spares("etcd", move || ready(etcd.is_there()));
+    }
+    if let Some(is_well) = kafka.map(Kafka::is_well) {
+        dependencies = dependencies.spares("kafka", move || ready(is_well()));
+    }
+    if let Some(nodes) = ingest {
+        dependencies = dependencies.spares("ingest", move || ready(nodes.are_there()));
+    }
+    dependencies
 }

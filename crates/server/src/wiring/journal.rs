@@ -1,4 +1,7 @@
-//! What makes the in-process log durable: the comments to be kept go to the store, in one commit a run.
+//! What keeps a log: the comments to be kept go to the store, in one commit a run.
+//!
+//! Behind the in-process log it is what makes that durable; the role `persist` gives it what stands on Kafka, and a spool what waited
+//! for it. There a deletion may come when its comment was not kept yet, so it is applied here too, in the log's order.
 
 use std::sync::Arc;
 
@@ -6,6 +9,7 @@ use async_trait::async_trait;
 use bus::local::Journal;
 use bus::spool::Behind;
 use bus::{AppendError, Entry, Record};
+use model::{EventBody, Snowflake};
 use store::{NewComment, Store};
 
 /// A journal in the store.
@@ -15,10 +19,14 @@ pub(super) struct StoreJournal(pub Arc<dyn Store>);
 impl Journal for StoreJournal {
     async fn commit(&self, entries: &[Entry]) -> Result<(), AppendError> {
         let kept: Vec<_> = entries.iter().filter_map(kept).collect();
-        if kept.is_empty() {
-            return Ok(());
+        if !kept.is_empty() {
+            self.0.append_comments(kept).await.map_err(|_| AppendError::Away)?;
         }
-        self.0.append_comments(kept).await.map_err(|_| AppendError::Away)
+        let deleted: Vec<_> = entries.iter().flat_map(deleted).copied().collect();
+        if !deleted.is_empty() {
+            self.0.delete_comments(&deleted).await.map_err(|_| AppendError::Away)?;
+        }
+        Ok(())
     }
 }
 
@@ -29,7 +37,17 @@ impl Behind for StoreJournal {
     }
 
     fn keeps(&self, entry: &Entry) -> bool {
-        matches!(entry.record, Record::Comment { keep: true, .. })
+        entry.record.is_kept()
+    }
+}
+
+fn deleted(entry: &Entry) -> &[Snowflake] {
+    match &entry.record {
+        Record::Event(event) => match &event.body {
+            EventBody::CommentsDeleted { comment_ids } => comment_ids,
+            _ => &[],
+        },
+        _ => &[],
     }
 }
 

@@ -1,11 +1,14 @@
 //! Wiring: the one place that names a backend.
 //!
 //! [`backends`] opens what a shape consists of: *alone*, everything in this process and SQLite; the *Redis shape*,
-//! any number of nodes over Redis and MySQL. Everything above them is put together here, the same in every shape.
+//! any number of nodes over Redis and MySQL; the *Kafka shape*, nodes that have one log on [`kafka`] besides, each with the roles
+//! that it is given. Everything above them is put together here, the same in every shape.
 
 mod backends;
 mod journal;
+mod kafka;
 mod nodes;
+mod number;
 mod settings;
 
 use std::net::{SocketAddr, TcpListener};
@@ -13,29 +16,31 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::{Dependencies, Origins};
-use bus::{Fanout, UserFanout};
+use bus::{Consumer, Fanout, UserFanout};
 use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
 use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, Tokens, heat};
-use model::{Clock, Metrics, MsgType, SystemClock};
+use model::{Clock, Metrics, MsgType, Role, Roles, SystemClock};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
 use room::Hub;
 use room::boards::Boards;
 use room::worker::Worker;
 use socket2::{Domain, Socket, Type};
-use state::{Heat, RedisBoards, RedisHeat};
+use state::RedisBoards;
 use store::Store;
 use store::chat::ChatStore;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use self::backends::{Backends, Nodes};
-use self::nodes::Ways;
+use self::backends::Backends;
+use self::journal::StoreJournal;
+use self::kafka::Kafka;
+use self::nodes::{Nodes, Ways};
 use self::settings::{
-    api_settings, chat_settings, gateway_settings, heat_rules, hub_settings, key_files, limits, node_name, room_rules,
+    api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, node_name, room_rules,
     upload_settings,
 };
 use crate::config::{Config, Tls};
@@ -76,8 +81,10 @@ pub struct Server {
     pub dependencies: Arc<Dependencies>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// The room worker.
+    /// The room worker of this node's own log.
     pub worker: JoinHandle<()>,
+    /// The log that nodes share, and what of it is read here.
+    pub kafka: Option<Kafka>,
     /// The other nodes, if there can be any.
     pub nodes: Option<Nodes>,
     /// The ways into this one.
@@ -85,26 +92,18 @@ pub struct Server {
 }
 
 /// Builds a node of the shape that is configured. Nothing is served yet when it returns but the listener is bound.
-pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Server> {
+pub async fn build(config: &Config, roles: Roles, dev: bool, open: bool) -> anyhow::Result<Server> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let secret = secret::open(config)?;
-    let backends = Backends::open(config, &clock, &metrics).await?;
+    let backends = Backends::open(config, roles, &clock, &metrics).await?;
     let name = node_name(config, backends.number);
     logging::name_node(&name);
-    let Backends { store, ids, .. } = &backends;
-    let (store, ids) = (store.clone(), ids.clone());
-    let (log, consumer) = bus::local::open(backends.journal, backends.places, metrics.clone());
-    let heat = Arc::new(match &backends.nodes {
-        Some(nodes) => {
-            let shared = RedisHeat::new(nodes.redis.clone(), &nodes.source);
-            Heat::shared(heat_rules(config), shared, metrics.clone())
-        }
-        None => Heat::alone(heat_rules(config), metrics.clone()),
-    });
+    let Backends { store, ids, heat, .. } = &backends;
+    let (store, ids, heat) = (store.clone(), ids.clone(), heat.clone());
     tokio::spawn(heat::keep(Arc::downgrade(&heat), clock.clone()));
-    let log: Arc<dyn bus::Log> = Arc::new(CountingLog::new(Arc::new(log), heat.clone()));
+    let log: Arc<dyn bus::Log> = Arc::new(CountingLog::new(backends.log, heat.clone()));
 
     let link_signer = Signer::new(secret.as_bytes());
     let tokens = Arc::new(Tokens::new(Some(secret), key_files(config))?);
@@ -140,9 +139,9 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         clock: clock.clone(),
     }));
     let post = Arc::new(Post::new());
-    let nodes = backends.nodes;
+    let mut nodes = backends.nodes;
     let fanout: Arc<dyn UserFanout> = match &nodes {
-        Some(nodes) => nodes.user_fanout(&post, &clock, &metrics)?,
+        Some(nodes) => nodes.user_fanout(&post)?,
         None => post.clone(),
     };
     let chat = Chat::start(chat::Parts {
@@ -170,12 +169,31 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     boards.warm(clock.now_ms()).await?;
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings(config));
     let weigh = heat::weigh(heat.clone(), &ingest);
+    let mut ways = nodes.as_ref().map(|nodes| nodes.open(&hub, &ingest, &tokens)).transpose()?;
     let fanout: Arc<dyn Fanout> = match &nodes {
-        Some(nodes) => nodes.fanout(&hub, weigh.clone(), &clock, &metrics),
+        Some(nodes) => nodes.fanout(&hub, weigh.clone()),
         None => hub.clone(),
     };
-    let ways = nodes.as_ref().map(|nodes| nodes.open(&hub, &ingest, &tokens, &clock, &metrics)).transpose()?;
-    let worker = Worker::new(Box::new(consumer), fanout, boards.clone(), clock.clone(), ids).weighing(weigh);
+    let worker = |consumer: Box<dyn Consumer>, fanout| {
+        Worker::new(consumer, fanout, boards.clone(), clock.clone(), ids.clone()).weighing(weigh.clone())
+    };
+    let own = worker(Box::new(backends.own), fanout);
+    let mut kafka = backends.kafka;
+    if let (Some(kafka), Some(nodes), Some(ways)) = (&mut kafka, &nodes, &ways) {
+        if roles.has(Role::Worker) {
+            kafka.deliver(|consumer| worker(Box::new(consumer), nodes.push(&hub, ways, weigh.clone())))?;
+        }
+        if roles.has(Role::Persist) {
+            kafka.keep(StoreJournal(store.clone()))?;
+        }
+    }
+    let admission = match nodes.as_ref().and_then(|nodes| nodes.ingest.clone()) {
+        Some(elsewhere) => Admission::Elsewhere(elsewhere),
+        None => Admission::Here(ingest.clone()),
+    };
+    if let (Some(nodes), Some(ways)) = (&mut nodes, &mut ways) {
+        nodes.listen(ways, roles, &ingest);
+    }
 
     let tls = open_tls(&config.tls)?.map(Arc::new);
     let (draining, drained) = watch::channel(false);
@@ -185,7 +203,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
     let origins = Origins::new(config.auth.origins.clone(), dev && !open);
     let router = api::router(api::Services {
         ingest: ingest.clone(),
-        admission: Admission::Here(ingest.clone()),
+        admission: admission.clone(),
         chat: chat.clone(),
         keys,
         uploads: uploads.clone(),
@@ -198,14 +216,14 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         clock: clock.clone(),
         metrics: metrics.clone(),
         registry: Arc::new(registry),
-        settings: Arc::new(api_settings(config, &name, dev, origins.clone())),
+        settings: Arc::new(api_settings(config, roles, &name, dev, origins.clone())),
         draining: drained,
     });
     let (to_http, http) = mpsc::channel(HTTP_WAITING_MAX);
     let services = Services {
         hub,
         ingest: ingest.clone(),
-        admission: Admission::Here(ingest.clone()),
+        admission,
         chat: chat.clone(),
         post,
         tokens: tokens.clone(),
@@ -213,11 +231,11 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         metrics: metrics.clone(),
         tls: tls.clone(),
         origins: Arc::new(move |origin, host| origins.allows(origin, host)),
-        settings: gateway_settings(config, &name, dev),
+        settings: gateway_settings(config, roles, &name, dev),
     };
     let gateway = gateway::Gateway::start(vec![listener], services, tokio::runtime::Handle::current(), to_http)
         .context("cannot start the gateway")?;
-    let worker = tokio::spawn(worker.run());
+    let worker = tokio::spawn(own.run());
     Ok(Server {
         address,
         gateway,
@@ -234,6 +252,7 @@ pub async fn build(config: &Config, dev: bool, open: bool) -> anyhow::Result<Ser
         dependencies,
         metrics,
         worker,
+        kafka,
         nodes,
         ways,
     })

@@ -6,6 +6,7 @@ use gateway::GatewaySettings;
 use ingest::rooms::RoomRules;
 use ingest::{KeyFiles, Limits};
 use ipnet::IpNet;
+use model::{Role, Roles};
 use room::HubSettings;
 use state::{CoolDown, HeatRules};
 
@@ -109,10 +110,11 @@ pub(super) fn node_name(config: &Config, number: u16) -> String {
     format!("{}-{number}", config.server.namespace)
 }
 
-pub(super) fn api_settings(config: &Config, node: &str, dev: bool, origins: Origins) -> ApiSettings {
+pub(super) fn api_settings(config: &Config, roles: Roles, node: &str, dev: bool, origins: Origins) -> ApiSettings {
     ApiSettings {
         node_id: node.to_owned(),
         version: env!("CARGO_PKG_VERSION").into(),
+        serves_api: roles.has(Role::Api),
         dev,
         anonymous_read: config.auth.anonymous_read,
         admin_key: (!config.auth.admin_key.is_empty()).then(|| config.auth.admin_key.clone()),
@@ -123,12 +125,13 @@ pub(super) fn api_settings(config: &Config, node: &str, dev: bool, origins: Orig
     }
 }
 
-pub(super) fn gateway_settings(config: &Config, node: &str, dev: bool) -> GatewaySettings {
+pub(super) fn gateway_settings(config: &Config, roles: Roles, node: &str, dev: bool) -> GatewaySettings {
     let (limits, sockets) = (&config.limits, &config.sockets);
     // The configuration has been checked: each is a network or an address.
     let network = |text: &String| text.parse::<IpNet>().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into()));
     GatewaySettings {
         node_id: node.to_owned(),
+        takes_sockets: roles.has(Role::Gateway),
         dev,
         anonymous_read: config.auth.anonymous_read,
         heartbeat_s: sockets.heartbeat_s,

@@ -7,6 +7,7 @@ mod chat;
 mod crowd;
 mod devices;
 mod heat;
+mod kafka;
 mod live;
 mod moderation;
 mod nginx;

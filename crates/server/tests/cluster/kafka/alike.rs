@@ -1,0 +1,46 @@
+//! Nodes that all have all roles.
+
+use serde_json::{Value, json};
+use testkit::{Server, eventually};
+
+use super::{ALL, Nodes, nodes};
+
+fn contents(comments: &Value) -> Vec<&str> {
+    comments.as_array().unwrap().iter().map(|comment| comment["content"].as_str().unwrap()).collect()
+}
+
+/// The replay, once it has so many comments: the store has them a moment after they are acknowledged.
+pub async fn replay(node: &Server, room: &str, comments: usize) -> Value {
+    eventually("what was said in the replay", async || {
+        let replay = node.user("dee").get(&format!("rooms/{room}/replay")).await.expect(200);
+        (replay["comments"].as_array().unwrap().len() >= comments).then_some(replay["comments"].clone())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_reaches_the_viewers_on_all_nodes_and_is_kept_once() {
+    let Some(Nodes { nodes, .. }) = &nodes(&[ALL, ALL]).await else { return };
+    let mut ann = nodes[0].viewer("ann", "hall").await;
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    let hello = ann.say("hello").await;
+    for viewer in [&mut ann, &mut bo] {
+        assert_eq!(viewer.sees("hello").await["id"], json!(hello));
+    }
+    bo.say("hi ann").await;
+    for viewer in [&mut ann, &mut bo] {
+        viewer.sees("hi ann").await;
+    }
+    for node in &nodes.nodes {
+        assert_eq!(contents(&replay(node, "hall", 2).await), ["hello", "hi ann"]);
+        let ready = node.http().get("/readyz").await.expect(200);
+        assert_eq!((&ready["shape"], &ready["status"]), (&json!("kafka"), &json!("ready")), "{ready}");
+    }
+
+    // A retry elsewhere gets the first answer.
+    let comment = json!({ "content": "once", "client_msg_id": "c-1" });
+    let first = nodes[0].user("cy").post("rooms/hall/comments", comment.clone()).await.expect(201);
+    let again = nodes[1].user("cy").post("rooms/hall/comments", comment).await.expect(201);
+    assert_eq!(first, again);
+    assert_eq!(contents(&replay(&nodes[0], "hall", 3).await), ["hello", "hi ann", "once"]);
+}
