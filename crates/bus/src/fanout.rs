@@ -10,9 +10,13 @@ use crate::log::Entry;
 /// At most once to every gateway that holds the room, in the order of the calls; never blocks the
 /// worker. What concerns single users (a ban, an event for them) reaches the gateways that hold
 /// their sockets, whether or not those hold the room.
+#[async_trait]
 pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
+
+    /// Waits until what was pushed is on its way, if it is not at once: the last thing that a worker does. Not for long.
+    async fn flush(&self) {}
 }
 
 /// How a room is treated where there is much to push.

@@ -14,7 +14,7 @@ use model::metrics::count_by;
 use model::{Metrics, RoomId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::fanout::{Weigh, Weight};
 use crate::log::Entry;
@@ -23,6 +23,8 @@ use crate::log::Entry;
 pub(crate) const GATHER: Duration = Duration::from_millis(20);
 /// Entries of one portion; a hot room that has so many waits no longer.
 pub(crate) const PORTION_MAX: usize = 500;
+/// How long a node that ends waits for what is left.
+const FLUSH: Duration = Duration::from_millis(300);
 /// Entries that may wait, of all rooms.
 const WAITING_MAX: usize = 65_536;
 /// Portions that are taken together.
@@ -44,13 +46,16 @@ pub(crate) struct Portion {
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    /// Nothing waits, and nothing that was taken is still being published.
+    settled: Notify,
     weigh: OnceLock<Weigh>,
     metrics: Arc<Metrics>,
 }
 
 impl Outbox {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), changed: Notify::new(), weigh: OnceLock::new(), metrics })
+        let (changed, settled) = (Notify::new(), Notify::new());
+        Arc::new(Self { waiting: Mutex::default(), changed, settled, weigh: OnceLock::new(), metrics })
     }
 
     /// From now on rooms weigh what this says; all the same until then.
@@ -71,21 +76,42 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Waits until something is due, and takes it. Dropping the future loses nothing.
+    /// Waits until something is due, and takes it; what was taken before is published. Dropping the future loses nothing.
     pub(crate) async fn next(&self) -> Vec<Portion> {
         loop {
             let due = {
                 let mut waiting = self.waiting.lock();
                 let portions = waiting.take(Instant::now());
-                if !portions.is_empty() {
+                waiting.publishing = !portions.is_empty();
+                if waiting.publishing {
                     return portions;
                 }
                 waiting.next_due()
             };
+            if due.is_none() {
+                self.settled.notify_waiters();
+            }
             match due {
                 Some(due) => tokio::select! { () = sleep_until(due) => {}, () = self.changed.notified() => {} },
                 None => self.changed.notified().await,
             }
+        }
+    }
+
+    /// Waits until all of it is published, without waiting for company any more.
+    pub(crate) async fn flush(&self) {
+        let all = async {
+            loop {
+                let settled = self.settled.notified();
+                if self.waiting.lock().hasten(Instant::now()) {
+                    return;
+                }
+                self.changed.notify_one();
+                settled.await;
+            }
+        };
+        if timeout(FLUSH, all).await.is_err() {
+            tracing::warn!("other nodes were not sent everything before the end; they find it in the store");
         }
     }
 }
@@ -98,6 +124,8 @@ struct Waiting {
     entries: usize,
     /// Rooms that came in so far, which gives each its turn.
     came: u64,
+    /// What was taken last is not published yet.
+    publishing: bool,
 }
 
 struct Slot {
@@ -183,6 +211,12 @@ impl Waiting {
             self.rooms.insert(room_id, Slot { entries: rest, turn: self.came, lost: false, ..slot });
         }
         Some(portion)
+    }
+
+    /// Makes everything due. Whether nothing is left.
+    fn hasten(&mut self, now: Instant) -> bool {
+        self.rooms.values_mut().for_each(|slot| slot.due = slot.due.min(now));
+        self.rooms.is_empty() && !self.publishing
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -322,6 +356,27 @@ mod tests {
         let taken: Vec<_> = portions.iter().map(|portion| (&portion.room_id, offsets(&portion.entries))).collect();
         assert!(taken.contains(&(&room(1), vec![0, 1, 2, 3, 4])) && taken.contains(&(&room(2), vec![0])), "{taken:?}");
         assert_eq!(metrics.gathered_runs.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_is_published_when_that_returns() {
+        let outbox = Outbox::new(Arc::new(Metrics::register(&mut Default::default())));
+        outbox.weigh_by(Arc::new(|_| Weight { hot: true, priority: 0 }));
+        let (from, published) = (outbox.clone(), Arc::new(Mutex::new(0)));
+        let noted = published.clone();
+        tokio::spawn(async move {
+            loop {
+                let portions = from.next().await;
+                tokio::task::yield_now().await;
+                *noted.lock() += portions.iter().map(|portion| portion.entries.len()).sum::<usize>();
+            }
+        });
+        outbox.flush().await;
+        for n in 0..3 {
+            outbox.push(&room(n), run(&room(n), 0..1_000));
+        }
+        outbox.flush().await;
+        assert_eq!(*published.lock(), 3_000);
     }
 
     #[test]

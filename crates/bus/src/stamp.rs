@@ -3,7 +3,8 @@
 //! One process counts its log's places. Nodes that each have a log, or write to one of many partitions, stamp their
 //! records instead: `unix_ms << 20 | sequence << 10 | node`. A node's stamps rise whatever its clock does, no two nodes
 //! give the same, and those of different nodes compare as well as their clocks agree, which is why readers who
-//! come from elsewhere are given a few seconds again. Made by a log when a record is handed to it.
+//! come from elsewhere are given a few seconds again. Made by a log when a record is handed to it. A sequence is even, or odd
+//! when the record went to a shard of its room, because such records have an order of their own ([`model::Lane`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,17 +30,23 @@ impl Stamps {
         Self { clock, node: Box::new(node), last: AtomicU64::new(last >> NODE_BITS) }
     }
 
-    /// The next one, higher than every one before; `None` while the node has no number. A millisecond has 1,024 of
+    /// The next one, higher than every one before; `None` while the node has no number. A millisecond has 512 of
     /// them, then the next one is begun early.
     pub fn next(&self) -> Option<u64> {
         let node = self.node.node()?;
         let now = self.clock.now_ms().max(0).unsigned_abs() << SEQUENCE_BITS;
-        let step = |last: u64| Some(now.max(last + 1));
-        let previous = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
+        let after = |last: u64| now.max((last | 1) + 1);
+        let previous = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last))) {
             Ok(previous) | Err(previous) => previous,
         };
-        Some(now.max(previous + 1) << NODE_BITS | u64::from(node))
+        Some(after(previous) << NODE_BITS | u64::from(node))
     }
+}
+
+/// The stamp as one of a record that goes to a shard of its room.
+#[must_use]
+pub fn spread(stamp: u64) -> u64 {
+    stamp | 1 << NODE_BITS
 }
 
 /// The place that is lower than all stamps from this moment (Unix milliseconds) on.
@@ -83,9 +90,9 @@ mod tests {
                 clock.advance(step);
                 for _ in 0..30 {
                     let stamp = one.next().expect("a number");
-                    prop_assert!(stamp > last);
-                    last = stamp;
-                    prop_assert!(seen.insert(stamp) && seen.insert(other.next().expect("a number")));
+                    prop_assert!(stamp > last && spread(stamp) > stamp);
+                    last = spread(stamp);
+                    prop_assert!(seen.insert(stamp) && seen.insert(spread(stamp)) && seen.insert(other.next().expect("a number")));
                 }
             }
         }

@@ -72,11 +72,12 @@ impl Worker {
             tokio::select! {
                 delivery = self.consumer.next() => match delivery {
                     Some(delivery) => self.work(delivery).await,
-                    None => return,
+                    None => break,
                 },
                 _ = beat.tick() => self.tell_news().await,
             }
         }
+        self.fanout.flush().await;
     }
 
     /// Viewers are sent what happened first, readers of shared boards find it when the log is told that it is handled, and

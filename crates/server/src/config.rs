@@ -80,7 +80,7 @@ sections! {
     /// `[redis]`
     Redis { url: String }
     /// `[kafka]`
-    Kafka { brokers: String, partitions: u16, replication: u16, min_insync: u16, retention_hours: u32 }
+    Kafka { brokers: String, partitions: u16, replication: u16, min_insync: u16, hot_shards: u16, retention_hours: u32 }
     /// `[etcd]`
     Etcd { endpoints: String }
     /// `[nodes]`
@@ -418,6 +418,7 @@ fn out_of_range(config: &Config) -> Option<(&'static str, &'static str)> {
         ((1..=10_000).contains(&kafka.partitions), "kafka.partitions", "a number from 1 to 10000"),
         ((1..=15).contains(&kafka.replication), "kafka.replication", "a number of brokers from 1 to 15"),
         ((1..=kafka.replication).contains(&kafka.min_insync), "kafka.min_insync", "from 1 to kafka.replication"),
+        (kafka.hot_shards.is_power_of_two() && kafka.hot_shards <= 16, "kafka.hot_shards", "1, 2, 4, 8 or 16"),
         (kafka.retention_hours > 0, "kafka.retention_hours", "at least 1 hour"),
         (
             etcd.endpoints.is_empty() || !redis.url.is_empty(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use model::metrics::count;
 use model::{Clock, Metrics, RoomId};
@@ -65,10 +66,15 @@ impl GrpcFanout {
     }
 }
 
+#[async_trait]
 impl Fanout for GrpcFanout {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
         self.outbox.push(room_id, entries.clone());
         self.here.push(room_id, entries);
+    }
+
+    async fn flush(&self) {
+        self.outbox.flush().await;
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Health, KafkaSettings, Quiet, Watch};
 use crate::log::{AppendError, Done, Entry, Log, Position, Record, Submission, answer};
 use crate::record::Logged;
-use crate::stamp::Stamps;
+use crate::stamp::{self, Stamps};
 
 /// Records that may wait for the brokers; a run that would make more is refused with [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
@@ -82,7 +82,8 @@ impl KafkaLog {
         }
         let (writer, started) = (self.writer.lock(), Instant::now());
         for (entry, done) in run {
-            writer.send(&Logged { entry, delivered: true }, done, started, &self.reports);
+            let shard = (writer.shard)(&entry.room_id, &entry.record);
+            writer.send(&Logged { entry, delivered: true }, shard, done, started, &self.reports);
         }
     }
 
@@ -127,24 +128,26 @@ impl Log for KafkaLog {
         }
         let (writer, started) = (self.writer.lock(), Instant::now());
         for Submission { room_id, record, done } in run {
-            let Some(offset) = writer.stamps.next() else {
+            let Some(stamp) = writer.stamps.next() else {
                 self.reports.tell(done, Err(AppendError::Away), started);
                 continue;
             };
+            let shard = (writer.shard)(&room_id, &record);
+            let offset = if shard.is_some() { stamp::spread(stamp) } else { stamp };
             let entry = Entry { room_id, position: Position { epoch: 1, offset }, record };
-            writer.send(&Logged { entry, delivered: false }, done, started, &self.reports);
+            writer.send(&Logged { entry, delivered: false }, shard, done, started, &self.reports);
         }
     }
 }
 
 impl Writer {
-    fn send(&self, logged: &Logged, done: Done, started: Instant, reports: &Reports) {
+    fn send(&self, logged: &Logged, shard: Option<u16>, done: Done, started: Instant, reports: &Reports) {
         let Some(value) = logged.encode() else {
             tracing::error!(room = logged.entry.room_id.as_str(), "a picture was appended, which has no bytes");
             return reports.tell(done, Err(AppendError::Away), started);
         };
-        let Entry { room_id, position, record } = &logged.entry;
-        let key = match (self.shard)(room_id, record) {
+        let Entry { room_id, position, .. } = &logged.entry;
+        let key = match shard {
             Some(shard) => format!("{room_id}#{shard}"),
             None => room_id.to_string(),
         };

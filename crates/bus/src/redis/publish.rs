@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use model::{Clock, Metrics, RoomId};
 use redis_client::Redis;
 use tokio::time::sleep;
@@ -64,6 +65,7 @@ impl RedisFanout {
     }
 }
 
+#[async_trait]
 impl Fanout for RedisFanout {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
         let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
@@ -75,6 +77,10 @@ impl Fanout for RedisFanout {
             self.outbox.push(room_id, the_rooms);
         }
         self.here.push(room_id, entries);
+    }
+
+    async fn flush(&self) {
+        self.outbox.flush().await;
     }
 }
 

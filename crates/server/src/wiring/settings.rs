@@ -15,9 +15,6 @@ use crate::config::Config;
 /// By how much what two nodes publish may come in another order: readers from elsewhere are given so much again.
 const REREAD_MS: u64 = 5_000;
 
-/// Into how many shards a log with partitions spreads a hot room.
-const HOT_SHARDS: u16 = 8;
-
 pub(super) fn key_files(config: &Config) -> KeyFiles {
     let given = |path: &std::path::PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     KeyFiles { public_key_pem: given(&config.auth.public_key_file), jwks: given(&config.auth.jwks_file) }
@@ -33,7 +30,7 @@ pub(super) fn room_rules(config: &Config) -> RoomRules {
 }
 
 pub(super) fn heat_rules(config: &Config) -> HeatRules {
-    HeatRules { hot_per_s: config.rooms.hot_per_s, shards: HOT_SHARDS }
+    HeatRules { hot_per_s: config.rooms.hot_per_s, shards: config.kafka.hot_shards }
 }
 
 pub(super) fn limits(config: &Config) -> Limits {

@@ -9,7 +9,7 @@ use crate::BINARY;
 use crate::trouble::stands;
 
 /// How long a room may take to heat up or to cool down.
-const TURNS: Duration = Duration::from_secs(30);
+pub const TURNS: Duration = Duration::from_secs(30);
 /// From 40 comments a second on a room is hot.
 const WARM: &str = "[rooms]\nhot_per_s = 40\n";
 
@@ -19,7 +19,7 @@ async fn is_hot(node: &Server) -> bool {
 }
 
 /// Waits until these nodes say so of the hall.
-async fn are_hot(nodes: &[&Server], hot: bool) {
+pub async fn are_hot(nodes: &[&Server], hot: bool) {
     for (n, node) in nodes.iter().enumerate() {
         within(TURNS, &format!("hot: {hot} on node {n}"), async || (is_hot(node).await == hot).then_some(())).await;
     }
