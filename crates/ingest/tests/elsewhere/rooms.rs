@@ -9,6 +9,8 @@ use ingest::Refusal;
 use model::clock::{Clock, ManualClock, SystemClock};
 use model::room::RoomPatch;
 use model::{RoomState, Speakers};
+use prometheus_client::registry::Registry;
+use state::{Heat, HeatRules};
 use store::{ReplayQuery, Store};
 
 use super::world::{Deployment, Node, room, somebody};
@@ -169,4 +171,19 @@ async fn a_deaf_node_learns_of_rooms_from_the_store() {
         (b.say(&ann, &hall, "late").await == Err(Refusal::RoomClosed)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_learns_the_priority_of_rooms_that_are_used_elsewhere() {
+    let Some(deployment) = deployment().await else { return };
+    let (a, b) = deployment.two().await;
+    let metrics = Arc::new(model::Metrics::register(&mut Registry::default()));
+    let heat = Arc::new(Heat::alone(HeatRules { hot_per_s: 1_000, shards: 8 }, metrics));
+    let (weigh, gala) = (ingest::heat::weigh(heat, &b.ingest), room("gala"));
+    for priority in [7, -3] {
+        let patch = RoomPatch { priority: Some(priority), ..RoomPatch::default() };
+        a.ingest.rooms.configure(&gala, patch).await.expect("it is stored");
+        testkit::eventually("the other node to know it", async || (weigh(&gala).priority == priority).then_some(()))
+            .await;
+    }
 }
