@@ -1,6 +1,7 @@
 //! Nodes with one log on Kafka: three real brokers, which some of these tests kill.
 
 mod alike;
+mod outside;
 mod roles;
 mod talk;
 mod trouble;
