@@ -421,7 +421,7 @@ async fn outside_consumers_hear_json_under_the_room_and_the_user() {
     let body = EventBody::UserMuted { user_id: user_id.clone(), until_ms: 9, reason: None };
     let audience = Audience::Users(vec![user_id.clone()]);
     let (critical_for, room_id) = (audience.clone(), comment.room_id.clone());
-    outside.notify(&user_id, &Event { id: Snowflake(7), room_id, audience, critical_for, at_ms: 8, body });
+    outside.notify(Some(&user_id), &Event { id: Snowflake(7), room_id, audience, critical_for, at_ms: 8, body });
 
     let (key, value, _) = raw(&world.settings, "comment_review", 1).remove(0);
     let told = json!({

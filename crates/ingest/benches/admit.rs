@@ -62,6 +62,7 @@ fn ingest(dir: &std::path::Path) -> Ingest {
         },
         gate: Arc::new(MemoryGate::default()),
         reservations: Arc::new(MemoryReservations::default()),
+        tell_review: Arc::new(|_, _| {}),
         store,
         log,
         ids,

@@ -358,7 +358,9 @@ impl Ingest {
             decided_by: None,
             decided_at_ms: None,
         };
-        Ok(self.store.hold(&review, client_msg_id.as_deref()).await?)
+        self.store.hold(&review, client_msg_id.as_deref()).await?;
+        (self.tell_review)(&review.comment, ReviewStatus::Pending);
+        Ok(())
     }
 
     /// A comment about a recording has no place in the live order, so it goes to the store alone.

@@ -25,9 +25,9 @@ use std::sync::Arc;
 pub use bus::Submission;
 
 use bus::Log;
-use model::{Clock, Metrics, SnowflakeGenerator};
+use model::{Clock, Comment, Metrics, SnowflakeGenerator};
 use state::{CoolDown, Gate, Reservations};
-use store::Store;
+use store::{ReviewStatus, Store};
 
 pub use admission::Admission;
 pub use admit::Admitted;
@@ -66,6 +66,9 @@ pub struct Limits {
     pub mentions_max: usize,
 }
 
+/// Hears of comments that are held for review, and of what was decided about them; must not block.
+pub type TellReview = Arc<dyn Fn(&Comment, ReviewStatus) + Send + Sync>;
+
 /// The rules with their state.
 pub struct Ingest {
     /// The rooms' settings and sessions.
@@ -86,6 +89,8 @@ pub struct Ingest {
     pub store: Arc<dyn Store>,
     /// Where accepted comments and everything else that happens in rooms goes.
     pub log: Arc<dyn Log>,
+    /// Hears of reviews.
+    pub tell_review: TellReview,
     /// Makes ids.
     pub ids: Arc<SnowflakeGenerator>,
     /// Time.

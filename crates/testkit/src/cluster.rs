@@ -55,16 +55,16 @@ impl Cluster {
         }
         let mut cluster = Self { nodes: Vec::new(), options };
         for roles in roles {
-            cluster.join_as(roles).await;
+            cluster.join_with(roles, &[]).await;
         }
         Some(cluster)
     }
 
-    /// One more node, with these roles.
-    pub async fn join_as(&mut self, roles: &str) -> &mut Server {
-        self.nodes.push(self.options.clone().roles(roles).start().await);
-        let last = self.nodes.len() - 1;
-        &mut self.nodes[last]
+    /// One more node, with these roles, and with this in its environment.
+    pub async fn join_with(&mut self, roles: &str, env: &[(&str, &str)]) {
+        let options = self.options.clone().roles(roles);
+        let options = env.iter().fold(options, |options, (name, value)| options.env(name, value));
+        self.nodes.push(options.start().await);
     }
 
     /// The same over a Redis that the test may kill.

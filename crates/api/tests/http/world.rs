@@ -155,6 +155,7 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
         limits: limits(),
         gate: Arc::new(MemoryGate::default()),
         reservations: Arc::new(MemoryReservations::default()),
+        tell_review: Arc::new(|_, _| {}),
         store: store.clone(),
         log,
         ids: ids.clone(),

@@ -19,8 +19,8 @@ mod watch;
 pub use append::{KafkaLog, Shard};
 pub use consumer::{Group, KafkaConsumer, Left};
 pub use fallback::Fallback;
-pub use outside::Outside;
 use outside::Topic;
+pub use outside::{Outside, Telling};
 pub use topics::{Unfit, prepare};
 pub use watch::{Health, Watch};
 

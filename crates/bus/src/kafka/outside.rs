@@ -1,12 +1,12 @@
-//! What programs that are not ours may hear: comments to be reviewed, and what concerns single people.
+//! What programs that are not ours may hear: comments to be reviewed, announcements, gifts, and what concerns single people.
 //!
-//! Told by whoever holds comments and delivers events, as JSON, keyed so that what concerns one room or one person keeps its order. Nobody waits for it: what
-//! Kafka does not take is lost and counted.
+//! Told by whoever holds comments and delivers events ([`Telling`]), as JSON, keyed so that what concerns one room or one person keeps
+//! its order. Nobody waits for it: what Kafka does not take is lost and counted.
 
 use std::sync::Arc;
 
 use model::metrics::count;
-use model::{Comment, Event, Metrics, UserId};
+use model::{Audience, Comment, Event, EventBody, Metrics, RoomId, UserId};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -14,6 +14,8 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedPro
 use serde_json::{Value, json};
 
 use super::{KafkaSettings, Quiet};
+use crate::fanout::Fanout;
+use crate::log::{Entry, Record};
 
 /// Messages that may wait for the brokers; further ones are lost.
 const WAITING_MAX: usize = 10_000;
@@ -23,7 +25,7 @@ const WAITING_MAX: usize = 10_000;
 pub(super) enum Topic {
     /// Comments held for review and what was decided about them; keyed by room.
     CommentReview,
-    /// What a user should hear of who may be away; keyed by user.
+    /// What people should hear of who may be away; keyed by user, or by room.
     Notifications,
 }
 
@@ -72,23 +74,37 @@ impl Outside {
         self.tell(Topic::CommentReview, comment.room_id.as_str(), &review);
     }
 
-    /// A user is to hear of an event: `{user_id, event_id, room_id, at_ms, kind, body}`, where `body` has the fields of its
-    /// kind. Returns at once.
-    pub fn notify(&self, user: &UserId, event: &Event) {
+    /// Tells of an event that people who are away should hear of: each user whom it is for, or who must acknowledge it; of
+    /// announcements, gifts and whatever else everybody must acknowledge, the room. Of others it says nothing.
+    pub fn event(&self, event: &Event) {
+        match (&event.critical_for, &event.audience) {
+            (Audience::Users(users), _) | (_, Audience::Users(users)) => {
+                users.iter().for_each(|user| self.notify(Some(user), event));
+            }
+            (Audience::Everyone, _) => self.notify(None, event),
+            _ if matches!(event.body, EventBody::Announcement { .. } | EventBody::Gift(_)) => self.notify(None, event),
+            _ => {}
+        }
+    }
+
+    /// A user, or a room's people, should hear of an event: `{user_id, event_id, room_id, at_ms, kind, body}`, where
+    /// `user_id` is null for a room's people and `body` has the fields of its kind. An event may be told again after a
+    /// failure, with the same `event_id`. Returns at once.
+    pub fn notify(&self, user: Option<&UserId>, event: &Event) {
         // The name that the store gives the variant is not the one that the world knows.
         let body = match serde_json::to_value(&event.body) {
             Ok(Value::Object(variant)) => variant.into_iter().next().map(|(_, fields)| fields),
             _ => None,
         };
         let notification = json!({
-            "user_id": user.as_str(),
+            "user_id": user.map(UserId::as_str),
             "event_id": event.id.to_string(),
             "room_id": event.room_id.as_str(),
             "at_ms": event.at_ms,
             "kind": event.body.kind(),
             "body": body,
         });
-        self.tell(Topic::Notifications, user.as_str(), &notification);
+        self.tell(Topic::Notifications, user.map_or(event.room_id.as_str(), UserId::as_str), &notification);
     }
 
     fn tell(&self, topic: Topic, key: &str, what: &Value) {
@@ -96,6 +112,25 @@ impl Outside {
         if self.producer.send(BaseRecord::to(&name).key(key).payload(&json)).is_err() {
             lost(&self.metrics);
         }
+    }
+}
+
+/// A way of a log's entries to viewers that tells outside programs by the way.
+pub struct Telling {
+    /// Whom it tells.
+    pub outside: Arc<Outside>,
+    /// The way.
+    pub next: Arc<dyn Fanout>,
+}
+
+impl Fanout for Telling {
+    fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
+        for entry in &entries {
+            if let Record::Event(event) = &entry.record {
+                self.outside.event(event);
+            }
+        }
+        self.next.push(room_id, entries);
     }
 }
 

@@ -101,6 +101,7 @@ impl Server {
             limits: limits(),
             gate: Arc::new(MemoryGate::new(10_000)),
             reservations: Arc::new(MemoryReservations::new(10_000)),
+            tell_review: Arc::new(|_, _| {}),
             store,
             log,
             ids: ids.clone(),

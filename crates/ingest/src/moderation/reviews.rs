@@ -49,6 +49,7 @@ impl Ingest {
             self.store.undecide(id).await?;
             return Err(refusal.into());
         }
+        (self.tell_review)(&decided.comment, status);
         let action = if approve { "review.approve" } else { "review.reject" };
         self.audit(who, action, Some(&decided.comment.room_id), id.to_string(), None).await?;
         Ok(decided)

@@ -205,6 +205,7 @@ fn ingest(
         },
         gate: Arc::new(MemoryGate::default()),
         reservations: Arc::new(MemoryReservations::default()),
+        tell_review: Arc::new(|_, _| {}),
         store,
         log,
         ids,

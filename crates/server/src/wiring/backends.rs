@@ -181,7 +181,7 @@ impl Backends {
         let dependencies =
             Dependencies::new("alone", metrics.clone()).needs("store", probe(&store)).needs("log", probe(&store));
         let places = Places::Counted(Position { epoch: 1, offset });
-        let (log, own) = local::open(Arc::new(StoreJournal(store.clone())), places, metrics.clone());
+        let (log, own) = local::open(Arc::new(StoreJournal::new(store.clone())), places, metrics.clone());
         Ok(Self {
             store: store.clone(),
             chat: store.clone(),
@@ -239,7 +239,7 @@ async fn remember_answers(spool: &Spool, answers: &MemoryReservations) -> anyhow
 
 /// A log of this node's own, kept in MySQL, or on its disk while that is away.
 fn own_log(store: &Arc<MySqlStore>, spool: &Spool, stamps: Arc<Stamps>, metrics: &Arc<Metrics>) -> Logs {
-    let journal = SpoolingJournal::new(Arc::new(StoreJournal(store.clone())), spool.clone());
+    let journal = SpoolingJournal::new(Arc::new(StoreJournal::new(store.clone())), spool.clone());
     let journal = Arc::new(journal);
     let draining = journal.clone();
     tokio::spawn(async move { draining.drain().await });

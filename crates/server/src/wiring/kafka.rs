@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bus::kafka::{Fallback, Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Watch, prepare};
+use bus::Fanout;
+use bus::kafka::{
+    Fallback, Group, Health, KafkaConsumer, KafkaLog, KafkaSettings, Left, Outside, Telling, Watch, prepare,
+};
 use bus::local::LocalConsumer;
 use bus::persist::persist;
 use bus::spool::Spool;
@@ -30,6 +33,8 @@ pub struct Kafka {
     settings: KafkaSettings,
     log: Arc<KafkaLog>,
     watch: Arc<Watch>,
+    /// Programs that are not ours.
+    pub(super) outside: Arc<Outside>,
     metrics: Arc<Metrics>,
     closing: CancellationToken,
     /// What reads it here.
@@ -50,8 +55,9 @@ impl Kafka {
         let watch = Arc::new(Watch::start(&settings, metrics.clone())?);
         let shard = ingest::heat::shard(heat.clone());
         let log = KafkaLog::open(settings.clone(), stamps, shard, watch.clone(), metrics.clone())?;
+        let outside = Arc::new(Outside::open(settings.clone(), metrics.clone())?);
         let (closing, reading) = (CancellationToken::new(), Vec::new());
-        Ok(Self { settings, log: Arc::new(log), watch, metrics: metrics.clone(), closing, reading })
+        Ok(Self { settings, log: Arc::new(log), watch, outside, metrics: metrics.clone(), closing, reading })
     }
 
     /// What is appended to, and what it delivers from here while Kafka is away.
@@ -63,6 +69,11 @@ impl Kafka {
     pub(super) fn is_well(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let watch = self.watch.clone();
         move || watch.health() == Health::Well
+    }
+
+    /// The way to viewers by which programs that are not ours are told, too.
+    pub(super) fn telling(&self, next: Arc<dyn Fanout>) -> Arc<dyn Fanout> {
+        Arc::new(Telling { outside: self.outside.clone(), next })
     }
 
     /// The role `worker`: a share of the rooms is delivered from here.

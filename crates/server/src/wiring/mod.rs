@@ -21,7 +21,7 @@ use chat::{Chat, Keys, Post, Signer, UploadParts, Uploads};
 use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
-use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, Tokens, heat};
+use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, TellReview, Tokens, heat};
 use model::{Clock, Metrics, MsgType, Role, Roles, SystemClock};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
@@ -122,6 +122,7 @@ pub async fn build(config: &Config, roles: Roles, dev: bool, open: bool) -> anyh
         limits: limits(config),
         gate: backends.gate,
         reservations: backends.reservations,
+        tell_review: tell_review(backends.kafka.as_ref()),
         store: store.clone(),
         log,
         ids: ids.clone(),
@@ -181,10 +182,11 @@ pub async fn build(config: &Config, roles: Roles, dev: bool, open: bool) -> anyh
     let mut kafka = backends.kafka;
     if let (Some(kafka), Some(nodes), Some(ways)) = (&mut kafka, &nodes, &ways) {
         if roles.has(Role::Worker) {
-            kafka.deliver(|consumer| worker(Box::new(consumer), nodes.push(&hub, ways, weigh.clone())))?;
+            let fanout = kafka.telling(nodes.push(&hub, ways, weigh.clone()));
+            kafka.deliver(|consumer| worker(Box::new(consumer), fanout))?;
         }
         if roles.has(Role::Persist) {
-            kafka.keep(StoreJournal(store.clone()))?;
+            kafka.keep(StoreJournal::of_partitions(store.clone()))?;
         }
     }
     let admission = match nodes.as_ref().and_then(|nodes| nodes.ingest.clone()) {
@@ -304,6 +306,14 @@ fn open_archive(config: &Config) -> anyhow::Result<LocalFileSystem> {
     std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     let archive = LocalFileSystem::new_with_prefix(&path).with_context(|| format!("cannot use {}", path.display()))?;
     Ok(archive.with_fsync(true))
+}
+
+/// Programs that are not ours hear of reviews where there is a Kafka to tell them by.
+fn tell_review(kafka: Option<&Kafka>) -> TellReview {
+    match kafka.map(|kafka| kafka.outside.clone()) {
+        Some(outside) => Arc::new(move |comment, status| outside.review(comment, status.as_str())),
+        None => Arc::new(|_, _| {}),
+    }
 }
 
 /// What comments and messages have in common: bans and mutes that hold everywhere and, if it is wished, the word

@@ -1,9 +1,11 @@
 //! Nodes that all have all roles.
 
 use serde_json::{Value, json};
-use testkit::{Server, eventually};
+use testkit::{Cluster, Server, eventually, service};
 
-use super::{ALL, Nodes, nodes};
+use super::talk::Talk;
+use super::{ALL, BROKERS, Nodes, nodes};
+use crate::BINARY;
 
 fn contents(comments: &Value) -> Vec<&str> {
     comments.as_array().unwrap().iter().map(|comment| comment["content"].as_str().unwrap()).collect()
@@ -43,4 +45,19 @@ async fn a_comment_reaches_the_viewers_on_all_nodes_and_is_kept_once() {
     let again = nodes[1].user("cy").post("rooms/hall/comments", comment).await.expect(201);
     assert_eq!(first, again);
     assert_eq!(contents(&replay(&nodes[0], "hall", 3).await), ["hello", "hi ann", "once"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_move_from_logs_of_their_own_to_one_on_kafka_one_by_one() {
+    const NO_KAFKA: &[(&str, &str)] = &[("BARRAGE__KAFKA__BROKERS", "")];
+    let _brokers = BROKERS.read().await;
+    let Some(brokers) = service("BARRAGE_TEST_KAFKA") else { return };
+    let Some(mut nodes) = Cluster::kafka_with(BINARY, &[ALL], NO_KAFKA).await else { return };
+    nodes.join_with(ALL, &[("BARRAGE__KAFKA__BROKERS", &*brokers)]).await;
+    for (node, shape) in [(0, "redis"), (1, "kafka")] {
+        assert_eq!(nodes[node].http().get("/readyz").await.expect(200)["shape"], shape);
+    }
+    let talk = Talk::begin(&[&nodes[0], &nodes[1]]).await;
+    talk.is_heard().await;
+    talk.end(&nodes[0]).await;
 }

@@ -2,6 +2,7 @@
 
 mod alike;
 mod heat;
+mod outside;
 mod roles;
 mod talk;
 mod trouble;

@@ -88,6 +88,10 @@ async fn a_worker_and_a_persister_that_are_killed_take_nothing_along() {
     let roles = ["gateway,ingest,api", "gateway,ingest,api", "worker", "worker", "persist", "persist"];
     let Some(Nodes { mut nodes, .. }) = nodes(&roles).await else { return };
     let talk = Talk::begin(&[&nodes[0], &nodes[1]]).await;
+    for worker in [2, 3] {
+        let reads = async || nodes[worker].http().get("/metrics").await.text.contains("kafka_lag_records{");
+        eventually("each worker to have a share", async || reads().await.then_some(())).await;
+    }
 
     let killed = Instant::now();
     nodes[2].kill9().await;
