@@ -13,6 +13,11 @@ use crate::log::Entry;
 pub trait Fanout: Send + Sync {
     /// Pushes entries of one room, oldest first.
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>);
+
+    /// Comments of the room that were said since `since_ms` (Unix milliseconds) were kept in the store only now, perhaps
+    /// after others had looked there for what was not pushed to them: who holds the room elsewhere looks again. Where
+    /// there is one node nothing is to be done.
+    fn kept_late(&self, _room_id: &RoomId, _since_ms: i64) {}
 }
 
 /// How a room is treated where there is much to push.
