@@ -17,6 +17,11 @@ pub trait Fanout: Send + Sync {
 
     /// Waits until what was pushed is on its way, if it is not at once: the last thing that a worker does. Not for long.
     async fn flush(&self) {}
+
+    /// Comments of the room that were said since `since_ms` (Unix milliseconds) were kept in the store only now, perhaps
+    /// after others had looked there for what was not pushed to them: who holds the room elsewhere looks again. Where
+    /// there is one node nothing is to be done.
+    fn kept_late(&self, _room_id: &RoomId, _since_ms: i64) {}
 }
 
 /// How a room is treated where there is much to push.

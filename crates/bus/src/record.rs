@@ -24,6 +24,8 @@ pub struct Batch {
     pub room_id: RoomId,
     /// Oldest first.
     pub entries: Vec<Entry>,
+    /// Comments said since this moment (Unix milliseconds) were kept in the store only now.
+    pub kept_late_since_ms: Option<i64>,
 }
 
 /// One record by itself, as it stands on a log outside of this process.
@@ -78,6 +80,7 @@ impl Batch {
             seq: self.seq,
             room_id: self.room_id.to_string(),
             entries: self.entries.iter().filter_map(entry_out).collect(),
+            kept_late_since_ms: self.kept_late_since_ms.unwrap_or(0),
         };
         batch.encode_to_vec()
     }
@@ -90,7 +93,8 @@ impl Batch {
         let batch = proto::Batch::decode(bytes)?;
         let room_id = RoomId::new(&batch.room_id).map_err(|error| BadBatch::Room(error.to_string()))?;
         let entries = batch.entries.into_iter().filter_map(|entry| entry_in(entry, &room_id)).collect();
-        Ok(Self { source: batch.source, epoch: batch.epoch, seq: batch.seq, room_id, entries })
+        let kept_late_since_ms = Some(batch.kept_late_since_ms).filter(|ms| *ms != 0);
+        Ok(Self { source: batch.source, epoch: batch.epoch, seq: batch.seq, room_id, entries, kept_late_since_ms })
     }
 }
 
@@ -353,7 +357,7 @@ mod tests {
         fn what_goes_out_comes_in_as_it_was(records in prop::collection::vec(any_record(), 0..8), seq: u64) {
             let entry = |(offset, record)| Entry { room_id: room(), position: Position { epoch: 3, offset }, record };
             let entries = (1..).zip(records).map(entry).collect();
-            let batch = Batch { source: "node-1".into(), epoch: 9, seq, room_id: room(), entries };
+            let batch = Batch { source: "node-1".into(), epoch: 9, seq, room_id: room(), entries, kept_late_since_ms: Some(3) };
             let back = Batch::decode(&batch.encode()).expect("ours");
             prop_assert_eq!(format!("{batch:?}"), format!("{back:?}"));
         }

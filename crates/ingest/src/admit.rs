@@ -2,6 +2,7 @@
 //! words → session → append. Acknowledged means durable: the log has answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use bus::{AppendError, Record, Submission};
@@ -40,6 +41,8 @@ struct Attempt {
     room: RoomId,
     id: Snowflake,
     client_msg_id: Option<String>,
+    /// What the gate remembers of its text, once it has been admitted there; 0 before.
+    said: AtomicU64,
 }
 
 /// What becomes of a comment that passed every check.
@@ -131,7 +134,13 @@ impl Ingest {
         let id = self.ids.next().inspect_err(|NoIds| {
             count(&self.metrics.comments, "outcome", Code::Unavailable.as_str());
         })?;
-        Ok(Attempt { who: who.clone(), room: room.clone(), id, client_msg_id: draft.client_msg_id.clone() })
+        Ok(Attempt {
+            who: who.clone(),
+            room: room.clone(),
+            id,
+            client_msg_id: draft.client_msg_id.clone(),
+            said: AtomicU64::new(0),
+        })
     }
 
     /// Everything up to the append.
@@ -142,7 +151,7 @@ impl Ingest {
         {
             return Ok(Decided::Known(first.into()));
         }
-        self.decide(&attempt.who, &attempt.room, draft, attempt.id).await
+        self.decide(attempt, draft).await
     }
 
     /// Remembers the answer for retries, or gives the reservation back; counts the outcome.
@@ -152,7 +161,14 @@ impl Ingest {
             Ok(Decided::Kept(admitted) | Decided::Append(_, admitted)) => (Ok(admitted), false),
             Err(refusal) => (Err(refusal), false),
         };
-        let Attempt { who, room, id, client_msg_id } = attempt;
+        let Attempt { who, room, id, client_msg_id, said } = attempt;
+        let said = said.load(Ordering::Relaxed);
+        if said != 0
+            && let Err(Refusal::Unavailable | Refusal::Overloaded) = outcome
+        {
+            // Nothing was changed, so trying again is no repeat. Without this it is one for some seconds.
+            let _ = self.gate.unsay(&who.user_id, said).await;
+        }
         if let Some(key) = client_msg_id.as_ref().filter(|_| !replayed) {
             let noted = match &outcome {
                 Ok(admitted) => self.reservations.finish(&who.user_id, key, (*admitted).into()).await,
@@ -199,13 +215,9 @@ impl Ingest {
         Ok(Some(first))
     }
 
-    async fn decide(
-        &self,
-        who: &Identity,
-        room: &RoomId,
-        draft: CommentDraft,
-        id: Snowflake,
-    ) -> Result<Decided, Refusal> {
+    async fn decide(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decided, Refusal> {
+        let Attempt { who, room, id, said, .. } = attempt;
+        let id = *id;
         let now_ms = self.clock.now_ms();
         let seat = self.rooms.seat(room).await?;
         let info = seat.info();
@@ -217,7 +229,9 @@ impl Ingest {
         may_speak(&info, who, room)?;
         self.bans.may_speak(&who.user_id, room, now_ms)?;
         let content = self.measure(&draft.content, &info.settings)?;
-        self.knock(who, room, &info.settings, &content, now_ms).await?;
+        let text_key = words::same_text_key(&content);
+        self.knock(who, room, &info.settings, text_key, now_ms).await?;
+        said.store(text_key, Ordering::Relaxed);
         let (content, word) = self.read(content)?;
 
         if !live && !info.settings.store {
@@ -270,7 +284,7 @@ impl Ingest {
         who: &Identity,
         room: &RoomId,
         settings: &RoomSettings,
-        content: &str,
+        text_key: u64,
         now_ms: i64,
     ) -> Result<(), Refusal> {
         let level = standing(who, settings);
@@ -287,7 +301,7 @@ impl Ingest {
             slow_mode: slowed.then(|| Rate::every_ms(settings.slow_mode_s.saturating_mul(1_000))),
             room_rate: Rate::per_s(settings.limits.room_per_s.unwrap_or(self.limits.room_per_s)),
             global_rate: Rate::per_s(self.limits.global_per_s),
-            text_key: words::same_text_key(content),
+            text_key,
             duplicate_window_ms: self.limits.duplicate_window_ms,
             now_ms,
         });

@@ -113,9 +113,8 @@ impl Ingest {
     pub async fn heed(&self, tokens: &Tokens, entry: &Entry) -> Result<(), StoreError> {
         match &entry.record {
             Record::Settings(settings) => self.rooms.set_elsewhere(&entry.room_id, settings),
-            Record::SessionStarted(_) | Record::SessionEnded(_) | Record::Changed(Change::Room) => {
-                self.rooms.changed_elsewhere(&entry.room_id);
-            }
+            Record::SessionStarted(session) => self.rooms.started_elsewhere(session),
+            Record::SessionEnded(_) | Record::Changed(Change::Room) => self.rooms.changed_elsewhere(&entry.room_id),
             Record::Banned { user_id, .. } | Record::Changed(Change::Bans(user_id)) => self.heed_bans(user_id).await?,
             Record::Changed(Change::Words) => self.heed_words().await?,
             Record::Changed(Change::Awaited(user)) => self.awaited.add(user.clone()),

@@ -232,6 +232,16 @@ impl Rooms {
         }
     }
 
+    /// Another node started a session. It is on from here, should the store be away when the room is to be read again.
+    pub fn started_elsewhere(&self, session: &Arc<Session>) {
+        let seat = self.seats.get(&session.room_id).map(|seat| seat.clone());
+        if let Some(seat) = seat.filter(|seat| seat.loaded.initialized()) {
+            let on = Some(session.clone());
+            seat.info.rcu(|info| RoomInfo { session: info.session.clone().or(on.clone()), ..(**info).clone() });
+            seat.mark();
+        }
+    }
+
     /// Another node gave the room these settings.
     pub fn set_elsewhere(&self, room: &RoomId, settings: &RoomSettings) {
         self.guarded.write().note(room, settings, self.rules.rooms_max);

@@ -59,6 +59,13 @@ impl Fanout for Inlet {
             slot.room.take_from_elsewhere(entries);
         }
     }
+
+    fn kept_late(&self, room_id: &RoomId, since_ms: i64) {
+        if let Some(slot) = self.0.slot_of(room_id) {
+            slot.room.is_complete_until(since_ms);
+            self.0.missed(room_id, since_ms);
+        }
+    }
 }
 
 impl Hub {
@@ -179,6 +186,12 @@ impl HubRoom {
         let noticed_ms = self.shared.clock.now_ms();
         view.behind = Some(Behind { since_ms: Some(since_ms), noticed_ms, waiting: Some(Vec::new()) });
         true
+    }
+
+    /// What was kept since then has not all been read from the store, nor did it come.
+    fn is_complete_until(&self, since_ms: i64) {
+        let mut view = self.view.lock();
+        view.complete_ms = view.complete_ms.min(since_ms);
     }
 
     /// Since when the room is to be read; `None` when nothing is missing any more, or the room is retired.

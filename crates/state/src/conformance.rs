@@ -192,6 +192,9 @@ async fn the_same_text_is_a_duplicate_for_a_while(case: Case) {
     case.admits(Knock { duplicate_window_ms: 0, ..later(2_000) }, "when it is off").await;
     case.says(later(4_999), Answer::Duplicate { retry_after_ms: 1 }, "a millisecond too early").await;
     case.admits(later(5_000), "when the window ends").await;
+    case.gate.unsay(&case.user, knock.text_key).await.expect(AWAY);
+    case.admits(later(5_001), "when it could not be kept").await;
+    case.gate.unsay(&case.other, 99).await.expect(AWAY);
 }
 
 async fn a_duplicate_does_not_prolong_itself(case: Case) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::metrics::Metrics;
+use model::snowflake::node_of;
 use model::{Snowflake, UserId};
 use tokio::time::Instant;
 
@@ -79,6 +80,11 @@ impl Gate for FallbackGate {
         }
     }
 
+    async fn unsay(&self, user: &UserId, text_key: u64) -> Result<()> {
+        self.decides.answer(self.shared.unsay(user, text_key).await);
+        self.own.unsay(user, text_key).await
+    }
+
     async fn allow(&self, key: LimitKey<'_>, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>> {
         match self.decides.answer(self.shared.allow(key, rate, now_ms).await) {
             Some(answer) => Ok(answer),
@@ -109,6 +115,20 @@ impl FallbackReservations {
     pub fn new(shared: Arc<dyn Reservations>, own: Arc<MemoryReservations>, metrics: Arc<Metrics>) -> Self {
         Self { shared, own, decides: Decides::new("reservations", metrics) }
     }
+
+    /// Reserves anew what an attempt of this node holds that nobody here knows any more.
+    async fn take_over(
+        &self,
+        user: &UserId,
+        client_msg_id: &str,
+        held_by: Snowflake,
+        id: Snowflake,
+        now_ms: i64,
+    ) -> Result<Reserved> {
+        self.shared.release(user, client_msg_id, held_by).await?;
+        let reserved = self.shared.reserve(user, client_msg_id, id, now_ms).await?;
+        Ok(if reserved == Reserved::NewEverywhere { Reserved::New } else { reserved })
+    }
 }
 
 #[async_trait]
@@ -118,7 +138,14 @@ impl Reservations for FallbackReservations {
             Reserved::New | Reserved::NewEverywhere => {}
             known => return Ok(known),
         }
-        let reserved = self.decides.answer(self.shared.reserve(user, client_msg_id, id, now_ms).await);
+        let reserved = match self.shared.reserve(user, client_msg_id, id, now_ms).await {
+            // It was given up when no answer came, and reached the shared backend all the same, perhaps long after.
+            Ok(Reserved::InFlight(lost)) if node_of(lost) == node_of(id) => {
+                self.take_over(user, client_msg_id, lost, id, now_ms).await
+            }
+            reserved => reserved,
+        };
+        let reserved = self.decides.answer(reserved);
         match reserved {
             Some(Reserved::Known(first)) => self.own.finish(user, client_msg_id, first).await?,
             Some(Reserved::InFlight(_)) => self.own.release(user, client_msg_id, id).await?,

@@ -122,6 +122,9 @@ pub trait Gate: Send + Sync {
     /// twice as long unless the user was quiet for [`QUIET_FACTOR`] times the last one's length.
     async fn refused(&self, user: &UserId, now_ms: i64, policy: &CoolDown) -> Result<Option<u64>>;
 
+    /// Forgets that the user said this text: it was admitted, and could not be kept. The rates stay used up.
+    async fn unsay(&self, user: &UserId, text_key: u64) -> Result<()>;
+
     /// Asks for one of something else; the inner `Err` is the wait in milliseconds.
     async fn allow(&self, key: LimitKey<'_>, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>>;
 

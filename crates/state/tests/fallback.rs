@@ -182,3 +182,23 @@ async fn each_comment_goes_on_once_while_redis_goes_and_comes() {
     }
     assert!(sent > 100, "only {sent} were sent");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_this_node_gave_up_and_redis_heard_late_holds_nobody_back() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let node = node(&address).await;
+    let shared = RedisReservations::new(node.redis.clone());
+    let (user, now_ms) = (id("ann"), SystemClock.now_ms());
+    let made_by = |node: u64, number: u64| Snowflake(node << 12 | number);
+    assert_eq!(shared.reserve(&user, "ours", made_by(3, 1), now_ms).await, Ok(Reserved::NewEverywhere));
+    assert_eq!(shared.reserve(&user, "theirs", made_by(4, 1), now_ms).await, Ok(Reserved::NewEverywhere));
+    // The store may have the answer of the lost attempt, so it must be asked.
+    assert_eq!(node.reservations.reserve(&user, "ours", made_by(3, 2), now_ms).await, Ok(Reserved::New));
+    assert_eq!(
+        node.reservations.reserve(&user, "theirs", made_by(3, 3), now_ms).await,
+        Ok(Reserved::InFlight(made_by(4, 1)))
+    );
+    // And it is ours as before.
+    let late = shared.reserve(&user, "ours", made_by(5, 1), now_ms).await;
+    assert_eq!(late, Ok(Reserved::InFlight(made_by(3, 2))));
+}

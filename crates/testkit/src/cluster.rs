@@ -15,6 +15,8 @@ pub struct Cluster {
     /// Each with a data directory of its own.
     pub nodes: Vec<Server>,
     options: Options,
+    /// The database that they have to themselves.
+    pub mysql: String,
 }
 
 impl Cluster {
@@ -46,14 +48,16 @@ impl Cluster {
         env: &[(&str, &str)],
     ) -> Option<Self> {
         let brokers = service("BARRAGE_TEST_KAFKA")?;
-        let mut options = options(binary.into(), redis, mysql, &example("cluster-kafka.toml"))
+        let name = unique_name();
+        let mysql = database(mysql, &name);
+        let mut options = options(binary.into(), &name, redis, &mysql, &example("cluster-kafka.toml"))
             .env("BARRAGE__KAFKA__BROKERS", &brokers)
             // Few, because a broker that was killed looks at all of them when it comes back.
             .env("BARRAGE__KAFKA__PARTITIONS", "6");
         for (name, value) in env {
             options = options.env(name, value);
         }
-        let mut cluster = Self { nodes: Vec::new(), options };
+        let mut cluster = Self { nodes: Vec::new(), options, mysql };
         for roles in roles {
             cluster.join_with(roles, &[]).await;
         }
@@ -82,14 +86,21 @@ impl Cluster {
     /// The same with these addresses of Redis and MySQL, and with this appended to the configuration.
     pub async fn start(binary: impl Into<PathBuf>, nodes: usize, redis: &str, mysql: &str, config: &str) -> Self {
         let config = format!("{}\n{config}", example("cluster-redis.toml"));
-        let options = options(binary.into(), redis, mysql, &config);
+        let name = unique_name();
+        let mysql = database(mysql, &name);
+        let options = options(binary.into(), &name, redis, &mysql, &config);
         let nodes = join_all((0..nodes).map(|_| options.clone().start())).await;
-        Self { nodes, options }
+        Self { nodes, options, mysql }
     }
 
     /// One more node.
     pub async fn join(&mut self) -> &mut Server {
-        self.nodes.push(self.options.clone().start().await);
+        self.join_as(|options| options).await
+    }
+
+    /// One more, which is started in another way.
+    pub async fn join_as(&mut self, change: impl FnOnce(Options) -> Options) -> &mut Server {
+        self.nodes.push(change(self.options.clone()).start().await);
         let last = self.nodes.len() - 1;
         &mut self.nodes[last]
     }
@@ -109,15 +120,18 @@ impl IndexMut<usize> for Cluster {
     }
 }
 
-fn options(binary: PathBuf, redis: &str, mysql: &str, config: &str) -> Options {
+fn unique_name() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("test_{}_{}_{number}", std::process::id(), now_s());
+    format!("test_{}_{}_{number}", std::process::id(), now_s())
+}
+
+fn options(binary: PathBuf, name: &str, redis: &str, mysql: &str, config: &str) -> Options {
     Options::new(binary)
         .config(config)
-        .env("BARRAGE__SERVER__NAMESPACE", &name)
+        .env("BARRAGE__SERVER__NAMESPACE", name)
         .env("BARRAGE__REDIS__URL", redis)
-        .env("BARRAGE__STORE__URL", &database(mysql, &name))
+        .env("BARRAGE__STORE__URL", mysql)
 }
 
 fn example(name: &str) -> String {

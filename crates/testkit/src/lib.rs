@@ -4,9 +4,11 @@
 //! wrong here panics, with what was heard until then: a test that cannot go on has failed.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
 
+mod apart;
 mod chatter;
 mod cluster;
 mod device;
+mod disk;
 mod http;
 mod keys;
 mod own;
@@ -21,9 +23,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use apart::Apart;
 pub use chatter::Chatter;
 pub use cluster::Cluster;
 pub use device::Device;
+pub use disk::SmallDisk;
 pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
 pub use own::OwnServer;

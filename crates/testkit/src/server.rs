@@ -25,6 +25,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Options {
     binary: PathBuf,
+    behind: Vec<String>,
+    listen: String,
     dev: bool,
     roles: Option<String>,
     config: String,
@@ -38,6 +40,8 @@ impl Options {
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self {
             binary: binary.into(),
+            behind: Vec::new(),
+            listen: "127.0.0.1:0".into(),
             dev: false,
             roles: None,
             config: String::new(),
@@ -46,6 +50,18 @@ impl Options {
         }
         .env("BARRAGE__AUTH__HMAC_SECRET", SECRET)
         .env("BARRAGE__AUTH__ADMIN_KEY", ADMIN_KEY)
+    }
+
+    /// Started by this command, which becomes it.
+    #[must_use]
+    pub fn behind(self, command: &[&str]) -> Self {
+        Self { behind: command.iter().map(|&word| word.to_owned()).collect(), ..self }
+    }
+
+    /// Listening there, rather than on a free port of loopback.
+    #[must_use]
+    pub fn listen(self, address: &str) -> Self {
+        Self { listen: address.into(), ..self }
     }
 
     /// With `--dev`.
@@ -210,7 +226,7 @@ impl Server {
     /// Runs a command of the binary beside the server, on the same data and without its environment.
     pub async fn command(&self, args: &[&str]) -> std::process::Output {
         let data = self.dir().join("data");
-        let mut command = clean(&self.options.binary);
+        let mut command = clean(&self.options.binary, &[]);
         command.args(args).arg("--data").arg(data).env("BARRAGE__AUTH__HMAC_SECRET", SECRET);
         timeout(STARTS_WITHIN, command.output()).await.expect("the command did not end").unwrap()
     }
@@ -263,9 +279,11 @@ pub(crate) fn token_of(user: &str, level: &str) -> String {
     token(&claims)
 }
 
-/// The binary without any configuration from outside.
-fn clean(binary: &Path) -> Command {
-    let mut command = Command::new(binary);
+/// The binary, behind another command or not, without any configuration from outside.
+fn clean(binary: &Path, behind: &[String]) -> Command {
+    let mut words = behind.iter().map(Path::new).chain([binary]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BARRAGE__")) {
         command.env_remove(name);
     }
@@ -274,8 +292,8 @@ fn clean(binary: &Path) -> Command {
 }
 
 async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Child, String) {
-    let mut command = clean(&options.binary);
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = clean(&options.binary, &options.behind);
+    command.args(["serve", "--listen", &options.listen]);
     command.arg("--config").arg(dir.join("barrage.toml")).arg("--data").arg(dir.join("data"));
     if options.dev {
         command.arg("--dev");

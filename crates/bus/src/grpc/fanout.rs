@@ -120,7 +120,9 @@ impl Publisher {
         }
         let number = self.numbers.next(&room_id, now_ms);
         let source = self.source.clone();
-        Batch { source, epoch: number.epoch, seq: number.seq, room_id, entries }.encode().into()
+        Batch { source, epoch: number.epoch, seq: number.seq, room_id, entries, kept_late_since_ms: None }
+            .encode()
+            .into()
     }
 
     fn push_to(&self, nodes: &[u16], batch: &Bytes) {

@@ -53,7 +53,7 @@ impl GrpcInbox {
     }
 
     fn take(&self, batch: Batch) {
-        let Batch { source, epoch, seq, room_id, entries } = batch;
+        let Batch { source, epoch, seq, room_id, entries, .. } = batch;
         let (key, number) = ((room_id.clone(), source), Number { epoch, seq });
         let hole = self.heard.lock().came(&key, number, self.clock.now_ms());
         if let Some(since_ms) = hole {

@@ -86,7 +86,7 @@ impl Publisher {
             // A number that nobody gets to see tells the others that something was skipped.
             self.given.seq += self.skipped.swap(0, Ordering::Relaxed) + u64::from(!entries.is_empty());
             let Number { epoch, seq } = self.given;
-            let batch = Batch { source: self.source.clone(), epoch, seq, room_id, entries };
+            let batch = Batch { source: self.source.clone(), epoch, seq, room_id, entries, kept_late_since_ms: None };
             send(&self.redis, CONTROL, &batch, &self.metrics).await;
         }
     }
@@ -173,7 +173,7 @@ impl Reader {
     }
 
     fn take(&mut self, message: &[u8]) {
-        let Batch { source, epoch, seq, room_id, entries } = match Batch::decode(message) {
+        let Batch { source, epoch, seq, room_id, entries, .. } = match Batch::decode(message) {
             Ok(batch) => batch,
             Err(error) => {
                 count(&self.metrics.fanout_lost, "reason", "unreadable");

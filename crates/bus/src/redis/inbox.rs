@@ -147,10 +147,13 @@ impl Reader {
     }
 
     fn take(&self, batch: Batch) {
-        let Batch { source, epoch, seq, room_id, entries } = batch;
+        let Batch { source, epoch, seq, room_id, entries, kept_late_since_ms } = batch;
         if let Some(since_ms) = self.hole(&room_id, source, Number { epoch, seq }) {
             count(&self.metrics.fanout_lost, "reason", "hole");
             (self.missed)(&room_id, since_ms);
+        }
+        if let Some(since_ms) = kept_late_since_ms {
+            self.here.kept_late(&room_id, since_ms);
         }
         if !entries.is_empty() {
             self.here.push(&room_id, entries);

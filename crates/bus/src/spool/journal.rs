@@ -7,21 +7,27 @@
 //! whose fate is not known (it took too long) is kept twice: in the spool, and perhaps behind. That is harmless, since what lies
 //! behind knows each comment by its id.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::RoomId;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::{Spool, SpoolError, Spooled};
 use crate::local::Journal;
-use crate::log::{AppendError, Entry};
+use crate::log::{AppendError, Entry, Record};
 
 /// How long a run may take before it goes to the spool: an acknowledgement must not take longer.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the spool is looked at, and what lies behind while it is away.
 const LOOK: Duration = Duration::from_millis(200);
+/// Before what was handed over is handed over again, when the spool's disk did not let it be forgotten.
+const HALT: Duration = Duration::from_secs(5);
 /// Records handed over in one run.
 const RUN_MAX: usize = 500;
 /// So often a record is tried by itself.
@@ -42,6 +48,9 @@ pub struct SpoolingJournal {
     spool: Spool,
     /// As the last run or look found it.
     is_there: AtomicBool,
+    /// Rooms of which something was handed over late, and since when it was said (Unix milliseconds).
+    late: Mutex<HashMap<RoomId, i64>>,
+    some_late: Notify,
 }
 
 /// Why the spool is not empty yet.
@@ -62,7 +71,29 @@ impl SpoolingJournal {
     /// Over `behind`, which is taken to be there.
     #[must_use]
     pub fn new(behind: Arc<dyn Behind>, spool: Spool) -> Self {
-        Self { behind, spool, is_there: AtomicBool::new(true) }
+        let (is_there, late, some_late) = (AtomicBool::new(true), Mutex::default(), Notify::new());
+        Self { behind, spool, is_there, late, some_late }
+    }
+
+    /// The rooms of which comments were handed over late, each with the moment since which they were said (Unix
+    /// milliseconds), as soon as there are any; for one caller.
+    pub async fn late(&self) -> HashMap<RoomId, i64> {
+        self.some_late.notified().await;
+        // More follows soon: what is told together costs others one look.
+        sleep(LOOK).await;
+        std::mem::take(&mut *self.late.lock())
+    }
+
+    fn note_late(&self, run: &[Spooled]) {
+        let entries = run.iter().filter_map(|spooled| Some(&spooled.logged.as_ref()?.entry));
+        let mut late = self.late.lock();
+        for Entry { room_id, record, .. } in entries {
+            if let Record::Comment { comment, .. } = record {
+                let since_ms = late.entry(room_id.clone()).or_insert(comment.created_at_ms);
+                *since_ms = comment.created_at_ms.min(*since_ms);
+            }
+        }
+        self.some_late.notify_one();
     }
 
     /// Whether runs go to the spool now, or some wait in it.
@@ -78,13 +109,14 @@ impl SpoolingJournal {
                 tracing::info!(waiting = self.spool.depth().rows, "what was away is back");
                 self.is_there.store(true, Ordering::Relaxed);
             }
-            if self.is_there.load(Ordering::Relaxed)
-                && self.spool.depth().rows > 0
-                && matches!(self.drain_all().await, Err(Halt::Away))
-            {
+            let drained = match self.is_there.load(Ordering::Relaxed) && self.spool.depth().rows > 0 {
+                true => self.drain_all().await,
+                false => Ok(()),
+            };
+            if let Err(Halt::Away) = drained {
                 self.note_away();
             }
-            sleep(LOOK).await;
+            sleep(if let Err(Halt::Spool) = drained { HALT } else { LOOK }).await;
         }
     }
 
@@ -97,6 +129,7 @@ impl SpoolingJournal {
             }
             let rows = run.iter().map(|spooled| spooled.row).collect();
             if self.hand_over(&run).await.is_ok() {
+                self.note_late(&run);
                 self.spool.remove(rows).await?;
             } else {
                 self.one_by_one(run).await?;
@@ -115,6 +148,7 @@ impl SpoolingJournal {
     async fn one_by_one(&self, run: Vec<Spooled>) -> Result<(), Halt> {
         for spooled in run {
             if self.is_taken(&spooled).await? {
+                self.note_late(std::slice::from_ref(&spooled));
                 self.spool.remove(vec![spooled.row]).await?;
             } else {
                 tracing::error!(row = spooled.row, "a record is refused where others are taken; it is put aside");

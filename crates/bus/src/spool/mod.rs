@@ -10,6 +10,7 @@ mod journal;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,10 +60,19 @@ pub struct Depth {
     pub aside: u64,
 }
 
+/// What is done to the file: reading it says nothing about a disk that is full.
+#[derive(Clone, Copy)]
+enum Does {
+    Read,
+    Write,
+}
+
 /// The file; clones share it. Only one process may have it open.
 #[derive(Clone)]
 pub struct Spool {
     file: Arc<Mutex<File>>,
+    /// The last write failed: that was told, and is not told again until one succeeds.
+    failing: Arc<AtomicBool>,
     bounds: Bounds,
     metrics: Arc<Metrics>,
 }
@@ -95,7 +105,8 @@ impl Spool {
             let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
             Ok(Depth { rows: count(0)?, bytes: count(1)?, aside: 0 })
         })?;
-        let spool = Self { file: Arc::new(Mutex::new(File { db, depth })), bounds, metrics };
+        let (file, failing) = (Arc::new(Mutex::new(File { db, depth })), Arc::default());
+        let spool = Self { file, failing, bounds, metrics };
         spool.show(depth);
         Ok(spool)
     }
@@ -109,7 +120,7 @@ impl Spool {
         let run: Vec<_> = entries.iter().filter_map(logged).collect();
         let bytes: u64 = run.iter().map(|logged| logged.len() as u64).sum();
         let bounds = self.bounds;
-        let put = self.with(move |file| {
+        let put = self.with(Does::Write, move |file| {
             let Depth { rows, bytes: held, .. } = file.depth;
             if rows + run.len() as u64 > bounds.rows_max || held + bytes > bounds.bytes_max {
                 return Ok(Err(AppendError::Full));
@@ -126,7 +137,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`], counted and logged.
     pub async fn oldest(&self, limit: usize) -> Result<Vec<Spooled>, SpoolError> {
-        self.with(move |file| {
+        self.with(Does::Read, move |file| {
             let sql = "SELECT row, logged FROM spool WHERE NOT aside ORDER BY row LIMIT ?";
             let mut statement = file.db.prepare_cached(sql)?;
             let spooled = statement.query_map([limit as i64], |row| {
@@ -143,8 +154,10 @@ impl Spool {
     /// # Errors
     /// [`SpoolError`], counted and logged; they are then handed over again.
     pub async fn remove(&self, rows: Vec<i64>) -> Result<(), SpoolError> {
-        self.with(move |file| file.take_out(&rows, "DELETE FROM spool WHERE row = ? RETURNING LENGTH(logged)", false))
-            .await
+        self.with(Does::Write, move |file| {
+            file.take_out(&rows, "DELETE FROM spool WHERE row = ? RETURNING LENGTH(logged)", false)
+        })
+        .await
     }
 
     /// Puts a record aside that was refused where others are taken, so that it holds nobody up. It is tried again at the
@@ -154,7 +167,7 @@ impl Spool {
     /// [`SpoolError`], counted and logged.
     pub async fn put_aside(&self, row: i64) -> Result<(), SpoolError> {
         let sql = "UPDATE spool SET aside = 1 WHERE row = ? RETURNING LENGTH(logged)";
-        self.with(move |file| file.take_out(&[row], sql, true)).await
+        self.with(Does::Write, move |file| file.take_out(&[row], sql, true)).await
     }
 
     /// Calls `each` with every comment that waits and the sender's own id for it, oldest first: answers that an earlier run
@@ -177,9 +190,21 @@ impl Spool {
         self.file.lock().depth
     }
 
+    /// Whether the disk takes what is written. Only when it did not is it tried again.
+    pub async fn is_writable(&self) -> bool {
+        let try_it = |file: &mut File| {
+            let transaction = file.db.transaction()?;
+            transaction
+                .execute_batch("INSERT INTO spool (row, logged) VALUES (-1, X''); DELETE FROM spool WHERE row = -1;")?;
+            transaction.commit()
+        };
+        !self.failing.load(Ordering::Relaxed) || self.with(Does::Write, try_it).await.is_ok()
+    }
+
     /// Works on the file, on a thread that may wait for the disk.
     async fn with<T: Send + 'static>(
         &self,
+        does: Does,
         work: impl FnOnce(&mut File) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, SpoolError> {
         let file = self.file.clone();
@@ -192,9 +217,15 @@ impl Spool {
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         };
         self.show(depth);
+        let failed_before = match (does, &done) {
+            (Does::Read, Ok(_)) => self.failing.load(Ordering::Relaxed),
+            (_, done) => self.failing.swap(done.is_err(), Ordering::Relaxed),
+        };
         done.map_err(|error| {
             self.metrics.spool_errors.inc();
-            tracing::error!(%error, "the spool failed");
+            if !failed_before {
+                tracing::error!(%error, "this node's disk does not take what is to be spooled");
+            }
             error.into()
         })
     }

@@ -68,6 +68,8 @@ pub(super) struct Backends {
 struct Logs {
     log: Arc<dyn Log>,
     own: LocalConsumer,
+    /// Says what the spool handed over to the store.
+    drained: Option<Arc<SpoolingJournal>>,
     kafka: Option<Kafka>,
 }
 
@@ -115,7 +117,7 @@ impl Backends {
         let source = format!("{name}-{token:016x}");
         let shared_heat = RedisHeat::new(redis.clone(), &source);
         let heat = Arc::new(Heat::shared(heat_rules(config), shared_heat, metrics.clone()));
-        let Logs { log, own, kafka } = match Shape::of(config) {
+        let Logs { log, own, drained, kafka } = match Shape::of(config) {
             Shape::Kafka => kafka_log(config, &name, &spool, stamps, &heat, metrics).await?,
             _ => own_log(&store, &spool, stamps, metrics),
         };
@@ -131,6 +133,7 @@ impl Backends {
             redis: redis.clone(),
             number,
             source,
+            drained,
             members,
             secret,
             ear,
@@ -243,8 +246,8 @@ fn own_log(store: &Arc<MySqlStore>, spool: &Spool, stamps: Arc<Stamps>, metrics:
     let journal = Arc::new(journal);
     let draining = journal.clone();
     tokio::spawn(async move { draining.drain().await });
-    let (log, own) = local::open(journal, Places::Stamped(stamps), metrics.clone());
-    Logs { log: Arc::new(log), own, kafka: None }
+    let (log, own) = local::open(journal.clone(), Places::Stamped(stamps), metrics.clone());
+    Logs { log: Arc::new(log), own, drained: Some(journal), kafka: None }
 }
 
 /// A log that all nodes share; what it does not take is kept on this node's disk, and delivered from here.
@@ -258,7 +261,7 @@ async fn kafka_log(
 ) -> anyhow::Result<Logs> {
     let kafka = Kafka::open(config, name, stamps.clone(), heat, metrics).await?;
     let (log, own) = kafka.or_here(spool.clone(), stamps);
-    Ok(Logs { log: Arc::new(log), own, kafka: Some(kafka) })
+    Ok(Logs { log: Arc::new(log), own, drained: None, kafka: Some(kafka) })
 }
 
 fn dependencies(
@@ -270,13 +273,17 @@ fn dependencies(
     metrics: &Arc<Metrics>,
 ) -> Dependencies {
     let shape = if Shape::of(config) == Shape::Kafka { "kafka" } else { "redis" };
-    let (held, there, kept) = (number.clone(), redis.clone(), store.clone());
+    let (held, there, kept, disk) = (number.clone(), redis.clone(), store.clone(), spool.clone());
     Dependencies::new(shape, metrics.clone())
         .needs("number", move || ready(held.node().is_some()))
         .spares("redis", move || ready(there.is_connected()))
         .spares("mysql", move || {
             let store = kept.clone();
             async move { store.probe().await.is_ok() }
+        })
+        .spares("disk", move || {
+            let spool = disk.clone();
+            async move { spool.is_writable().await }
         })
         .spool(move || depth(&spool))
 }

@@ -15,6 +15,7 @@ use bus::redis::{
     ControlFanout, ControlInbox, Missed, NODES_AGE, RedisDirectory, RedisFanout, RedisInbox, RedisUserFanout,
 };
 use bus::registry::{Members, NodeLease};
+use bus::spool::SpoolingJournal;
 use bus::{ControlNews, Elsewhere, Fanout, NodeNumber, TwoWays, UserFanout, Weigh};
 use chat::Post;
 use ingest::{Ingest, Tokens};
@@ -39,6 +40,8 @@ pub struct Nodes {
     pub(super) number: Arc<NodeNumber<NodeLease>>,
     /// Its name between nodes: no other start of a process has it.
     pub(super) source: String,
+    /// Says what this node's own log kept late.
+    pub(super) drained: Option<Arc<SpoolingJournal>>,
     pub(super) control: Arc<ControlFanout>,
     pub(super) members: Members,
     pub(super) secret: Secret,
@@ -100,7 +103,11 @@ impl Nodes {
     pub(super) fn fanout(&self, hub: &Arc<Hub>, weigh: Weigh) -> Arc<dyn Fanout> {
         let (control, clock, metrics) = (self.control.clone(), self.clock.clone(), self.metrics.clone());
         let rooms = RedisFanout::new(self.redis.clone(), &self.source, hub.clone(), control, clock, metrics);
-        Arc::new(rooms.weighing(weigh))
+        let rooms: Arc<dyn Fanout> = Arc::new(rooms.weighing(weigh));
+        if let Some(drained) = self.drained.clone() {
+            tokio::spawn(tell_late(drained, Arc::downgrade(&rooms)));
+        }
+        rooms
     }
 
     /// The way of a log that nodes share to the gateways that hold a room.
@@ -278,5 +285,14 @@ async fn tell_of_roles(members: Members) {
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Tells the other nodes of what the spool handed over, for as long as there is a way to them.
+async fn tell_late(drained: Arc<SpoolingJournal>, rooms: Weak<dyn Fanout>) {
+    loop {
+        let late = drained.late().await;
+        let Some(rooms) = rooms.upgrade() else { return };
+        late.iter().for_each(|(room_id, since_ms)| rooms.kept_late(room_id, *since_ms));
     }
 }

@@ -1,11 +1,18 @@
 //! What fails, and what holds meanwhile.
 
-use std::time::Instant;
+mod disk;
+mod failover;
+mod partition;
+
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::{Cluster, OwnServer, Server, eventually, now_s, token};
+use testkit::{Cluster, OwnServer, Server, eventually, now_s, token, within};
 
 use crate::{BINARY, cluster};
+
+/// Longer than anything takes to be noticed, and to come right.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Says how long it took until all was well again.
 fn recovered(begun: Instant) {
@@ -22,9 +29,16 @@ async fn status(node: &Server) -> String {
     ready.body["status"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A metric of the node, by its name with its labels; 0 when there is none.
+async fn metric(node: &Server, name: &str) -> u64 {
+    let metrics = node.http().get("/metrics").await.text;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    value.unwrap_or_default() as u64
+}
+
 /// Waits until it says so.
 pub async fn stands(node: &Server, wanted: &str) {
-    eventually(wanted, async || (status(node).await == wanted).then_some(())).await;
+    within(LONG, wanted, async || (status(node).await == wanted).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

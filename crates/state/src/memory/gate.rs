@@ -133,6 +133,14 @@ impl Gate for MemoryGate {
         Ok(lock(&self.people, key).strikes.slot(key, now_ms).add(now_ms, policy))
     }
 
+    async fn unsay(&self, user: &UserId, text_key: u64) -> Result<()> {
+        let key = self.key(Kind::User, user.as_str());
+        if let Some(user) = lock(&self.people, key).users.get_mut(key) {
+            user.texts.0.retain(|(said, _)| *said != text_key);
+        }
+        Ok(())
+    }
+
     async fn allow(&self, key: LimitKey<'_>, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>> {
         let key = self.key(Kind::Single(key.scope), key.id);
         let mut limits = lock(&self.limits, key);

@@ -37,6 +37,10 @@ impl<V: Lasting + Default> Shelf<V> {
         self.slots.get(&key)
     }
 
+    pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.slots.get_mut(&key)
+    }
+
     pub(crate) fn remove(&mut self, key: u64) {
         self.slots.swap_remove(&key);
     }

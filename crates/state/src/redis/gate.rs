@@ -66,7 +66,7 @@ impl RedisGate {
         let mut script = KNOCK.key(self.redis.key(&format!("mute:{{{user}}}")));
         script.key(self.redis.key(&format!("rate:{{{user}}}")));
         script.key(self.redis.key(&format!("slow:{{{user}}}:{room}")));
-        script.key(self.redis.key(&format!("text:{{{user}}}:{:x}", knock.text_key)));
+        script.key(text(&self.redis, knock.user, knock.text_key));
         let own = Steps::of(knock.user_rate, 1);
         let slow = knock.slow_mode.map_or(Steps { interval_us: 0, window_us: 0 }, |rate| Steps::of(rate, 1));
         let (code, wait_ms) = match outer {
@@ -104,6 +104,11 @@ fn answer(code: u8, retry_after_ms: u64) -> Result<Answer> {
     })
 }
 
+/// The key of a text that a user said.
+fn text(redis: &Redis, user: &UserId, text_key: u64) -> String {
+    redis.key(&format!("text:{{{user}}}:{text_key:x}"))
+}
+
 #[async_trait]
 impl Gate for RedisGate {
     async fn knock(&self, knock: Knock<'_>) -> Result<Answer> {
@@ -128,6 +133,11 @@ impl Gate for RedisGate {
         script.arg(self.redis.at_ms(now_ms)).arg(policy.refusals).arg(policy.within_ms);
         script.arg(policy.mute_ms).arg(policy.mute_ms_max).arg(QUIET_FACTOR);
         Ok(self.redis.script("refused", &script).await?)
+    }
+
+    async fn unsay(&self, user: &UserId, text_key: u64) -> Result<()> {
+        let command = redis::cmd("DEL").arg(text(&self.redis, user, text_key)).clone();
+        Ok(self.redis.command("unsay", &command).await?)
     }
 
     async fn allow(&self, key: LimitKey<'_>, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>> {

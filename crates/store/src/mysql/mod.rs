@@ -154,10 +154,18 @@ impl MySqlStore {
     pub async fn open(url: &str, now_ms: i64, metrics: Arc<Metrics>) -> std::result::Result<Self, OpenError> {
         let options = MySqlConnectOptions::from_str(url).map_err(OpenError::Url)?;
         let options = options.statement_cache_capacity(STATEMENTS_MAX);
+        let way = Way::new(options.clone());
+        let since = way.clone();
         let pool = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECTION_WAIT)
             .idle_timeout(IDLE_MAX)
+            .test_before_acquire(false)
+            .before_acquire(move |connection, found| {
+                let older = found.age > since.open_for();
+                // What was connected before the way was cut may hang for long after it is joined again.
+                Box::pin(async move { Ok(!older && pongs(connection).await) })
+            })
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     // What a transaction has read is locked by name where it must stay; gaps need not be.
@@ -166,12 +174,12 @@ impl MySqlStore {
                     silence.execute(connection).await.map(drop)
                 })
             })
-            .connect_with(options.clone())
+            .connect_with(options)
             .await?;
         schema::migrate(&pool).await?;
         partitions::make(&pool, now_ms).await?;
         let slot = schema::take_slot(&pool).await?;
-        Ok(Self { pool, way: Way::new(options), slot, failing: AtomicBool::new(false), metrics })
+        Ok(Self { pool, way, slot, failing: AtomicBool::new(false), metrics })
     }
 
     /// Waits for the work, no longer than it may take, and not at all while the database is away ([`way`]); tells failures
@@ -199,6 +207,12 @@ impl MySqlStore {
             StoreError(format!("{operation}: {error}"))
         })
     }
+}
+
+/// Whether somebody answers on this connection.
+async fn pongs(connection: &mut sqlx::mysql::MySqlConnection) -> bool {
+    let ping = sqlx::Connection::ping(connection);
+    tokio::time::timeout(ANSWER_TIMEOUT, ping).await.is_ok_and(|pong| pong.is_ok())
 }
 
 /// Whether others made a transaction fail: nothing of it was kept, and it may succeed when tried again.

@@ -6,8 +6,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
@@ -22,13 +23,20 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) struct Way {
     options: MySqlConnectOptions,
     is_open: watch::Sender<bool>,
+    open_since: Mutex<Instant>,
     looking: AtomicBool,
 }
 
 impl Way {
     /// A way that is open.
     pub(super) fn new(options: MySqlConnectOptions) -> Arc<Self> {
-        Arc::new(Self { options, is_open: watch::Sender::new(true), looking: AtomicBool::new(false) })
+        let (is_open, open_since) = (watch::Sender::new(true), Mutex::new(Instant::now()));
+        Arc::new(Self { options, is_open, open_since, looking: AtomicBool::new(false) })
+    }
+
+    /// For how long it has been open.
+    pub(super) fn open_for(&self) -> Duration {
+        self.open_since.lock().elapsed()
     }
 
     /// Resolves when the database is away, at once if it is now.
@@ -51,6 +59,10 @@ impl Way {
     }
 
     fn set(&self, open: bool) {
+        let was_open = *self.is_open.borrow();
+        if open && !was_open {
+            *self.open_since.lock() = Instant::now();
+        }
         let changed = self.is_open.send_replace(open) != open;
         match open {
             true if changed => tracing::info!("the database is back"),

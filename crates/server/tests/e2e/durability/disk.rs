@@ -1,12 +1,9 @@
 //! A disk that is full: a clear refusal, nothing lost, and on as soon as there is room.
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{Options, Server, eventually};
+use testkit::{Options, Server, SmallDisk, eventually};
 
 use crate::durability::load::replayed;
 use crate::{BIN, NO_LIMITS, fast_server};
@@ -30,13 +27,9 @@ async fn a_full_file_system_is_told_and_survived() {
     let mut server = fast_server().await;
     server.terminate().await;
     let data = server.dir().join("data");
-    let Some(_mounted) = Mounted::small(&data) else {
-        eprintln!("skipped: this user may not mount a file system");
-        return;
-    };
+    let Some(disk) = SmallDisk::over(&data) else { return };
     server.restart().await;
-    let ballast = data.join("ballast");
-    is_survived(&mut server, || fill(&ballast), || std::fs::remove_file(&ballast).unwrap()).await;
+    is_survived(&mut server, || disk.fill(), || disk.free()).await;
 }
 
 async fn is_survived(server: &mut Server, fill: impl FnOnce(), free: impl FnOnce()) {
@@ -110,29 +103,4 @@ fn limit_files(pid: u32, bytes: Option<u64>) {
     // SAFETY: `limit` lives during the call, and no old limit is asked for.
     let result = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Takes every byte that is left.
-fn fill(ballast: &Path) {
-    let mut file = std::fs::File::create(ballast).unwrap();
-    for chunk in [1 << 20, 1 << 12, 1] {
-        while file.write_all(&vec![0; chunk]).is_ok() {}
-    }
-}
-
-/// A file system in memory over a directory, until it is dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn small(at: &Path) -> Option<Self> {
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(at).output().ok()?;
-        mount.status.success().then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // The server may still hold its files: the kernel lets go when it does.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
