@@ -51,6 +51,7 @@ pub struct TwoWays {
     pub rooms: Arc<dyn Fanout>,
 }
 
+#[async_trait]
 impl Fanout for TwoWays {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
         let (everybodys, the_rooms): (Vec<_>, Vec<_>) =
@@ -61,6 +62,11 @@ impl Fanout for TwoWays {
             }
         }
         self.here.push(room_id, entries);
+    }
+
+    async fn flush(&self) {
+        self.control.flush().await;
+        self.rooms.flush().await;
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use model::metrics::count;
 use model::{Audience, Comment, Event, EventBody, Metrics, RoomId, UserId};
 use rdkafka::ClientContext;
@@ -123,6 +124,7 @@ pub struct Telling {
     pub next: Arc<dyn Fanout>,
 }
 
+#[async_trait]
 impl Fanout for Telling {
     fn push(&self, room_id: &RoomId, entries: Vec<Entry>) {
         for entry in &entries {
@@ -131,6 +133,10 @@ impl Fanout for Telling {
             }
         }
         self.next.push(room_id, entries);
+    }
+
+    async fn flush(&self) {
+        self.next.flush().await;
     }
 }
 
