@@ -33,8 +33,8 @@ impl Poller {
 async fn nodes_whose_clocks_are_an_hour_off_skip_nothing_and_keep_the_order() {
     let (Some(fast), Some(slow)) = (WrongClock::off_by(0), WrongClock::off_by(-HOUR_S)) else { return };
     let Some(mut nodes) = cluster(1).await else { return };
-    nodes.join_with(|node| fast.rules(node)).await;
-    nodes.join_with(|node| slow.rules(node)).await;
+    nodes.join_as(|node| fast.rules(node)).await;
+    nodes.join_as(|node| slow.rules(node)).await;
     let mut crowd = Crowd::new(&nodes, false);
     for node in 0..3 {
         crowd.watches(node);
