@@ -1,7 +1,8 @@
 //! Time as a parameter: rules take `now_ms`, tasks take a [`Clock`], tests turn it by hand.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall-clock time in Unix milliseconds. It may step backwards; whoever needs an order keeps its own.
 pub trait Clock: Send + Sync + 'static {
@@ -19,6 +20,19 @@ impl Clock for SystemClock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
         }
+    }
+}
+
+/// The operating system's clock as it was when this process first asked, and the time that has passed since: it never
+/// steps, whatever is done to the other one. All of them in a process agree.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SteadyClock;
+
+impl Clock for SteadyClock {
+    fn now_ms(&self) -> i64 {
+        static BEGUN: LazyLock<(i64, Instant)> = LazyLock::new(|| (SystemClock.now_ms(), Instant::now()));
+        let (begun_ms, begun) = *BEGUN;
+        begun_ms.saturating_add(i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub streams: Gauge,
     /// Rooms this node holds in memory.
     pub rooms_held: Gauge,
+    /// By how much this machine's clock is ahead of the one that all nodes share, in milliseconds.
+    pub clock_off_ms: Gauge,
     /// Handshakes by `outcome`: accepted, or the code of the refusal.
     pub handshakes: Labelled,
     /// Comments that asked to enter, by `outcome`: accepted, pending_review, replayed, or an error code.
@@ -123,6 +125,7 @@ impl Metrics {
             connections: Gauge::default(),
             streams: Gauge::default(),
             rooms_held: Gauge::default(),
+            clock_off_ms: Gauge::default(),
             handshakes: Family::default(),
             accepted,
             comments,
@@ -172,6 +175,11 @@ impl Metrics {
         r.register("connections", "Open sockets", self.connections.clone());
         r.register("streams", "Open event streams and waiting long polls", self.streams.clone());
         r.register("rooms_held", "Rooms held in memory", self.rooms_held.clone());
+        r.register(
+            "clock_off_ms",
+            "How far this machine's clock is ahead of Redis's, milliseconds",
+            self.clock_off_ms.clone(),
+        );
         r.register("handshakes", "Handshakes by outcome", self.handshakes.clone());
         r.register("comments", "Comments that asked to enter, by outcome", self.comments.clone());
         r.register("messages", "Private and group messages that asked to be sent, by outcome", self.messages.clone());

@@ -13,8 +13,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Metrics;
 use model::metrics::{Histogram, count};
+use model::{Clock, Metrics};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
@@ -80,6 +80,15 @@ macro_rules! on {
 }
 use on;
 
+/// The clock that all nodes of a deployment share.
+pub struct RedisClock(Arc<State>);
+
+impl Clock for RedisClock {
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
+    }
+}
+
 impl Redis {
     /// Starts connecting, in the background, and returns at once; must be called within a Tokio runtime.
     /// Every key begins with `namespace`.
@@ -133,7 +142,16 @@ impl Redis {
     /// difference is measured when a connection is made and with every heartbeat.
     #[must_use]
     pub fn at_ms(&self, now_ms: i64) -> i64 {
-        now_ms.saturating_add(self.state.offset_ms())
+        now_ms.saturating_add(self.state.callers_offset_ms())
+    }
+
+    /// Redis's clock, for all who call from here on: what it says needs no [`Redis::at_ms`]. Measured while there is a
+    /// connection, and carried on by the time that passes while there is none, so a step of this machine's own clock is
+    /// nothing to it.
+    #[must_use]
+    pub fn clock(&self) -> RedisClock {
+        self.state.share_clock();
+        RedisClock(self.state.clone())
     }
 
     /// Runs a script; its keys must lie in one slot.

@@ -5,11 +5,11 @@
 //! made, since most of its nodes answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::Clock;
-use model::clock::SystemClock;
+use model::clock::SteadyClock;
 use parking_lot::RwLock;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::sync::Notify;
@@ -36,6 +36,8 @@ pub(crate) struct State {
     complaint: Notify,
     change: Notify,
     offset_ms: AtomicI64,
+    /// The callers' clock is Redis's.
+    shares_clock: AtomicBool,
 }
 
 impl State {
@@ -43,8 +45,18 @@ impl State {
         self.connection.read().clone()
     }
 
-    pub(crate) fn offset_ms(&self) -> i64 {
-        self.offset_ms.load(Ordering::Relaxed)
+    /// What is to be added to what callers call now.
+    pub(crate) fn callers_offset_ms(&self) -> i64 {
+        if self.shares_clock.load(Ordering::Relaxed) { 0 } else { self.offset_ms.load(Ordering::Relaxed) }
+    }
+
+    /// Now, as Redis's clock has it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        SteadyClock.now_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn share_clock(&self) {
+        self.shares_clock.store(true, Ordering::Relaxed);
     }
 
     /// Says that a connection seems broken. A single server's is taken away at once.
@@ -153,10 +165,10 @@ async fn keep(state: &State, connection: &Connection) {
 /// difference known so far cannot be true does it change, so that it does not tremble.
 async fn beat(connection: &Connection, offset_ms: &AtomicI64) -> RedisResult<()> {
     let command = redis::cmd("TIME");
-    let before = SystemClock.now_ms();
+    let before = SteadyClock.now_ms();
     let answer = timeout(ANSWER_TIMEOUT, async { on!(connection.clone(), it => command.query_async(it).await) });
     let (seconds, micros): (i64, i64) = answer.await.unwrap_or_else(|_| Err(timed_out()))?;
-    let after = SystemClock.now_ms();
+    let after = SteadyClock.now_ms();
     let theirs = seconds * 1_000 + micros / 1_000;
     // Our clock was cut to milliseconds at both ends, so either may be one off.
     let (least, most) = (theirs - after - 1, theirs - before + 1);

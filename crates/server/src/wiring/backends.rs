@@ -14,7 +14,7 @@ use bus::registry::{Card, NodeLease};
 use bus::spool::{Bounds, Spool, SpoolingJournal};
 use bus::stamp::Stamps;
 use bus::{Log, NodeNumber, Places, Position};
-use model::{Clock, Comment, Fence, Metrics, Role, Roles, SnowflakeGenerator};
+use model::{Clock, Comment, Fence, Metrics, Role, Roles, SnowflakeGenerator, SystemClock};
 use parking_lot::Mutex;
 use redis_client::{Address, Redis};
 use state::fallback::{FallbackGate, FallbackReservations};
@@ -29,6 +29,7 @@ use store::mysql::MySqlStore;
 use store::sqlite::SqliteStore;
 use store::uploads::UploadStore;
 
+use super::clock;
 use super::journal::StoreJournal;
 use super::kafka::Kafka;
 use super::nodes::{Ear, Nodes};
@@ -60,6 +61,8 @@ pub(super) struct Backends {
     pub number: u16,
     pub dependencies: Dependencies,
     pub nodes: Option<Nodes>,
+    /// What time it is: on several nodes the same.
+    pub clock: Arc<dyn Clock>,
     /// The log that nodes share, if they do.
     pub kafka: Option<Kafka>,
 }
@@ -75,28 +78,19 @@ struct Logs {
 
 impl Backends {
     /// Opens those of the shape that is configured.
-    pub async fn open(
-        config: &Config,
-        roles: Roles,
-        clock: &Arc<dyn Clock>,
-        metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config, roles: Roles, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         match Shape::of(config) {
-            Shape::Alone => Self::alone(config, clock, metrics).await,
-            Shape::Redis | Shape::Kafka => Self::several(config, roles, clock, metrics).await,
+            Shape::Alone => Self::alone(config, metrics).await,
+            Shape::Redis | Shape::Kafka => Self::several(config, roles, metrics).await,
         }
     }
 
     /// One of several nodes over Redis and MySQL, each with a log of its own, or all with one on Kafka.
-    async fn several(
-        config: &Config,
-        roles: Roles,
-        clock: &Arc<dyn Clock>,
-        metrics: &Arc<Metrics>,
-    ) -> anyhow::Result<Self> {
+    async fn several(config: &Config, roles: Roles, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let address: Address = config.redis.url.parse().context("redis.url")?;
         let redis = Redis::open(&address, &config.server.namespace, metrics.clone()).context("redis.url")?;
         redis.ready(REDIS_PATIENCE).await.with_context(|| format!("no answer from {address}"))?;
+        let clock: &Arc<dyn Clock> = &clock::shared(&redis, metrics);
         let store = MySqlStore::open(&config.store.url, clock.now_ms(), metrics.clone()).await.context("store.url")?;
         let store = Arc::new(store);
         let (last_place, last_id) = store.high_water().await?;
@@ -165,12 +159,14 @@ impl Backends {
             number: first,
             dependencies,
             nodes: Some(nodes),
+            clock: clock.clone(),
             kafka,
         })
     }
 
     /// Everything in this process.
-    async fn alone(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    async fn alone(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_sqlite(config, metrics)?;
         let (offset, last_id) = store.high_water().await?;
         let probe = |store: &Arc<SqliteStore>| {
@@ -200,6 +196,7 @@ impl Backends {
             number: config.server.node_id,
             dependencies,
             nodes: None,
+            clock,
             kafka: None,
         })
     }

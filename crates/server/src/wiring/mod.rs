@@ -5,6 +5,7 @@
 //! that it is given. Everything above them is put together here, the same in every shape.
 
 mod backends;
+mod clock;
 mod journal;
 mod kafka;
 mod nodes;
@@ -22,7 +23,7 @@ use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
 use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, TellReview, Tokens, heat};
-use model::{Clock, Metrics, MsgType, Role, Roles, SystemClock};
+use model::{Clock, Metrics, MsgType, Role, Roles};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
 use room::Hub;
@@ -93,11 +94,11 @@ pub struct Server {
 
 /// Builds a node of the shape that is configured. Nothing is served yet when it returns but the listener is bound.
 pub async fn build(config: &Config, roles: Roles, dev: bool, open: bool) -> anyhow::Result<Server> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
     let secret = secret::open(config)?;
-    let backends = Backends::open(config, roles, &clock, &metrics).await?;
+    let backends = Backends::open(config, roles, &metrics).await?;
+    let clock = backends.clock.clone();
     let name = node_name(config, backends.number);
     logging::name_node(&name);
     let Backends { store, ids, heat, .. } = &backends;

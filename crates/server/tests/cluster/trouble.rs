@@ -1,5 +1,6 @@
 //! What fails, and what holds meanwhile.
 
+mod clock;
 mod disk;
 mod failover;
 mod partition;
@@ -30,10 +31,10 @@ async fn status(node: &Server) -> String {
 }
 
 /// A metric of the node, by its name with its labels; 0 when there is none.
-async fn metric(node: &Server, name: &str) -> u64 {
+async fn metric(node: &Server, name: &str) -> i64 {
     let metrics = node.http().get("/metrics").await.text;
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-    value.unwrap_or_default() as u64
+    value.unwrap_or_default() as i64
 }
 
 /// Waits until it says so.
