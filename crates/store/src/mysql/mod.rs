@@ -50,8 +50,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES_MAX: u32 = 5;
 /// A connection of which the database hears nothing for so long is ended, and with it the locks of a node that froze in
 /// the middle of a transaction; connections that nobody needs are closed before.
-const SILENCE_MAX_S: u32 = 60;
-const IDLE_MAX: Duration = Duration::from_secs(30);
+const SILENCE_MAX_S: u32 = 15;
+const IDLE_MAX: Duration = Duration::from_secs(8);
 /// More than there are, in all their sizes: none is ever closed ([`runs`]).
 const STATEMENTS_MAX: usize = 1_024;
 
