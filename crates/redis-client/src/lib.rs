@@ -126,6 +126,13 @@ impl Redis {
         self.state.connection().is_some()
     }
 
+    /// Which connection is in use: another number than before means that Redis was away meanwhile, and may have lost what it
+    /// had. `None` when there is none.
+    #[must_use]
+    pub fn life(&self) -> Option<u64> {
+        self.state.connection().map(|(life, _)| life)
+    }
+
     /// Whether it is a Cluster, whose keys and channels live on one of several servers each.
     #[must_use]
     pub fn is_cluster(&self) -> bool {

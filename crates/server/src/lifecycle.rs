@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::wiring::Server;
+use crate::wiring::{LEAVES_WITHIN, Server};
 
 /// How often sessions are looked after, keys looked for, and the process measured.
 const UPKEEP: Duration = Duration::from_secs(2);
@@ -95,7 +95,8 @@ pub async fn run(server: Server, config: &Config, mut signals: Signals) -> anyho
         tracing::warn!("told twice to stop: ending at once");
         std::process::exit(1);
     });
-    let within = Duration::from_secs(config.server.drain_s_max).saturating_sub(FLUSH * 2);
+    let kept = FLUSH * 2 + kafka.as_ref().map_or(Duration::ZERO, |_| LEAVES_WITHIN);
+    let within = Duration::from_secs(config.server.drain_s_max).saturating_sub(kept).max(FLUSH);
     if tokio::time::timeout(within, drain(gateway, draining, web, within)).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }

@@ -21,6 +21,8 @@ use crate::directory::{DirectoryAway, Holders, Viewers};
 
 /// Between two reports.
 pub const REPORT: Duration = Duration::from_secs(5);
+/// So long after Redis was away it is not relied on to name all nodes: by then each has connected and reported again.
+const SETTLED: Duration = REPORT.saturating_mul(2);
 /// How long a report counts.
 const LEASE_MS: i64 = 15_000;
 /// How long the nodes of a room are remembered by whoever pushes to them.
@@ -43,13 +45,16 @@ pub struct RedisDirectory {
     node: Arc<dyn Fence>,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<RoomId, (Instant, Nodes)>>,
+    /// The connection to Redis, and since when, if there was another before.
+    met: Mutex<(Option<u64>, Option<Instant>)>,
 }
 
 impl RedisDirectory {
     /// The directory as this node sees it, by the number that it has at the time.
     #[must_use]
     pub fn new(redis: Redis, node: Arc<dyn Fence>, clock: Arc<dyn Clock>) -> Self {
-        Self { redis, node, clock, known: Mutex::default() }
+        let met = Mutex::new((redis.life(), None));
+        Self { redis, node, clock, known: Mutex::default(), met }
     }
 
     /// This node holds the room from here on: whoever pushes for it knows within a moment. Returns the viewers on other
@@ -126,6 +131,15 @@ impl RedisDirectory {
         nodes
     }
 
+    /// Whether all nodes have written themselves in, as far as they live.
+    fn is_settled(&self) -> bool {
+        let (life, mut met) = (self.redis.life(), self.met.lock());
+        if life != met.0 {
+            *met = (life, Some(Instant::now()));
+        }
+        met.1.is_none_or(|since| since.elapsed() >= SETTLED)
+    }
+
     fn others(&self, nodes: &[(u16, u64)]) -> u64 {
         let own = self.node.node();
         nodes.iter().filter(|(node, _)| Some(*node) != own).map(|(_, viewers)| viewers).sum()
@@ -141,8 +155,11 @@ fn viewers(entry: &str, now_ms: i64) -> Option<u64> {
 
 #[async_trait]
 impl Holders for RedisDirectory {
-    /// As of a tenth of a second ago at most.
+    /// As of a tenth of a second ago at most; no answer while Redis is away and some seconds after it was.
     async fn nodes_of(&self, room_id: &RoomId) -> Result<Vec<u16>, DirectoryAway> {
+        if !self.is_settled() {
+            return Err(DirectoryAway);
+        }
         // The client has counted and logged why.
         let nodes = self.look(room_id, NODES_AGE).await.map_err(|_| DirectoryAway)?;
         Ok(nodes.iter().map(|(node, _)| *node).collect())

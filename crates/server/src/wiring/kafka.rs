@@ -27,6 +27,8 @@ const APPEND_MS_MAX: u32 = 5_000;
 /// When the node ends: for what is on its way to the brokers, and for leaving the groups.
 const FLUSH: Duration = Duration::from_secs(1);
 const LEAVE: Duration = Duration::from_secs(2);
+/// [`Kafka::leave`] takes no longer.
+pub const LEAVES_WITHIN: Duration = FLUSH.saturating_add(LEAVE);
 
 /// The log on Kafka.
 pub struct Kafka {

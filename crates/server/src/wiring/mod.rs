@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 
 use self::backends::Backends;
 use self::journal::StoreJournal;
-use self::kafka::Kafka;
+pub use self::kafka::{Kafka, LEAVES_WITHIN};
 use self::nodes::{Nodes, Ways};
 use self::settings::{
     api_settings, chat_settings, gateway_settings, hub_settings, key_files, limits, node_name, room_rules,

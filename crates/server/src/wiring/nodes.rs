@@ -25,6 +25,7 @@ use redis_client::{Address, BadAddress, Redis};
 use room::Hub;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,6 +33,8 @@ use crate::config::Config;
 
 /// When a room is looked at once more: by then what had been acknowledged is kept, unless the store is away.
 const ONCE_MORE: Duration = Duration::from_millis(1_500);
+/// When the node ends, other nodes' connections have so long.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a node of several has besides.
 pub struct Nodes {
@@ -191,10 +194,13 @@ impl Nodes {
 impl Ways {
     /// Hears the others' gRPC no longer; what it had heard is answered.
     pub async fn close(&mut self) {
-        let Some(Station { stop, serving }) = self.station.take() else { return };
+        let Some(Station { stop, mut serving }) = self.station.take() else { return };
         stop.cancel();
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the listener for other nodes failed");
+        match timeout(GRACE, &mut serving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the listener for other nodes failed"),
+            // A node that hangs does not hang up.
+            Err(_) => serving.abort(),
         }
     }
 }

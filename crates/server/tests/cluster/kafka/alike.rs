@@ -6,6 +6,7 @@ use testkit::{Cluster, Server, eventually, service};
 use super::talk::Talk;
 use super::{ALL, BROKERS, Nodes, nodes};
 use crate::BINARY;
+use crate::rolling::restarted_one_by_one;
 
 fn contents(comments: &Value) -> Vec<&str> {
     comments.as_array().unwrap().iter().map(|comment| comment["content"].as_str().unwrap()).collect()
@@ -60,4 +61,10 @@ async fn nodes_move_from_logs_of_their_own_to_one_on_kafka_one_by_one() {
     let talk = Talk::begin(&[&nodes[0], &nodes[1]]).await;
     talk.is_heard().await;
     talk.end(&nodes[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_loses_nothing_and_shows_nothing_twice() {
+    let Some(Nodes { nodes, _brokers }) = nodes(&[ALL, ALL, ALL]).await else { return };
+    restarted_one_by_one(nodes).await;
 }

@@ -1,6 +1,6 @@
 //! People who talk in several rooms while something fails, and people who watch them on every gateway.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +20,8 @@ const PACE: Duration = Duration::from_millis(200);
 /// How long anything may take that heals by itself.
 const PATIENCE: Duration = Duration::from_secs(45);
 const LOOK: Duration = Duration::from_millis(20);
+/// How often who only watches shows that it lives.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// One conversation in each room.
 pub struct Talk {
@@ -148,16 +150,16 @@ async fn speak(addresses: Vec<String>, room: usize, said: Arc<AtomicUsize>, clos
 }
 
 async fn watch(mut socket: Viewer, seen: Arc<Mutex<Vec<(String, usize)>>>, closing: Arc<AtomicBool>) {
-    let mut pushed: HashMap<String, usize> = HashMap::new();
+    let mut shown_life = Instant::now();
     loop {
-        for message in socket.take(&["comments", "event"]) {
+        if shown_life.elapsed() > LIFE {
+            shown_life = Instant::now();
+            socket.send(json!({ "type": "heartbeat" })).await;
+        }
+        for message in socket.take(&["comments"]) {
             assert_eq!(message["omitted"].as_u64().unwrap_or(0), 0, "{message}");
-            for comment in message["comments"].as_array().into_iter().flatten().filter(|c| c["room_id"].is_string()) {
-                if message["type"] == "event" {
-                    continue;
-                }
+            for comment in message["comments"].as_array().unwrap() {
                 let number = comment["content"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-                *pushed.entry(id(comment)).or_default() += 1;
                 seen.lock().unwrap().push((id(comment), number));
             }
         }
