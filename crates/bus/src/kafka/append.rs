@@ -1,7 +1,8 @@
 //! [`Log`] on Kafka: records to the topic, answers when the brokers have them.
 //!
-//! librdkafka sends on threads of its own and says on another what became of each message; a task gathers that and answers
-//! run by run. Owns the order in which this node's records are stamped and handed over. Waits for nobody.
+//! A task hands over what waits, a group at a time. librdkafka sends on threads of its own and
+//! says on another what became of each message; a second task gathers that and answers run by run. Owns the order in which
+//! this node's records are stamped and handed over. Whoever appends waits for nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,8 +15,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Health, KafkaSettings, Quiet, Watch};
@@ -25,8 +26,17 @@ use crate::stamp::{self, Stamps};
 
 /// Records that may wait for the brokers; a run that would make more is refused with [`AppendError::Full`].
 const WAITING_MAX: usize = 65_536;
+/// Records of one group.
+const GROUP_MAX: usize = 4_096;
+/// Groups on their way at once. Of a partition an idempotent librdkafka has one request of five messages or more under way,
+/// and while another is ready its threads ask without pause whether it may go, with the CPU that the brokers' answers need.
+const GROUPS_MAX: usize = 1;
+/// So long a group keeps the next one waiting: its partitions may have no leader, and others have one.
+const GROUP_PATIENCE: Duration = Duration::from_millis(100);
 /// Answers that are given together.
 const TOGETHER_MAX: usize = 2_048;
+/// How often it is looked, while the process ends, whether everything is answered.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often a producer that cannot go on is looked for.
 const MEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -36,10 +46,24 @@ pub type Shard = Arc<dyn Fn(&RoomId, &Record) -> Option<u16> + Send + Sync>;
 
 /// The appending end. An append that fails after it was sent may be on the log all the same: readers drop repeats by id.
 pub struct KafkaLog {
-    writer: Arc<Mutex<Writer>>,
+    appends: mpsc::Sender<Append>,
     reports: Reports,
     watch: Arc<Watch>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    _tasks: [AbortOnDropHandle<()>; 3],
+}
+
+/// What is to be written.
+struct Append {
+    what: What,
+    done: Done,
+    started: Instant,
+}
+
+enum What {
+    /// It gets its place when it is handed over.
+    New(RoomId, Record),
+    /// Viewers have it.
+    Delivered(Entry),
 }
 
 /// One lock, so that stamps rise in the order of the partition.
@@ -67,11 +91,13 @@ impl KafkaLog {
         let reports = Reports { answers, depth: Arc::default(), failing: Arc::default(), metrics };
         let producer = produce(&settings, &reports)?;
         let writer = Arc::new(Mutex::new(Writer { producer, topic: settings.room_chat(), stamps, shard }));
+        let (appends, groups) = mpsc::channel(WAITING_MAX);
         let tasks = [
+            tokio::spawn(write(groups, writer.clone(), reports.clone())),
             tokio::spawn(reports.clone().answer(waiting)),
-            tokio::spawn(mend(settings, writer.clone(), reports.clone())),
+            tokio::spawn(mend(settings, writer, reports.clone())),
         ];
-        Ok(Self { writer, reports, watch, _tasks: tasks.map(AbortOnDropHandle::new) })
+        Ok(Self { appends, reports, watch, _tasks: tasks.map(AbortOnDropHandle::new) })
     }
 
     /// Appends what viewers were already given by another way, at the places it has: the group that delivers leaves it
@@ -80,11 +106,7 @@ impl KafkaLog {
         if let Err(why) = self.take(run.len()) {
             return answer(run.into_iter().map(|(_, done)| (done, Err(why))));
         }
-        let (writer, started) = (self.writer.lock(), Instant::now());
-        for (entry, done) in run {
-            let shard = (writer.shard)(&entry.room_id, &entry.record);
-            writer.send(&Logged { entry, delivered: true }, shard, done, started, &self.reports);
-        }
+        self.hand_over(run.into_iter().map(|(entry, done)| (What::Delivered(entry), done)));
     }
 
     /// Whether an append has no chance now: then it fails at once rather than after the timeout.
@@ -101,10 +123,24 @@ impl KafkaLog {
 
     /// Waits until everything that was taken is answered, or `within` is over.
     pub async fn flush(&self, within: Duration) {
-        let producer = self.writer.lock().producer.clone();
-        let flushed = tokio::task::spawn_blocking(move || producer.flush(within)).await;
-        if !matches!(flushed, Ok(Ok(()))) {
+        let idle = async {
+            let mut looks = interval(LOOK_EVERY);
+            while self.reports.depth.load(Ordering::Relaxed) > 0 {
+                looks.tick().await;
+            }
+        };
+        if timeout(within, idle).await.is_err() {
             tracing::warn!("not everything on its way to Kafka got there");
+        }
+    }
+
+    /// Each of them has a place, since the depth counts it.
+    fn hand_over(&self, run: impl Iterator<Item = (What, Done)>) {
+        let started = Instant::now();
+        for (what, done) in run {
+            if let Err(error) = self.appends.try_send(Append { what, done, started }) {
+                self.reports.tell(error.into_inner().done, Err(AppendError::Away), started);
+            }
         }
     }
 
@@ -126,33 +162,62 @@ impl Log for KafkaLog {
         if let Err(why) = self.take(run.len()) {
             return answer(run.into_iter().map(|waiting| (waiting.done, Err(why))));
         }
-        let (writer, started) = (self.writer.lock(), Instant::now());
-        for Submission { room_id, record, done } in run {
-            let Some(stamp) = writer.stamps.next() else {
-                self.reports.tell(done, Err(AppendError::Away), started);
-                continue;
-            };
-            let shard = (writer.shard)(&room_id, &record);
-            let offset = if shard.is_some() { stamp::spread(stamp) } else { stamp };
-            let entry = Entry { room_id, position: Position { epoch: 1, offset }, record };
-            writer.send(&Logged { entry, delivered: false }, shard, done, started, &self.reports);
+        self.hand_over(run.into_iter().map(|Submission { room_id, record, done }| (What::New(room_id, record), done)));
+    }
+}
+
+/// A group's part in what is on its way; given back when all of the group is answered.
+type Slot = Option<Arc<OwnedSemaphorePermit>>;
+
+/// Hands over what waits, group by group.
+async fn write(mut appends: mpsc::Receiver<Append>, writer: Arc<Mutex<Writer>>, reports: Reports) {
+    let slots = Arc::new(Semaphore::new(GROUPS_MAX));
+    let mut group = Vec::new();
+    while appends.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let slot = timeout(GROUP_PATIENCE, slots.clone().acquire_owned()).await;
+        let slot = slot.ok().and_then(Result::ok).map(Arc::new);
+        // What came meanwhile goes along.
+        while group.len() < GROUP_MAX
+            && let Ok(append) = appends.try_recv()
+        {
+            group.push(append);
         }
+        let writer = writer.lock();
+        group.drain(..).for_each(|append| writer.append(append, slot.clone(), &reports));
     }
 }
 
 impl Writer {
-    fn send(&self, logged: &Logged, shard: Option<u16>, done: Done, started: Instant, reports: &Reports) {
+    fn append(&self, Append { what, done, started }: Append, slot: Slot, reports: &Reports) {
+        let (entry, delivered) = match what {
+            What::Delivered(entry) => (Some(entry), true),
+            What::New(room_id, record) => (self.place(room_id, record), false),
+        };
+        let Some(entry) = entry else { return reports.tell(done, Err(AppendError::Away), started) };
+        let shard = (self.shard)(&entry.room_id, &entry.record);
+        let owed = Owed { done, position: entry.position, started, _slot: slot };
+        self.send(&Logged { entry, delivered }, shard, owed, reports);
+    }
+
+    /// `None` while this node has no number to make places with.
+    fn place(&self, room_id: RoomId, record: Record) -> Option<Entry> {
+        let stamp = self.stamps.next()?;
+        let is_spread = (self.shard)(&room_id, &record).is_some();
+        let offset = if is_spread { stamp::spread(stamp) } else { stamp };
+        Some(Entry { room_id, position: Position { epoch: 1, offset }, record })
+    }
+
+    fn send(&self, logged: &Logged, shard: Option<u16>, owed: Owed, reports: &Reports) {
         let Some(value) = logged.encode() else {
             tracing::error!(room = logged.entry.room_id.as_str(), "a picture was appended, which has no bytes");
-            return reports.tell(done, Err(AppendError::Away), started);
+            return reports.tell(owed.done, Err(AppendError::Away), owed.started);
         };
-        let Entry { room_id, position, .. } = &logged.entry;
+        let room_id = &logged.entry.room_id;
         let key = match shard {
             Some(shard) => format!("{room_id}#{shard}"),
             None => room_id.to_string(),
         };
-        let owed = Box::new(Mutex::new(Owed { done, position: *position, started }));
-        let message = BaseRecord::with_opaque_to(&self.topic, owed).key(&key).payload(&value);
+        let message = BaseRecord::with_opaque_to(&self.topic, Box::new(Mutex::new(owed))).key(&key).payload(&value);
         if let Err((error, message)) = self.producer.send(message) {
             reports.failed(message.delivery_opaque, &error);
         }
@@ -164,6 +229,7 @@ struct Owed {
     done: Done,
     position: Position,
     started: Instant,
+    _slot: Slot,
 }
 
 /// One answer.
@@ -235,7 +301,7 @@ impl ProducerContext for Reports {
         if self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("Kafka takes records again");
         }
-        let Owed { done, position, started } = owed.into_inner();
+        let Owed { done, position, started, .. } = owed.into_inner();
         self.tell(done, Ok(position), started);
     }
 }
