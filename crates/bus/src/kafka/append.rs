@@ -189,22 +189,24 @@ async fn write(mut appends: mpsc::Receiver<Append>, writer: Arc<Mutex<Writer>>, 
 
 impl Writer {
     fn append(&self, Append { what, done, started }: Append, slot: Slot, reports: &Reports) {
-        let (entry, delivered) = match what {
-            What::Delivered(entry) => (Some(entry), true),
-            What::New(room_id, record) => (self.place(room_id, record), false),
+        let (room_id, record, position) = match what {
+            What::New(room_id, record) => (room_id, record, None),
+            What::Delivered(Entry { room_id, record, position }) => (room_id, record, Some(position)),
         };
-        let Some(entry) = entry else { return reports.tell(done, Err(AppendError::Away), started) };
-        let shard = (self.shard)(&entry.room_id, &entry.record);
-        let owed = Owed { done, position: entry.position, started, _slot: slot };
-        self.send(&Logged { entry, delivered }, shard, owed, reports);
+        // Asked once: the room may become hot, or cool, at any moment, and key and place have to agree.
+        let shard = (self.shard)(&room_id, &record);
+        let delivered = position.is_some();
+        let Some(position) = position.or_else(|| self.place(shard.is_some())) else {
+            return reports.tell(done, Err(AppendError::Away), started);
+        };
+        let owed = Owed { done, position, started, _slot: slot };
+        self.send(&Logged { entry: Entry { room_id, position, record }, delivered }, shard, owed, reports);
     }
 
     /// `None` while this node has no number to make places with.
-    fn place(&self, room_id: RoomId, record: Record) -> Option<Entry> {
+    fn place(&self, is_spread: bool) -> Option<Position> {
         let stamp = self.stamps.next()?;
-        let is_spread = (self.shard)(&room_id, &record).is_some();
-        let offset = if is_spread { stamp::spread(stamp) } else { stamp };
-        Some(Entry { room_id, position: Position { epoch: 1, offset }, record })
+        Some(Position { epoch: 1, offset: if is_spread { stamp::spread(stamp) } else { stamp } })
     }
 
     fn send(&self, logged: &Logged, shard: Option<u16>, owed: Owed, reports: &Reports) {
