@@ -151,6 +151,15 @@ async fn a_refusal_uses_nothing_up(case: Case) {
     let repeat = Knock { now_ms: again.now_ms + 1_000, duplicate_window_ms: 10_000, ..again };
     case.says(repeat, Answer::Duplicate { retry_after_ms: 9_000 }, "the same text").await;
     case.admits(Knock { text_key: 2, ..repeat }, "all rates were given back").await;
+
+    // What was given back is of its moment; taken a second later it would admit one too many after that.
+    let full = Knock { user_rate: PLENTY, slow_mode: None, now_ms: repeat.now_ms + 60_000, ..repeat };
+    case.admits(full, "fresh").await;
+    let repeat = Knock { now_ms: full.now_ms + 1_000, ..full };
+    case.says(repeat, Answer::Duplicate { retry_after_ms: 9_000 }, "the same text").await;
+    case.admits(Knock { text_key: 3, now_ms: repeat.now_ms + 900, ..repeat }, "within the room's rate").await;
+    let soon = Knock { text_key: 4, now_ms: repeat.now_ms + 1_000, ..repeat };
+    case.says(soon, limited(Scope::Room, 900), "nothing was kept for later").await;
 }
 
 async fn the_first_that_refuses_answers(case: Case) {

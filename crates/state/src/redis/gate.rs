@@ -30,7 +30,8 @@ const ALL: &str = "rate-of-all";
 /// | `mute:{user}` | the last cool-down, `from:until` | when it no longer doubles |
 /// | `strikes:{user}` | a list of refusals, `from:until` | when they no longer count |
 ///
-/// A knock costs one round trip, and one more for the first of each chunk that is leased.
+/// A knock costs one round trip, and one more for the first of each chunk that is leased. Where rates are so low that
+/// they are leased singly, a refused one costs another for each that it gives back.
 pub struct RedisGate {
     redis: Redis,
     leases: Leases,
@@ -56,7 +57,7 @@ impl RedisGate {
         }
         let global = self.leases.take(ALL, knock.global_rate, now_ms).await;
         if !matches!(global, Ok(Ok(()))) {
-            self.leases.give_back(room_key, knock.room_rate, now_ms);
+            self.leases.give_back(room_key, knock.room_rate, now_ms).await;
         }
         Ok(global?.map_or_else(|wait_ms| Outer::Refused(Scope::Global, wait_ms), |()| Outer::Admitted))
     }
@@ -118,8 +119,8 @@ impl Gate for RedisGate {
         let answer = self.ask_user(&knock, &outer, now_ms).await;
         // When the answer is lost, what was taken stays taken: the script may have admitted it.
         if matches!((&outer, &answer), (Outer::Admitted, Ok(answer)) if *answer != Answer::Admitted) {
-            self.leases.give_back(&room_key, knock.room_rate, now_ms);
-            self.leases.give_back(ALL, knock.global_rate, now_ms);
+            self.leases.give_back(&room_key, knock.room_rate, now_ms).await;
+            self.leases.give_back(ALL, knock.global_rate, now_ms).await;
         }
         answer
     }

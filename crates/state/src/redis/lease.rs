@@ -25,6 +25,8 @@ const LIFE_MS: i64 = 1_000;
 
 static ALLOW: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("allow.lua"))));
+static GIVE_BACK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("give_back.lua"))));
 
 /// Asks Redis for one of a rate; the inner `Err` is the wait in milliseconds.
 pub(super) async fn allow(redis: &Redis, key: &str, steps: Steps, now_ms: i64) -> Result<std::result::Result<(), u64>> {
@@ -149,13 +151,21 @@ impl Leases {
         Ok(answer)
     }
 
-    /// Gives one back that was taken and not used.
-    pub(super) fn give_back(&self, key: &str, rate: Rate, now_ms: i64) {
-        let mut shelf = self.shelf.lock();
-        let lease = shelf.slot(self.hash.hash_one(key), now_ms);
-        if lease.holds(rate, now_ms) {
-            lease.permits += 1;
+    /// Gives one back that was taken and not used: to this node's chunk, for as long as that lasts, or to Redis at
+    /// once if it was leased singly. One that cannot be given back stays used; that is no reason to answer otherwise.
+    pub(super) async fn give_back(&self, key: &str, rate: Rate, now_ms: i64) {
+        if chunk(rate) > 1 {
+            let mut shelf = self.shelf.lock();
+            let lease = shelf.slot(self.hash.hash_one(key), now_ms);
+            if lease.holds(rate, now_ms) {
+                lease.permits += 1;
+            }
+            return;
         }
+        let mut script = GIVE_BACK.key(self.redis.key(key));
+        script.arg(now_ms).arg(Steps::of(rate, 1).interval_us);
+        // A failure is counted where it happens.
+        let _: std::result::Result<(), _> = self.redis.script("give_back", &script).await;
     }
 }
 
