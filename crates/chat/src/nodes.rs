@@ -6,9 +6,9 @@
 //! before it may come just after it, or may have been lost while nodes did not hear each other. So a page from such a
 //! place begins with what [`bus::Unsure`] names, which readers know by its id if they have it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{News, Notice, UserFanout};
 use futures::StreamExt;
@@ -24,6 +24,8 @@ use crate::{Chat, Result};
 const HANDED_MAX: usize = 65_536;
 /// Users who are read for, or whose watchers are told, at once.
 const AT_ONCE: usize = 8;
+/// Users whom the store is asked about with one call.
+const ASKED_AT_ONCE: usize = 1_024;
 /// Messages of one page when it is read again.
 const PAGE: usize = 500;
 /// Messages before somebody's place that are looked at.
@@ -32,6 +34,9 @@ const UNSURE_MAX: usize = 500;
 const UNSURE_BYTES_MAX: usize = 32 * 1024;
 /// Between looking whether chat goes on, and attempts to read again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who may have missed messages, and since when (Unix milliseconds); no more than are held here.
+type Missed = HashMap<UserId, i64>;
 
 /// Places that this node gave in pages: whoever comes with one needs nothing again. Forgetting one costs repeats.
 #[derive(Default)]
@@ -128,16 +133,31 @@ impl Chat {
     }
 
     /// Returns who is to be tried again.
-    async fn look_into(&self, news: News) -> Vec<(UserId, i64)> {
+    async fn look_into(&self, news: News, missed: Missed) -> Missed {
         let watched = if news.all_stirred { self.here.watched() } else { news.stirred };
         let telling = futures::stream::iter(watched);
         telling.for_each_concurrent(AT_ONCE, async |user| self.tell_watchers_here(&user).await).await;
-        let reading = futures::stream::iter(news.missed).map(async |(user, since_ms)| {
-            let done = self.catch_up(&user, since_ms).await;
+        let (missed, mut left) = (missed.into_iter().collect::<Vec<_>>(), Missed::new());
+        for some in missed.chunks(ASKED_AT_ONCE) {
             // The store has told of its failure.
+            left.extend(self.catch_up_some(some).await.unwrap_or_else(|_| some.to_vec()));
+        }
+        left
+    }
+
+    /// After an outage everybody here may have missed something, and nearly nobody has: so the store is asked about many
+    /// at once, and read for those whom something reached. Returns who of them is to be tried again.
+    async fn catch_up_some(&self, missed: &[(UserId, i64)]) -> Result<Vec<(UserId, i64)>> {
+        let users: Vec<_> = missed.iter().map(|(user, _)| user.clone()).collect();
+        let since_ms = missed.iter().map(|(_, since_ms)| *since_ms).min().unwrap_or(i64::MAX);
+        let reached = self.parts.store.reached_since(&users, since_ms).await?;
+        let mut reading = missed.to_vec();
+        reading.retain(|(user, _)| reached.binary_search(user).is_ok());
+        let reading = futures::stream::iter(reading).map(async |(user, since_ms)| {
+            let done = self.catch_up(&user, since_ms).await;
             done.is_err().then_some((user, since_ms))
         });
-        reading.buffer_unordered(AT_ONCE).filter_map(async |left| left).collect().await
+        Ok(reading.buffer_unordered(AT_ONCE).filter_map(async |left| left).collect().await)
     }
 }
 
@@ -153,11 +173,26 @@ fn newest_within(mut messages: Vec<Seen>, bytes_max: usize) -> Vec<Seen> {
 
 /// Looks into what comes from other nodes for as long as chat goes on.
 pub(crate) async fn follow(chat: Weak<Chat>, fanout: Arc<dyn UserFanout>) {
-    let mut left = Vec::new();
+    let (mut left, mut failed) = (Missed::new(), Instant::now());
     loop {
         let mut news = timeout(PAUSE, fanout.news()).await.unwrap_or_default();
         let Some(chat) = chat.upgrade() else { return };
-        news.missed.append(&mut left);
-        left = chat.look_into(news).await;
+        let mut missed = Missed::new();
+        merge(&mut missed, std::mem::take(&mut news.missed));
+        if failed.elapsed() >= PAUSE {
+            merge(&mut missed, std::mem::take(&mut left));
+        }
+        let again = chat.look_into(news, missed).await;
+        if !again.is_empty() {
+            failed = Instant::now();
+            merge(&mut left, again);
+        }
+    }
+}
+
+/// Of each the earliest moment.
+fn merge(into: &mut Missed, more: impl IntoIterator<Item = (UserId, i64)>) {
+    for (user, since_ms) in more {
+        into.entry(user).and_modify(|earliest_ms| *earliest_ms = since_ms.min(*earliest_ms)).or_insert(since_ms);
     }
 }

@@ -5,7 +5,6 @@
 //! marked ([`Rooms::changed_elsewhere`]) and read again by whoever needs the room next; while nothing is heard of
 //! other nodes every room is read again once it is [`REREAD_MS`] old.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -15,14 +14,18 @@ use bus::{Change, Log, Record};
 use dashmap::DashMap;
 use model::room::{InvalidSetting, RoomPatch};
 use model::{
-    Audience, Clock, Code, Event, EventBody, Identity, Level, NoIds, RoomId, RoomSettings, RoomState, Session,
-    Snowflake, SnowflakeGenerator, Speakers, WireError,
+    Audience, Clock, Code, Event, EventBody, Identity, NoIds, RoomId, RoomSettings, RoomState, Session, Snowflake,
+    SnowflakeGenerator, Speakers, WireError,
 };
-use parking_lot::RwLock;
 use store::{RoomRow, Store, StoreError};
 use tokio::sync::{Mutex, OnceCell};
 
+use self::entry::Guarded;
+pub use self::entry::may_enter;
+pub(crate) use self::entry::may_speak;
 use crate::Refusal;
+
+mod entry;
 
 /// How old what is known of a room may be while other nodes are not heard, in milliseconds; how often it is tried again
 /// to read what another node changed.
@@ -140,27 +143,7 @@ pub struct Rooms {
     rules: RoomRules,
     /// What other nodes change is not heard now.
     deaf: AtomicBool,
-    guarded: RwLock<Guarded>,
-}
-
-/// The rooms that not everybody may enter, so that the others can be entered while the store is away.
-#[derive(Default)]
-struct Guarded {
-    rooms: HashSet<RoomId>,
-    /// There are no others.
-    complete: bool,
-}
-
-impl Guarded {
-    fn note(&mut self, room: &RoomId, settings: &RoomSettings, most: usize) {
-        if !settings.private && settings.enabled {
-            self.rooms.remove(room);
-        } else if self.rooms.len() < most {
-            self.rooms.insert(room.clone());
-        } else {
-            self.complete = false;
-        }
-    }
+    guarded: Guarded,
 }
 
 impl Rooms {
@@ -181,7 +164,7 @@ impl Rooms {
             clock,
             rules,
             deaf: AtomicBool::new(false),
-            guarded: RwLock::default(),
+            guarded: Guarded::default(),
         }
     }
 
@@ -209,14 +192,15 @@ impl Rooms {
     /// When the store is away.
     pub async fn load_live(&self) -> Result<(), StoreError> {
         // Unless something is missed while the store answers.
-        self.guarded.write().complete = true;
+        self.guarded.begin();
         let rows = self.store.rooms(self.rules.rooms_max).await;
-        let all = rows.as_ref().is_ok_and(|rows| rows.len() < self.rules.rooms_max);
-        self.guarded.write().complete &= all;
+        if rows.as_ref().map_or(true, |rows| rows.len() >= self.rules.rooms_max) {
+            self.guarded.doubt();
+        }
         for row in rows? {
             // What was heard meanwhile is newer: nothing is taken off.
-            if row.settings.private || !row.settings.enabled {
-                self.guarded.write().note(&row.room_id, &row.settings, self.rules.rooms_max);
+            if !entry::is_open(&row.settings) {
+                self.guarded.note(&row.room_id, &row.settings, self.rules.rooms_max);
             }
             if row.session.is_some() {
                 self.seat(&row.room_id).await?;
@@ -244,13 +228,13 @@ impl Rooms {
 
     /// Another node gave the room these settings.
     pub fn set_elsewhere(&self, room: &RoomId, settings: &RoomSettings) {
-        self.guarded.write().note(room, settings, self.rules.rooms_max);
+        self.guarded.note(room, settings, self.rules.rooms_max);
         self.changed_elsewhere(room);
     }
 
     /// Other nodes may have changed any room.
     pub fn all_changed_elsewhere(&self) {
-        self.guarded.write().complete = false;
+        self.guarded.doubt();
         self.seats.iter().for_each(|seat| seat.mark());
     }
 
@@ -290,8 +274,7 @@ impl Rooms {
 
     /// Whether the room is known not to be one that only some may enter.
     fn is_open_to_all(&self, room: &RoomId) -> bool {
-        let guarded = self.guarded.read();
-        guarded.complete && !guarded.rooms.contains(room) && !self.is_deaf()
+        self.guarded.leave_open(room) && !self.is_deaf()
     }
 
     /// Changes settings and tells the room.
@@ -305,7 +288,7 @@ impl Rooms {
         let before = seat.info.load_full();
         let settings = Arc::new(patch.apply(&before.settings)?);
         self.store.put_room(room, &settings).await?;
-        self.guarded.write().note(room, &settings, self.rules.rooms_max);
+        self.guarded.note(room, &settings, self.rules.rooms_max);
         let after = Arc::new(RoomInfo { settings: settings.clone(), ..(*before).clone() });
         seat.info.store(after.clone());
         self.log.append(room.clone(), Record::Settings(settings)).await?;
@@ -578,41 +561,4 @@ fn info_of(row: RoomRow) -> RoomInfo {
         session: row.session.map(Arc::new),
         changing: None,
     }
-}
-
-/// Whether somebody may read a room, as far as its settings and their token say.
-///
-/// # Errors
-/// [`Refusal::RoomClosed`] for a disabled room, [`Refusal::Forbidden`] for one they may not enter.
-pub fn may_enter(settings: &RoomSettings, who: Option<&Identity>, room: &RoomId) -> Result<(), Refusal> {
-    if room.is_everywhere() {
-        return Err(Refusal::Forbidden("the name is reserved"));
-    }
-    let owner = settings.owner_id.as_ref();
-    if who.is_some_and(|who| who.level == Level::Admin || owner == Some(&who.user_id)) {
-        return Ok(());
-    }
-    if !settings.enabled {
-        return Err(Refusal::RoomClosed);
-    }
-    let named = who.is_some_and(|who| who.rooms.is_some() && who.may_enter(room));
-    match who {
-        Some(who) if !who.may_enter(room) => Err(Refusal::Forbidden("your token is not good for this room")),
-        _ if settings.private && !named => Err(Refusal::Forbidden("the room is private")),
-        _ => Ok(()),
-    }
-}
-
-/// Whether somebody may speak in a room they may enter.
-pub(crate) fn may_speak(info: &RoomInfo, who: &Identity, room: &RoomId) -> Result<(), Refusal> {
-    let owner = info.settings.owner_id.as_ref();
-    let master = who.level == Level::Admin || owner == Some(&who.user_id);
-    let moderator = who.may_moderate(room, owner);
-    let may = match info.settings.speakers {
-        Speakers::Everyone => true,
-        Speakers::Vip => who.level >= Level::Vip || moderator,
-        Speakers::Moderators => moderator,
-        Speakers::Nobody => master,
-    };
-    if may { Ok(()) } else { Err(Refusal::Forbidden("you may not speak in this room now")) }
 }

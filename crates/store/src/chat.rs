@@ -255,6 +255,9 @@ pub trait ChatStore: Send + Sync + 'static {
     /// A page of everything that was stored and changed in all conversations of a user, own messages
     /// included, as one picture of the store.
     async fn sync(&self, query: SyncQuery) -> Result<SyncPage>;
+    /// Which of these people, each once and by id, a sync of what came at or after `since_ms` (Unix milliseconds) would give
+    /// messages: asked for many, of whom nearly all have none.
+    async fn reached_since(&self, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>>;
     /// The `since` that a device's last sync named; `None` when it never did.
     async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>>;
     /// Moves a device's cursor. Of a user's devices 64 are remembered, those seen last.

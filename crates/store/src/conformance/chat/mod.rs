@@ -35,6 +35,7 @@ pub async fn suite<S: ChatStore>(fresh: impl Fn() -> S) -> Case {
     sync::pages_meet_every_message_once_in_order(&fresh()).await?;
     sync::a_late_member_sees_what_came_after(&fresh()).await?;
     sync::what_is_too_old_is_not_given_and_said(&fresh()).await?;
+    sync::of_many_those_are_found_whom_something_reached(&fresh()).await?;
     sync::expiry_removes_what_is_old(&fresh()).await?;
     sync::each_device_has_its_cursor(&fresh()).await?;
     marks::a_mark_reads_everything_before_it(&fresh()).await?;

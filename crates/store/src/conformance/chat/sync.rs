@@ -76,6 +76,25 @@ pub(super) async fn what_is_too_old_is_not_given_and_said(store: &dyn ChatStore)
     Ok(())
 }
 
+pub(super) async fn of_many_those_are_found_whom_something_reached(store: &dyn ChatStore) -> Case {
+    let group = group(store, 1, "ann", &["bob"]).await?;
+    send(store, letter(10, "ann", in_group(group))).await?;
+    send(store, letter(20, "cat", to("dan"))).await?;
+    send(store, letter(21, "dan", to("cat"))).await?;
+    let add = GroupWish::Add { users: vec![user("eve")], members_max: 10 };
+    store.change_group(group, &user("ann"), add, START_MS + 25).await?;
+    let mut all: Vec<_> = ["ann", "bob", "cat", "dan", "dan", "eve"].map(user).to_vec();
+    all.extend((0..200).map(|n| user(&format!("viewer-{n}"))));
+    let expected =
+        [(0, vec!["ann", "bob", "cat", "dan"]), (11, vec!["cat", "dan"]), (21, vec!["cat", "dan"]), (22, vec![])];
+    for (ms, names) in expected {
+        let names: Vec<_> = names.into_iter().map(user).collect();
+        assert_eq!(store.reached_since(&all, START_MS + ms).await?, names, "since {ms} ms");
+    }
+    assert_eq!(store.reached_since(&[], START_MS).await?, []);
+    Ok(())
+}
+
 pub(super) async fn expiry_removes_what_is_old(store: &dyn ChatStore) -> Case {
     for n in 1..=5 {
         send(store, letter(n, "ann", to("bob"))).await?;

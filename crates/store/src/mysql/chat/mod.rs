@@ -65,6 +65,10 @@ impl ChatStore for MySqlStore {
         picture!(self, "sync", db => sync::sync(db, &query))
     }
 
+    async fn reached_since(&self, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>> {
+        read!(self, "reached_since", db => sync::reached_since(db, users, since_ms))
+    }
+
     async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>> {
         read!(self, "device_cursor", db => people::device_cursor(db, user, device))
     }

@@ -36,7 +36,7 @@ pub(super) async fn sight(db: &mut MySqlConnection, seen: &[Sighting]) -> Result
 }
 
 /// Writes `user_id IN (…)`.
-fn push_people(sql: &mut QueryBuilder<MySql>, people: &[UserId]) {
+pub(super) fn push_people(sql: &mut QueryBuilder<MySql>, people: &[UserId]) {
     let mut list = sql.push("user_id IN (").separated(", ");
     for user in people {
         list.push_bind(user.to_string());

@@ -4,7 +4,7 @@
 //! only for numbers below the highest that would still be on the page, so that what is read is little more than what
 //! is given, however long the conversations are.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use model::chat::{Change, ConversationId};
 use model::{Snowflake, UserId};
@@ -12,6 +12,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::orders::{self, Order};
+use super::people::push_people;
 use super::{eyes, messages, push_pairs};
 use crate::chat::{SyncPage, SyncQuery};
 use crate::mysql::expire::first_id_of;
@@ -57,6 +58,26 @@ pub(super) async fn sync(db: &mut MySqlConnection, query: &SyncQuery) -> Result<
         None => query.since,
     };
     Ok(SyncPage { messages, latest_id, changes, latest_change, more, expired })
+}
+
+/// Which of these people have messages that came at or after a moment. Not one picture of the database: whatever is
+/// committed meanwhile is told by whoever stored it.
+pub(super) async fn reached_since(db: &mut MySqlConnection, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>> {
+    let sql = "SELECT position FROM messages WHERE id < ? ORDER BY id DESC LIMIT 1";
+    let floor: Option<i64> = sqlx::query_scalar(sql).bind(first_id_of(since_ms)).fetch_optional(&mut *db).await?;
+    let mut found = BTreeSet::new();
+    for some in runs(users) {
+        let mut sql = QueryBuilder::<MySql>::new(
+            "SELECT m.user_id FROM members m JOIN conversations c ON c.id = m.conversation
+             WHERE c.last_position > GREATEST(m.joined_position, ",
+        );
+        sql.push_bind(floor.unwrap_or(0)).push(") AND m.");
+        push_people(&mut sql, some);
+        for row in &sql.build().fetch_all(&mut *db).await? {
+            found.insert(parsed(row, 0)?);
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The position to go on after, and whether something before it is not given any more.

@@ -68,6 +68,11 @@ impl ChatStore for SqliteStore {
         self.read("sync", move |db| at_once(db, |db| sync::sync(db, &query))).await
     }
 
+    async fn reached_since(&self, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>> {
+        let users = users.to_vec();
+        self.read("reached_since", move |db| at_once(db, |db| sync::reached_since(db, users, since_ms))).await
+    }
+
     async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>> {
         let (user, device) = (user.clone(), device.clone());
         self.read("device_cursor", move |db| people::device_cursor(db, &user, &device)).await

@@ -36,10 +36,33 @@ pub(super) fn sync(db: &Connection, query: &SyncQuery) -> Result<SyncPage> {
     Ok(SyncPage { messages, latest_id, changes, latest_change, more, expired })
 }
 
+/// Which of these people have messages that came at or after a moment.
+pub(super) fn reached_since(db: &Connection, mut users: Vec<UserId>, since_ms: i64) -> Result<Vec<UserId>> {
+    let floor = floor(db, since_ms)?;
+    let mut sql = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM members m JOIN conversations c ON c.id = m.conversation
+         WHERE m.user_id = ? AND c.last_position > MAX(m.joined_position, ?))",
+    )?;
+    users.sort_unstable();
+    users.dedup();
+    let mut found = Vec::new();
+    for user in users {
+        if sql.query_row(params![user.as_str(), floor], |row| row.get(0))? {
+            found.push(user);
+        }
+    }
+    Ok(found)
+}
+
+/// The position of the last message before a moment.
+fn floor(db: &Connection, ms: i64) -> Result<i64> {
+    let mut sql = db.prepare_cached("SELECT position FROM messages WHERE id < ? ORDER BY id DESC LIMIT 1")?;
+    Ok(sql.query_row([first_id_of(ms)], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 /// The position to go on after, and whether something before it is not given any more.
 fn begin(db: &Connection, query: &SyncQuery) -> Result<(i64, bool)> {
-    let mut sql = db.prepare_cached("SELECT position FROM messages WHERE id < ? ORDER BY id DESC LIMIT 1")?;
-    let floor = sql.query_row([first_id_of(query.not_before_ms)], |row| row.get(0)).optional()?.unwrap_or(0);
+    let floor = floor(db, query.not_before_ms)?;
     let Some(since) = query.since else { return Ok((floor, false)) };
     match position_of(db, since)?.map(int) {
         Some(position) if position >= floor => Ok((position, false)),
