@@ -277,6 +277,7 @@ impl Shard {
             Inbound::Hub(ToShard::Banned { user_id, room_id, until_ms, reason }) => {
                 self.banned(&user_id, room_id.as_ref(), until_ms, reason.as_deref());
             }
+            Inbound::Hub(ToShard::Recheck(user)) => self.recheck(user),
             Inbound::Accepted(stream, peer) => self.seat(stream, peer),
             Inbound::Reply(conn, reply) => self.replied(conn, reply),
             Inbound::Unacknowledged(conn, frames) => self.tell_again(conn, &frames),
@@ -353,10 +354,7 @@ impl Shard {
         for index in seats {
             let who = self.conn(index).and_then(|conn| conn.session.clone());
             if let Err(refusal) = may_enter(settings, who.as_ref().map(|session| &session.identity), &id) {
-                self.answer_error(index, &refusal.into(), None);
-                self.leave(index, key);
-                self.answer_left(index, &id, None);
-                self.flush_answers(index);
+                self.put_out(index, key, &id, &refusal.into());
             }
         }
     }
@@ -380,14 +378,53 @@ impl Shard {
                 Some(room) => {
                     if let Some(key) = self.key_of(index, room) {
                         let error = WireError::new(Code::Banned, message.clone()).retry_after_ms(left_ms);
-                        self.answer_error(index, &error, None);
-                        self.leave(index, key);
-                        self.answer_left(index, room, None);
-                        self.flush_answers(index);
+                        self.put_out(index, key, room, &error);
                     }
                 }
             }
         }
+    }
+
+    /// Bans and revoked tokens that were told before they were known, or not told at all, meet those who are here.
+    fn recheck(&mut self, user: Option<UserId>) {
+        let users = user.map_or_else(|| self.users.keys().cloned().collect(), |user| vec![user]);
+        let common = self.common.clone();
+        let (bans, now_ms) = (&common.services.ingest.bans, common.services.clock.now_ms());
+        for user in users {
+            for index in self.users.get(&user).cloned().unwrap_or_default() {
+                let issued_ms = self.conn(index).and_then(|conn| conn.session.as_ref()).map(|s| s.identity.issued_at_ms);
+                if let Err(refusal) = bans.may_connect(&user, now_ms) {
+                    self.close_banned(index, refusal);
+                } else if issued_ms.is_some_and(|issued_ms| common.services.tokens.is_revoked(&user, issued_ms)) {
+                    self.close(index, 4001, "the token was revoked");
+                } else {
+                    self.recheck_rooms(index, &user, now_ms);
+                }
+            }
+        }
+    }
+
+    fn recheck_rooms(&mut self, index: u32, user: &UserId, now_ms: i64) {
+        for (key, id) in self.rooms_of(index) {
+            if let Err(refusal) = self.common.services.ingest.bans.may_enter(user, &id, now_ms) {
+                self.put_out(index, key, &id, &refusal.into());
+            }
+        }
+    }
+
+    /// A socket has to leave a room, and is told why.
+    fn put_out(&mut self, index: u32, key: u32, room: &RoomId, error: &WireError) {
+        self.answer_error(index, error, None);
+        self.leave(index, key);
+        self.answer_left(index, room, None);
+        self.flush_answers(index);
+    }
+
+    /// The rooms that a socket is in.
+    pub fn rooms_of(&mut self, index: u32) -> Vec<(u32, RoomId)> {
+        let keys: Vec<u32> =
+            self.conn(index).map_or_else(Vec::new, |conn| conn.memberships.iter().map(|m| m.room).collect());
+        keys.into_iter().filter_map(|key| Some((key, self.rooms.get(&key)?.room.id().clone()))).collect()
     }
 
     fn keep_time(&mut self, fired: &mut Vec<(u32, Seat)>) {

@@ -26,6 +26,10 @@ const DEAF_AGAIN: Duration = Duration::from_secs(30);
 /// Sessions of nodes that are gone are looked for this often, so that somebody ends them.
 const LIVE_AGAIN: Duration = Duration::from_secs(600);
 
+/// Hears that bans or revoked tokens of a user (`Some`), or of anybody (`None`), were read: only now are they known here, and
+/// whoever came before is to be looked at again. Must not block.
+pub type Recheck = Arc<dyn Fn(Option<&UserId>) + Send + Sync>;
+
 /// Hears the news. Ends with the last [`Ingest`].
 pub struct Elsewhere {
     ingest: Weak<Ingest>,
@@ -36,11 +40,11 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(ingest: &Arc<Ingest>, tokens: Arc<Tokens>) -> Self {
+    pub fn start(ingest: &Arc<Ingest>, tokens: Arc<Tokens>, recheck: Recheck) -> Self {
         let (waiting, told) = mpsc::channel(WAITING_MAX);
         let missed = Arc::new(Notify::new());
         let ingest = Arc::downgrade(ingest);
-        tokio::spawn(Reader { ingest: ingest.clone(), tokens, told, missed: missed.clone() }.run());
+        tokio::spawn(Reader { ingest: ingest.clone(), tokens, recheck, told, missed: missed.clone() }.run());
         Self { ingest, waiting, missed }
     }
 
@@ -66,6 +70,7 @@ impl Elsewhere {
 struct Reader {
     ingest: Weak<Ingest>,
     tokens: Arc<Tokens>,
+    recheck: Recheck,
     told: mpsc::Receiver<Vec<Entry>>,
     missed: Arc<Notify>,
 }
@@ -83,6 +88,9 @@ impl Reader {
                     let (Some(entries), Some(ingest)) = (told, self.ingest.upgrade()) else { return };
                     for entry in &entries {
                         stale |= ingest.heed(&self.tokens, entry).await.is_err();
+                        if let Record::Banned { user_id, .. } | Record::Revoked { user_id, .. } = &entry.record {
+                            (self.recheck)(Some(user_id));
+                        }
                     }
                 }
                 () = self.missed.notified() => stale = true,
@@ -90,6 +98,7 @@ impl Reader {
                     let Some(ingest) = self.ingest.upgrade() else { return };
                     // The store has logged and counted why it is away.
                     stale = ingest.refresh(&self.tokens).await.is_err();
+                    (self.recheck)(None);
                     read = Instant::now();
                 }
                 _ = deaf.tick() => {

@@ -136,6 +136,12 @@ impl Tokens {
         *until = before_ms.max(*until);
     }
 
+    /// Whether a token of this user that was issued then (Unix milliseconds) is refused.
+    #[must_use]
+    pub fn is_revoked(&self, user: &UserId, issued_at_ms: i64) -> bool {
+        self.revoked.get(user).is_some_and(|before| issued_at_ms < *before)
+    }
+
     /// Takes in the store's revocations.
     ///
     /// # Errors
@@ -174,7 +180,7 @@ impl Tokens {
         }
         let user_id = UserId::new(&claims.sub).map_err(|_| TokenError::Claim("sub"))?;
         let issued_at_ms = claims.iat.saturating_mul(1_000);
-        if self.revoked.get(&user_id).is_some_and(|before| issued_at_ms < *before) {
+        if self.is_revoked(&user_id, issued_at_ms) {
             return Err(TokenError::Revoked);
         }
         let username = claims.name.unwrap_or_else(|| short_name(user_id.as_str()));

@@ -62,6 +62,8 @@ pub enum ToShard {
         /// Why.
         reason: Option<String>,
     },
+    /// Bans or revoked tokens of a user (`Some`), or of anybody (`None`), were read again: who may not be here goes, as above.
+    Recheck(Option<UserId>),
 }
 
 /// Where a shard hears the hub. Must not block: a shard that cannot take a batch refuses it, and

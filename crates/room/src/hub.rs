@@ -327,6 +327,11 @@ impl Hub {
         }
     }
 
+    /// Bans or revoked tokens of a user, or of anybody, were read again.
+    pub fn recheck(&self, user: Option<&UserId>) {
+        self.tell_shards(&ToShard::Recheck(user.cloned()));
+    }
+
     /// What concerns users wherever they are, whether or not anybody reads the room here.
     pub(crate) fn tell_users(&self, record: &Record) {
         match record {

@@ -61,14 +61,9 @@ impl Shard {
     }
 
     fn leave_all(&mut self, index: u32) {
-        let rooms: Vec<u32> =
-            self.conn(index).map_or_else(Vec::new, |conn| conn.memberships.iter().map(|m| m.room).collect());
-        for key in rooms {
-            let id = self.rooms.get(&key).map(|room| room.room.id().clone());
+        for (key, id) in self.rooms_of(index) {
             self.leave(index, key);
-            if let Some(id) = id {
-                self.answer_left(index, &id, None);
-            }
+            self.answer_left(index, &id, None);
         }
     }
 }

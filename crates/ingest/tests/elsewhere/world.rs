@@ -112,7 +112,7 @@ impl Node {
         tokio::spawn(work(consumer, fanout.clone()));
         let ingest = Arc::new(ingest(store.clone(), Arc::new(log), number, clock, metrics.clone()));
         let tokens = Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key"));
-        let elsewhere = Arc::new(Elsewhere::start(&ingest, tokens.clone()));
+        let elsewhere = Arc::new(Elsewhere::start(&ingest, tokens.clone(), Arc::new(|_| {})));
         let hear = elsewhere.clone();
         let hear = Arc::new(move |news| hear.take(news));
         let inbox = ControlInbox::start(&deployment.redis, &redis, &source, gateway.clone(), hear, metrics);

@@ -19,7 +19,7 @@ use bus::spool::SpoolingJournal;
 use bus::{ControlNews, Elsewhere, Fanout, NodeNumber, TwoWays, UserFanout, Weigh};
 use chat::Post;
 use ingest::{Ingest, Tokens};
-use model::{Clock, Metrics, Role, Roles, RoomId};
+use model::{Clock, Metrics, Role, Roles, RoomId, UserId};
 use parking_lot::Mutex;
 use redis_client::{Address, BadAddress, Redis};
 use room::Hub;
@@ -147,8 +147,14 @@ impl Nodes {
             Rooms { inbox, grpc: grpc.clone(), directory: directory.clone(), once_more, hub: Arc::downgrade(hub) };
         hub.register_elsewhere(Arc::new(rooms));
 
-        let elsewhere = ingest::Elsewhere::start(ingest, tokens.clone());
         let rooms = Arc::downgrade(hub);
+        let sockets = rooms.clone();
+        let recheck = move |user: Option<&UserId>| {
+            if let Some(hub) = sockets.upgrade() {
+                hub.recheck(user);
+            }
+        };
+        let elsewhere = ingest::Elsewhere::start(ingest, tokens.clone(), Arc::new(recheck));
         let hear = move |news: ControlNews| {
             match (&news, rooms.upgrade()) {
                 (ControlNews::Deaf(deaf), Some(hub)) => hub.set_deaf(*deaf),

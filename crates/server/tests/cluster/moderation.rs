@@ -26,7 +26,9 @@ async fn a_ban_closes_sockets_on_every_node_and_its_end_is_known_everywhere() {
     let ban = json!({ "user_id": "ann", "duration_s": 600, "kind": "ban", "reason": "spam" });
     let made = nodes[0].admin().post("admin/bans", ban).await.expect(201);
     assert_eq!(ann.wait_close().await.0, 4003);
-    // The node reads the ban from the store a moment after it has closed the socket.
+    // The node reads the ban from the store a moment after it has closed the socket: whoever is back by then goes again.
+    let mut again = nodes[1].device("ann", "again").await;
+    assert_eq!(again.wait_close().await.0, 4003);
     let refused = eventually("the ban on the other node", async || {
         let reply = nodes[1].user("ann").post("rooms/hall/comments", json!({ "content": "hello?" })).await;
         (reply.status == 403).then_some(reply)
