@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod rooms;
 mod screen;
 pub mod tokens;
+mod young;
 
 use std::sync::Arc;
 

@@ -42,7 +42,11 @@ impl Ingest {
             return Err(Refusal::Limited { scope: state::Scope::User, retry_after_ms });
         }
         let none = Refusal::NotFound("there is no such comment");
-        let comment = self.store.comment(id).await?.ok_or(none.clone())?;
+        let comment = match self.store.comment(id).await? {
+            None if self.is_kept_soon(id).await? => self.store.comment(id).await?,
+            comment => comment,
+        };
+        let comment = comment.ok_or(none.clone())?;
         let info = self.rooms.info(&comment.room_id).await?;
         // Whoever may not enter the room learns nothing of its comments.
         may_enter(&info.settings, Some(who), &comment.room_id).map_err(|_| none)?;

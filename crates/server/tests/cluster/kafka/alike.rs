@@ -49,6 +49,21 @@ async fn a_comment_reaches_the_viewers_on_all_nodes_and_is_kept_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_this_moment_can_be_liked_and_deleted_on_any_node() {
+    let Some(Nodes { nodes, .. }) = &nodes(&[ALL, ALL]).await else { return };
+    for n in 0..20 {
+        let said = nodes[0].user(&format!("ann{n}")).say("hall", &format!("hello {n}")).await;
+        let liked = nodes[1].user("bo").post(&format!("comments/{said}/like"), Value::Null).await.expect(200);
+        assert_eq!(liked["like_count"], 1, "{n}");
+        let said = nodes[0].user(&format!("cy{n}")).say("hall", &format!("oops {n}")).await;
+        nodes[1].admin().delete(&format!("admin/comments/{said}")).await.is(204);
+    }
+    // What nobody ever said is not there, however young its id.
+    let young = nodes[0].user("dee").say("hall", "the last").await.parse::<u64>().unwrap() + (1 << 30);
+    nodes[1].user("bo").post(&format!("comments/{young}/like"), Value::Null).await.fails(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_move_from_logs_of_their_own_to_one_on_kafka_one_by_one() {
     const NO_KAFKA: &[(&str, &str)] = &[("BARRAGE__KAFKA__BROKERS", "")];
     let _brokers = BROKERS.read().await;
