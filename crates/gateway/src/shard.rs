@@ -392,7 +392,8 @@ impl Shard {
         let (bans, now_ms) = (&common.services.ingest.bans, common.services.clock.now_ms());
         for user in users {
             for index in self.users.get(&user).cloned().unwrap_or_default() {
-                let issued_ms = self.conn(index).and_then(|conn| conn.session.as_ref()).map(|s| s.identity.issued_at_ms);
+                let issued_ms =
+                    self.conn(index).and_then(|conn| conn.session.as_ref()).map(|s| s.identity.issued_at_ms);
                 if let Err(refusal) = bans.may_connect(&user, now_ms) {
                     self.close_banned(index, refusal);
                 } else if issued_ms.is_some_and(|issued_ms| common.services.tokens.is_revoked(&user, issued_ms)) {

@@ -56,6 +56,25 @@ async fn a_node_that_is_killed_takes_nothing_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ban_that_could_not_be_told_puts_out_whoever_is_there_when_it_is_known() {
+    let Some(redis) = OwnServer::start("redis") else { return };
+    let Some(nodes) = Cluster::redis_over(&redis, BINARY, 2).await else { return };
+    let mut ann = nodes[1].viewer("ann", "hall").await;
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    stands(&nodes[1], "ready").await;
+
+    redis.kill();
+    stands(&nodes[1], "degraded").await;
+    let everywhere = json!({ "user_id": "ann", "duration_s": 600, "kind": "ban", "reason": "spam" });
+    nodes[0].admin().post("admin/bans", everywhere).await.is(201);
+    let here = json!({ "user_id": "bo", "room_id": "hall", "duration_s": 600, "kind": "ban" });
+    nodes[0].admin().post("admin/bans", here).await.is(201);
+    redis.restart();
+    assert_eq!(ann.wait_close_within(LONG).await.0, 4003);
+    assert_eq!(bo.wait_for("room_left").await["room_id"], "hall");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_redis_each_node_serves_its_own_and_afterwards_all_have_all() {
     let Some(redis) = OwnServer::start("redis") else { return };
     let Some(nodes) = Cluster::redis_over(&redis, BINARY, 2).await else { return };
