@@ -1,7 +1,7 @@
 //! How a refusal is written: always JSON, always `{"error": {"code", "message", "retry_after_ms"?}}`.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use model::{Code, WireError};
 use serde::Serialize;
@@ -73,6 +73,17 @@ pub(crate) fn away(_: StoreError) -> WireError {
 /// There is nothing under this path.
 pub(crate) async fn no_such_path() -> ApiError {
     WireError::not_found("there is nothing under this path").into()
+}
+
+/// As [`no_such_path`], but for a handshake on a connection that has carried HTTP: it is sent to another connection, where the
+/// gateway meets it.
+pub(crate) async fn nothing_here(uri: Uri) -> Response {
+    if uri.path() != "/ws" {
+        return no_such_path().await.into_response();
+    }
+    let error = WireError::invalid("a socket needs a new connection of its own, to a node that takes sockets");
+    let refused = ApiError::from(error).with_status(StatusCode::MISDIRECTED_REQUEST);
+    ([(header::CONNECTION, "close")], refused).into_response()
 }
 
 /// The path knows other methods.

@@ -123,7 +123,7 @@ pub fn router(services: Services) -> Router {
     }
     // The last layer is met first.
     router
-        .fallback(error::no_such_path)
+        .fallback(error::nothing_here)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(middleware::from_fn(guard::finish_changes))
         .layer(middleware::from_fn(guard::answer_in_time))

@@ -316,3 +316,22 @@ async fn binary_messages_are_refused_where_json_is_spoken() {
     assert_eq!(alice.wait_for("error").await["code"], "invalid_request");
     alice.say("still here").await;
 }
+
+#[tokio::test]
+async fn a_connection_that_has_carried_http_becomes_no_socket_and_says_so() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = server().await;
+    let mut raw = server.raw().await;
+    raw.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut some = [0; 4_096];
+    let n = raw.read(&mut some).await.unwrap();
+    assert!(some[..n].starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&some[..n]));
+    let handshake = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    raw.write_all(handshake.as_bytes()).await.unwrap();
+    // Closed, so that whoever tries again does it on another connection.
+    let mut answer = String::new();
+    raw.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+    assert!(answer.contains(r#""code":"invalid_request""#), "{answer}");
+}
