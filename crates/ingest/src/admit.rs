@@ -21,6 +21,9 @@ use crate::{Ingest, Refusal, here};
 const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 /// A retry waits at most this long for the first attempt's answer.
 const FIRST_ATTEMPT_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// After so long it asks the store as well: the node of the first attempt may have died with the comment kept and its answer not
+/// given.
+const ASKS_STORE_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// The farthest place in a recording, in milliseconds: a week.
 const OFFSET_MS_MAX: i64 = 7 * 86_400_000;
 
@@ -196,14 +199,25 @@ impl Ingest {
     async fn reserve(&self, user: &UserId, key: &str, id: Snowflake) -> Result<Option<FirstAnswer>, Refusal> {
         match self.reservations.reserve(user, key, id, self.clock.now_ms()).await? {
             Reserved::Known(first) => Ok(Some(first)),
-            Reserved::InFlight(_) => {
-                let first = self.reservations.wait(user, key, FIRST_ATTEMPT_MAX).await?;
-                first.map(Some).ok_or(Refusal::Unavailable)
-            }
+            Reserved::InFlight(_) => self.first_attempt(user, key).await.map(Some),
             Reserved::New => self.answered_long_ago(user, key).await,
             // While the store is away the deployment's memory is enough.
             Reserved::NewEverywhere => Ok(self.answered_long_ago(user, key).await.unwrap_or(None)),
         }
+    }
+
+    /// The answer of an attempt under way, from whoever makes it or, should that node be gone, from the store.
+    async fn first_attempt(&self, user: &UserId, key: &str) -> Result<FirstAnswer, Refusal> {
+        for patience in [ASKS_STORE_AFTER, FIRST_ATTEMPT_MAX - ASKS_STORE_AFTER] {
+            if let Some(first) = self.reservations.wait(user, key, patience).await? {
+                return Ok(first);
+            }
+            // While the store is away there is only waiting.
+            if let Ok(Some(first)) = self.answered_long_ago(user, key).await {
+                return Ok(first);
+            }
+        }
+        Err(Refusal::Unavailable)
     }
 
     /// The answer that the store has, if it has one; remembered for the next who asks.

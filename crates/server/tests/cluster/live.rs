@@ -125,3 +125,29 @@ async fn a_viewer_who_comes_back_elsewhere_goes_on() {
     let history = joined["history"].as_array().unwrap();
     assert!(history.iter().any(|comment| comment["id"] == json!(missed)), "{joined}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_gets_the_answer_of_a_node_that_died_before_it_gave_it() {
+    let Some(nodes) = cluster(2).await else { return };
+    let comment = json!({ "content": "once", "client_msg_id": "c-1" });
+    let first = nodes[0].user("ann").post("rooms/hall/comments", comment.clone()).await.expect(201);
+    // As it stands in Redis when the comment is kept and the node has not noted that yet.
+    let key = redis(&["--scan", "--pattern", "*{ann}:c-1"], |key| is_of(key, &first["id"])).unwrap();
+    let now_ms = testkit::now_s() * 1_000;
+    let flight = format!("flight:{}:{now_ms}", first["id"].as_str().unwrap());
+    redis(&["set", &key, &flight, "px", "30000"], |_| true).unwrap();
+    let again = nodes[1].user("ann").post("rooms/hall/comments", comment).await.expect(201);
+    assert_eq!(again, first);
+}
+
+/// Whether this key says what became of that comment: other tests use the same Redis.
+fn is_of(key: &str, id: &Value) -> bool {
+    redis(&["get", key], |_| true).is_some_and(|held| held.contains(id.as_str().unwrap()))
+}
+
+/// The first line of the shared Redis's answer that fits.
+fn redis(command: &[&str], fits: impl Fn(&str) -> bool) -> Option<String> {
+    let address = testkit::service("BARRAGE_TEST_REDIS")?;
+    let told = std::process::Command::new("redis-cli").args(["-u", &address]).args(command).output().ok()?;
+    String::from_utf8(told.stdout).ok()?.lines().find(|line| fits(line)).map(str::to_owned)
+}
