@@ -33,6 +33,9 @@ pub const REREAD_MS: i64 = 2_000;
 /// A comment waits no longer for a room to be read again: with the store away too it enters the room as it was known.
 const REREAD_WAIT: Duration = Duration::from_millis(500);
 
+/// How often a change of settings is tried when other nodes change the same room at the same moment.
+const CHANGES_TRIED: usize = 32;
+
 /// How rooms live unless their settings say otherwise.
 #[derive(Debug, Clone)]
 pub struct RoomRules {
@@ -284,15 +287,31 @@ impl Rooms {
     pub async fn configure(&self, room: &RoomId, patch: RoomPatch) -> Result<Arc<RoomInfo>, ChangeError> {
         let seat = self.seat(room).await?;
         let _change = seat.change.lock().await;
-        self.read(&seat, room).await?;
-        let before = seat.info.load_full();
-        let settings = Arc::new(patch.apply(&before.settings)?);
-        self.store.put_room(room, &settings).await?;
+        for _ in 0..CHANGES_TRIED {
+            self.read(&seat, room).await?;
+            let before = seat.info.load_full();
+            let settings = Arc::new(patch.clone().apply(&before.settings)?);
+            // Unless another node has changed them since they were read.
+            if self.store.put_room(room, &before.settings, &settings).await? {
+                return self.configured(room, &seat, &before, settings).await;
+            }
+        }
+        Err(ChangeError::Away)
+    }
+
+    /// The room has these settings from now on, and is told so.
+    async fn configured(
+        &self,
+        room: &RoomId,
+        seat: &Seat,
+        before: &RoomInfo,
+        settings: Arc<RoomSettings>,
+    ) -> Result<Arc<RoomInfo>, ChangeError> {
         self.guarded.note(room, &settings, self.rules.rooms_max);
-        let after = Arc::new(RoomInfo { settings: settings.clone(), ..(*before).clone() });
+        let after = Arc::new(RoomInfo { settings: settings.clone(), ..before.clone() });
         seat.info.store(after.clone());
         self.log.append(room.clone(), Record::Settings(settings)).await?;
-        if self.accepts_comments(&before) != self.accepts_comments(&after) {
+        if self.accepts_comments(before) != self.accepts_comments(&after) {
             self.tell_state(room, &after).await?;
         }
         Ok(after)

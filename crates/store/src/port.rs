@@ -250,8 +250,9 @@ pub trait Store: Send + Sync + 'static {
     async fn rooms(&self, limit: usize) -> Result<Vec<RoomRow>>;
     /// One room.
     async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>>;
-    /// Creates or replaces a room's settings; sessions and `closed` are untouched.
-    async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()>;
+    /// Replaces a room's settings, if they are as `before` says; a room that is new has the defaults. Returns whether they
+    /// were. Sessions and `closed` are untouched.
+    async fn put_room(&self, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> Result<bool>;
     /// Starts `session` unless the room has one on; returns the one that is on. Creates the room if
     /// need be. An explicit start clears `closed` and makes the session that is on explicit; any other
     /// finds a closed room closed: `None`. Of several nodes that start one at once all get the same.

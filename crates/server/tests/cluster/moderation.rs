@@ -1,5 +1,6 @@
 //! What is decided on one node holds on all.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::eventually;
 
@@ -41,6 +42,31 @@ async fn a_ban_closes_sockets_on_every_node_and_its_end_is_known_everywhere() {
         (reply.status == 201).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_nodes_change_about_a_room_at_once_is_all_kept() {
+    let Some(nodes) = cluster(2).await else { return };
+    let changes = [
+        json!({ "name": "The hall" }),
+        json!({ "owner_id": "olga" }),
+        json!({ "priority": 3 }),
+        json!({ "slow_mode_s": 7 }),
+        json!({ "private": true }),
+        json!({ "window_ms_max": 60 }),
+        json!({ "reader_groups": 2 }),
+        json!({ "retention_days": 9 }),
+    ];
+    let admins = [nodes[0].admin(), nodes[1].admin()];
+    let puts = changes.iter().zip(admins.iter().cycle());
+    let puts = puts.map(|(change, admin)| admin.put("admin/rooms/hall", change.clone()));
+    for reply in join_all(puts).await {
+        reply.is(200);
+    }
+    let hall = admins[0].put("admin/rooms/hall", json!({})).await.expect(200);
+    for (field, value) in changes.iter().flat_map(|change| change.as_object().expect("one")) {
+        assert_eq!(hall[field], *value, "{field}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

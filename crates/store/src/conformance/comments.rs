@@ -209,8 +209,8 @@ pub(super) async fn high_water_counts_everything(store: &dyn Store) -> Case {
 
 pub(super) async fn expiry_follows_each_rooms_retention(store: &dyn Store) -> Case {
     let (short, long) = (Some(1), Some(30));
-    store.put_room(&room("short"), &RoomSettings { retention_days: short, ..RoomSettings::default() }).await?;
-    store.put_room(&room("long"), &RoomSettings { retention_days: long, ..RoomSettings::default() }).await?;
+    assert!(put(store, "short", &RoomSettings { retention_days: short, ..RoomSettings::default() }).await?);
+    assert!(put(store, "long", &RoomSettings { retention_days: long, ..RoomSettings::default() }).await?);
     let days = |n: u64| n * DAY_MS as u64;
     let mut run = Vec::new();
     for (n, name) in (0..).zip(["short", "long", "usual"]) {

@@ -52,6 +52,7 @@ pub async fn suite<S: Store>(fresh: impl Fn() -> S) -> Case {
     comments::expiry_follows_each_rooms_retention(&fresh()).await?;
     comments::expiry_clears_what_hangs_on_comments(&fresh()).await?;
     rooms::rooms_keep_their_settings(&fresh()).await?;
+    rooms::settings_replace_those_they_were_made_from(&fresh()).await?;
     rooms::a_room_has_one_session_on(&fresh()).await?;
     rooms::opening_takes_over_and_reopens(&fresh()).await?;
     rooms::sessions_count_what_is_kept(&fresh()).await?;
@@ -116,6 +117,11 @@ pub fn comment(id: Snowflake, in_room: &str, by: &str) -> Comment {
 #[must_use]
 pub fn placed(comment: Comment, position: u64) -> NewComment {
     NewComment { comment: Arc::new(comment), position, client_msg_id: None }
+}
+
+/// Gives a room that has the defaults these settings.
+async fn put(store: &dyn Store, name: &str, settings: &RoomSettings) -> crate::Result<bool> {
+    store.put_room(&room(name), &RoomSettings::default(), settings).await
 }
 
 fn session(id: u64, in_room: &str, explicit: bool) -> Session {

@@ -14,9 +14,9 @@ pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
         retention_days: Some(3),
         ..RoomSettings::default()
     };
-    store.put_room(&room("a"), &settings).await?;
+    assert!(put(store, "a", &settings).await?);
     store.append_comments(vec![placed(comment(Snowflake(1), "b", "u"), 1)]).await?;
-    store.put_room(&room("c"), &RoomSettings::default()).await?;
+    assert!(put(store, "c", &RoomSettings::default()).await?);
     let row = store.room(&room("a")).await?.expect("configured");
     assert_eq!((row.settings, row.closed, row.session), (settings, false, None));
     let spoken_in = store.room(&room("b")).await?.expect("spoken in");
@@ -26,10 +26,23 @@ pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
     assert_eq!(names(store.rooms(10).await?), ["c", "b", "a"], "newest activity first");
     store.start_session(&session(9, "a", false)).await?;
     assert_eq!(names(store.rooms(2).await?), ["a", "c"]);
-    store.put_room(&room("b"), &RoomSettings::default()).await?;
+    assert!(put(store, "b", &RoomSettings::default()).await?);
     assert_eq!(names(store.rooms(10).await?), ["b", "a", "c"]);
     let rows = store.rooms(2).await?;
     assert_eq!(rows[1].session.as_ref().map(|on| on.id), Some(Snowflake(9)), "the list tells who is live");
+    Ok(())
+}
+
+pub(super) async fn settings_replace_those_they_were_made_from(store: &dyn Store) -> Case {
+    let named = RoomSettings { name: "first".into(), ..RoomSettings::default() };
+    let slow = RoomSettings { slow_mode_s: 5, ..RoomSettings::default() };
+    assert!(put(store, "r", &named).await?);
+    assert!(!put(store, "r", &slow).await?, "whoever made it did not know the name");
+    assert_eq!(store.room(&room("r")).await?.expect("there").settings, named);
+    let both = RoomSettings { slow_mode_s: 5, ..named.clone() };
+    assert!(store.put_room(&room("r"), &named, &both).await?);
+    assert!(store.put_room(&room("r"), &both, &both).await?, "the same again is fine");
+    assert_eq!(store.room(&room("r")).await?.expect("there").settings, both);
     Ok(())
 }
 
@@ -61,7 +74,7 @@ pub(super) async fn opening_takes_over_and_reopens(store: &dyn Store) -> Case {
     let closed = || async { store.room(&room("r")).await.map(|row| row.is_some_and(|row| row.closed)) };
     store.end_session(&room("r"), None, START_MS, true).await?;
     assert!(closed().await?);
-    store.put_room(&room("r"), &RoomSettings::default()).await?;
+    assert!(put(store, "r", &RoomSettings::default()).await?);
     assert!(closed().await?, "settings do not open a room");
     assert_eq!(store.start_session(&session(1, "r", false)).await?, None, "nobody talks in a closed room");
     assert!(closed().await?, "only an explicit start opens it");

@@ -307,8 +307,8 @@ impl Store for MySqlStore {
         read!(self, "room", db => rooms::room(db, room))
     }
 
-    async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()> {
-        write!(self, "put_room", db => rooms::put(db, room, settings))
+    async fn put_room(&self, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> Result<bool> {
+        write!(self, "put_room", db => rooms::put(db, room, before, after))
     }
 
     async fn start_session(&self, session: &Session) -> Result<Option<Session>> {

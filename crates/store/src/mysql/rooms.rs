@@ -61,15 +61,26 @@ pub(super) async fn room(db: &mut MySqlConnection, room: &RoomId) -> Result<Opti
     row.as_ref().map(room_row).transpose()
 }
 
-pub(super) async fn put(db: &mut MySqlConnection, room: &RoomId, settings: &RoomSettings) -> Result<()> {
+pub(super) async fn put(
+    db: &mut MySqlConnection,
+    room: &RoomId,
+    before: &RoomSettings,
+    after: &RoomSettings,
+) -> Result<bool> {
     let key = ensure(db, room).await?;
+    let sql = "SELECT settings FROM rooms WHERE room_key = ? FOR UPDATE";
+    let kept: Option<RoomSettings> = from_json(&sqlx::query(sql).bind(key).fetch_one(&mut *db).await?, 0)?;
+    if kept.unwrap_or_default() != *before {
+        return Ok(false);
+    }
     sqlx::query("UPDATE rooms SET settings = ?, retention_days = ? WHERE room_key = ?")
-        .bind(json(settings)?)
-        .bind(settings.retention_days)
+        .bind(json(after)?)
+        .bind(after.retention_days)
         .bind(key)
         .execute(&mut *db)
         .await?;
-    touch(db, key).await
+    touch(db, key).await?;
+    Ok(true)
 }
 
 const SESSION: &str = "SELECT s.id, r.room_id, s.started_at_ms, s.ended_at_ms, s.explicit, s.comment_count

@@ -227,9 +227,9 @@ impl Store for SqliteStore {
         self.read("room", move |db| rooms::room(db, &room)).await
     }
 
-    async fn put_room(&self, room: &RoomId, settings: &RoomSettings) -> Result<()> {
-        let (room, settings) = (room.clone(), settings.clone());
-        self.write("put_room", move |db| rooms::put(db, &room, &settings)).await
+    async fn put_room(&self, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> Result<bool> {
+        let (room, before, after) = (room.clone(), before.clone(), after.clone());
+        self.write("put_room", move |db| rooms::put(db, &room, &before, &after)).await
     }
 
     async fn start_session(&self, session: &Session) -> Result<Option<Session>> {

@@ -80,14 +80,20 @@ pub(super) fn room(db: &Connection, room: &RoomId) -> Result<Option<RoomRow>> {
     sql.query_row([room.as_str()], room_row).optional()
 }
 
-pub(super) fn put(db: &Connection, room: &RoomId, settings: &RoomSettings) -> Result<()> {
+pub(super) fn put(db: &Connection, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> Result<bool> {
     let key = ensure(db, room)?;
+    let mut sql = db.prepare_cached("SELECT settings FROM rooms WHERE room_key = ?")?;
+    let kept: RoomSettings = sql.query_row([key], |row| from_json(row, 0))?;
+    if kept != *before {
+        return Ok(false);
+    }
     db.prepare_cached("UPDATE rooms SET settings = ?, retention_days = ? WHERE room_key = ?")?.execute(params![
-        json(settings)?,
-        settings.retention_days,
+        json(after)?,
+        after.retention_days,
         key
     ])?;
-    touch(db, key)
+    touch(db, key)?;
+    Ok(true)
 }
 
 const SESSION: &str = "SELECT s.id, r.room_id, s.started_at_ms, s.ended_at_ms, s.explicit, s.comment_count
