@@ -20,8 +20,9 @@ use crate::target::Target;
 
 /// Between the order and the start of a round.
 const RUN_UP_US: u64 = 100_000;
-/// How long no delivery comes before a round counts as over: omissions are told within half a second.
-const QUIET_US: u64 = 700_000;
+/// How long no delivery comes before a round counts as over: Barrage tells omissions within half a second, and goim
+/// collects a room's comments for a second.
+const QUIET_US: u64 = 1_500_000;
 /// Longest wait for stragglers.
 const DRAIN_US: u64 = 10_000_000;
 /// Longest time in which no further socket opens.

@@ -1,6 +1,7 @@
-//! goim's packets (its docs/proto.md): a header of 16 bytes, big-endian: length of the packet, of the header,
-//! version, operation, sequence; then the body. Over WebSocket each binary message is a packet; a room's comments
-//! come as one packet of operation 9 whose body is packets, or over TCP as those packets alone.
+//! goim's packets (what its docs/proto.md calls binary, over WebSocket as well): a header of 16 bytes, big-endian:
+//! length of the packet, of the header, version, operation, sequence; then the body. Over WebSocket each binary
+//! message is a packet; a room's comments come as one packet of operation 9 whose body is packets, or over TCP as
+//! those packets alone. A push that fails is answered with 200 and a code (`http`).
 
 use protocol::binary::numeric_user_id;
 
@@ -112,6 +113,25 @@ mod tests {
             assert!(matches!(heard.first(), Some(Said::Ready)));
             assert_eq!(seqs, [1, 2, 1, 2]);
         }
+    }
+
+    /// What a comet of goim 2.0.0 sent to a socket of each kind: let in, a sign of life with one viewer in the room, two
+    /// comments pushed within job's window.
+    #[test]
+    fn a_real_comet_is_understood() {
+        let let_in = b"\0\0\0\x10\0\x10\0\x01\0\0\0\x08\0\0\0\0";
+        let alive = b"\0\0\0\x14\0\x10\0\x01\0\0\0\x03\0\0\0\0\0\0\0\x01";
+        let two = b"\0\0\0\x13\0\x10\0\x01\0\0\x03\xe8\0\0\0\0one\0\0\0\x13\0\x10\0\x01\0\0\x03\xe8\0\0\0\0two";
+        let raw = [b"\0\0\0\x36\0\x10\0\x01\0\0\0\x09\0\0\0\0", &two[..]].concat();
+        for messages in [[&let_in[..], alive, &raw], [let_in, alive, two]] {
+            let mut heard = Vec::new();
+            for message in messages {
+                assert_eq!(read(message, &mut heard), Ok(message.len()));
+            }
+            // Neither comment has a mark.
+            assert!(matches!(&*heard, [Said::Ready, Said::Other, Said::Other, Said::Other]));
+        }
+        assert_eq!(packet(COMMENT, b"one"), two[..19]);
     }
 
     #[test]

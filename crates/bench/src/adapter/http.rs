@@ -58,10 +58,21 @@ fn answer(bytes: &[u8]) -> Result<Option<(usize, Said)>, String> {
         (None, _) if status == 204 => 0,
         (None, _) => return Err("http: an answer without a length".into()),
     };
-    // Centrifugo and goim say 200 and put the error into the body.
-    let failed = find(body.get(..length).unwrap_or_default(), br#""error":"#).is_some();
-    let said = if (200..300).contains(&status) && !failed { Said::Accepted } else { Said::Refused(status.to_string()) };
+    let said = match (status, code(body.get(..length).unwrap_or_default())) {
+        (200..300, 0) => Said::Accepted,
+        (200..300, code) => Said::Refused(code.to_string()),
+        (status, _) => Said::Refused(status.to_string()),
+    };
     Ok(Some((begin + length, said)))
+}
+
+/// The code in an answer's body, 0 without one: Centrifugo and goim say 200 and put what went wrong there.
+fn code(body: &[u8]) -> i64 {
+    const NAME: &[u8] = br#""code":"#;
+    let Some(at) = find(body, NAME) else { return 0 };
+    let number = body.get(at + NAME.len()..).unwrap_or_default();
+    let end = number.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9')).unwrap_or(number.len());
+    str::from_utf8(number.get(..end).unwrap_or_default()).ok().and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -73,16 +84,23 @@ mod tests {
         let one = b"HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\nbody";
         let two = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n";
         let three = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{ }\r\n0\r\n\r\n";
-        let four = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"error\":{\"a\":1}}";
-        let all = [&one[..], two, three, four].concat();
+        // Centrifugo's, then goim's.
+        let four = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":107}}";
+        let five = b"HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{\"code\":0,\"message\":\"\"}";
+        let six = b"HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n{\"code\":-500,\"message\":\"kafka:\"}";
+        let all = [&one[..], two, three, four, five, six].concat();
         for cut in 0..all.len() {
             let mut heard = Vec::new();
             let used = read(&all[..cut], &mut heard).unwrap();
             let rest = read(&all[used..], &mut heard).unwrap();
             assert_eq!(used + rest, all.len(), "cut at {cut}");
-            assert!(
-                matches!(&*heard, [Said::Accepted, Said::Refused(code), Said::Accepted, Said::Refused(_)] if code == "413")
-            );
+            let told = |said: &Said| match said {
+                Said::Accepted => "accepted".to_owned(),
+                Said::Refused(code) => code.clone(),
+                _ => "something else".to_owned(),
+            };
+            let told: Vec<_> = heard.iter().map(told).collect();
+            assert_eq!(told, ["accepted", "413", "accepted", "107", "accepted", "-500"]);
         }
         assert!(read(b"SSH-2.0-OpenSSH\r\n\r\n", &mut Vec::new()).is_err());
     }
