@@ -1,7 +1,5 @@
 //! The ports on real Redis: a single server, a master behind Sentinel, a Cluster of six.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use state::{
     Answer, Gate, Heat, HeatRules, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisHeat, RedisPresence,
     RedisReservations, conformance, heat,
 };
+use testkit::OwnServer;
 
 /// A connection to the server of this name, with keys of its own; `None` when it does not run.
 async fn redis(name: &str) -> Option<Redis> {
@@ -162,59 +161,10 @@ async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A server of this test's own, which may be killed.
-struct Server {
-    directory: tempfile::TempDir,
-    port: u16,
-    process: Child,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let process = Self::run(&directory, port);
-        Self { directory, port, process }
-    }
-
-    fn run(directory: &tempfile::TempDir, port: u16) -> Child {
-        Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
-            .current_dir(directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed")
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("ours");
-        self.process.wait().expect("ours");
-    }
-
-    fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.process.id()).expect("a process id");
-        // SAFETY: kill(2) touches no memory, and the process is this test's own child.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-
-    fn restart(&mut self) {
-        self.process = Self::run(&self.directory, self.port);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[tokio::test]
 async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
-    let mut server = Server::start();
-    let redis = connect(&format!("redis://127.0.0.1:{}", server.port)).await;
+    let Some(server) = OwnServer::start("redis") else { return };
+    let redis = connect(&server.address()).await;
     let gate = RedisGate::new(redis.clone());
     let (user, room) = (id("ann"), id("hall"));
     let ask = async || gate.knock(knock(&user, &room, SystemClock.now_ms())).await;
@@ -230,8 +180,8 @@ async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
     redis.ready(Duration::from_secs(10)).await.expect("it is back");
     assert_eq!(ask().await, Ok(Answer::Admitted), "and what was kept there is forgotten");
 
-    server.signal(libc::SIGSTOP);
+    server.hang();
     testkit::eventually("no answer from a server that is there", async || ask().await.err()).await;
-    server.signal(libc::SIGCONT);
+    server.go_on();
     testkit::eventually("an answer", async || ask().await.ok()).await;
 }
