@@ -258,7 +258,7 @@ async fn kafka_log(
 ) -> anyhow::Result<Logs> {
     let kafka = Kafka::open(config, name, stamps.clone(), heat, metrics).await?;
     let (log, own) = kafka.or_here(spool.clone(), stamps);
-    Ok(Logs { log: Arc::new(log), own, drained: None, kafka: Some(kafka) })
+    Ok(Logs { own, drained: Some(log.journal()), log: Arc::new(log), kafka: Some(kafka) })
 }
 
 fn dependencies(
