@@ -44,12 +44,15 @@ struct Node {
     _reader: tokio_util::task::AbortOnDropHandle<()>,
 }
 
+/// How long nodes wait for Redis, which is slow where much else is done, and is killed.
+const ANSWERS: Duration = Duration::from_secs(3);
+
 impl Node {
     async fn start(address: &str, namespace: &str, number: u16) -> Self {
-        let address: Address = address.parse().expect("an address");
+        let address = address.parse::<Address>().expect("an address").patient(ANSWERS);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let redis = Redis::open(&address, namespace, metrics.clone()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let (post, clock) = (Arc::new(Post::default()), Arc::new(SystemClock));
         let name = format!("node-{number}");
         let fanout = RedisUserFanout::start(&address, redis, &name, post.clone(), clock.clone(), metrics);
@@ -192,7 +195,7 @@ async fn a_killed_master_is_noticed(service: &str, servers: &'static str) {
     }
     let killed = testkit::kill_a_redis_master(servers);
     let before_ms = SystemClock.now_ms();
-    let (mut said, deadline) = (0usize, tokio::time::Instant::now() + Duration::from_secs(30));
+    let (mut said, deadline) = (0usize, tokio::time::Instant::now() + Duration::from_secs(60));
     // Everything that is said from the kill on is either told or named as missed.
     loop {
         said += 1;
@@ -241,7 +244,7 @@ async fn after_an_outage_everybody_who_may_have_missed_something_is_named() {
     assert_eq!(first.post.told(&ann), ["meanwhile"], "inside a node it goes on");
     let patience = tokio::time::Instant::now();
     second.connect(&user("cy")).await;
-    assert!(patience.elapsed() < Duration::from_secs(2), "nobody waits long for Redis");
+    assert!(patience.elapsed() < Duration::from_secs(5), "nobody waits long for Redis");
 
     server.restart();
     for (node, user) in [(&first, &ann), (&second, &bo)] {

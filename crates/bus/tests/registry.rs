@@ -28,9 +28,9 @@ fn namespace() -> String {
 }
 
 async fn on_redis(address: &str) -> Registry {
-    let address: Address = address.parse().expect("an address");
+    let address = address.parse::<Address>().expect("an address").patient(testkit::PATIENCE);
     let redis = Redis::open(&address, &namespace(), metrics()).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     Registry::Redis(redis)
 }
 

@@ -44,12 +44,15 @@ struct Node {
     sockets: Arc<Sockets>,
 }
 
+/// How long nodes wait for Redis, which is slow where much else is done, and is killed.
+const ANSWERS: Duration = Duration::from_secs(3);
+
 impl Node {
     async fn start(address: &str, namespace: &str, number: u16, store: &Arc<SqliteStore>) -> Self {
-        let address: Address = address.parse().expect("an address");
+        let address = address.parse::<Address>().expect("an address").patient(ANSWERS);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let redis = Redis::open(&address, namespace, metrics.clone()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (post, sockets) = (Arc::new(Post::new()), Arc::new(Sockets::default()));
         post.set_devices(vec![sockets.clone()]);

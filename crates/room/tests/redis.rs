@@ -40,9 +40,10 @@ struct Node {
 
 impl Node {
     async fn start(address: &str, namespace: &str, name: &'static str, number: u16, store: &Arc<SqliteStore>) -> Self {
-        let (address, clock): (Address, Arc<dyn Clock>) = (address.parse().expect("an address"), Arc::new(SystemClock));
+        let address = address.parse::<Address>().expect("an address").patient(Duration::from_secs(3));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let redis = Redis::open(&address, namespace, metrics()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number, None));
         let settings = HubSettings {
             window_ms_max: 20,

@@ -21,14 +21,19 @@ async fn redis(name: &str) -> Option<Redis> {
     Some(connect(&testkit::service(name)?).await)
 }
 
+/// One that answers in the end: how long that takes is not what is tested.
 async fn connect(address: &str) -> Redis {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let address: Address = address.parse().expect("an address");
+    open(&address.patient(testkit::PATIENCE)).await
+}
+
+async fn open(address: &Address) -> Redis {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
-    let redis = Redis::open(&address, &namespace, metrics).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    let redis = Redis::open(address, &namespace, metrics).expect("an address");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     redis
 }
 
@@ -164,7 +169,7 @@ async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
 #[tokio::test]
 async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
     let Some(server) = OwnServer::start("redis") else { return };
-    let redis = connect(&server.address()).await;
+    let redis = open(&server.address().parse().expect("an address")).await;
     let gate = RedisGate::new(redis.clone());
     let (user, room) = (id("ann"), id("hall"));
     let ask = async || gate.knock(knock(&user, &room, SystemClock.now_ms())).await;
@@ -177,7 +182,7 @@ async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
         assert!(asked.elapsed() < Duration::from_secs(2), "a caller waits for a timeout at most");
     }
     server.restart();
-    redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    redis.ready(testkit::PATIENCE).await.expect("it is back");
     assert_eq!(ask().await, Ok(Answer::Admitted), "and what was kept there is forgotten");
 
     server.hang();
