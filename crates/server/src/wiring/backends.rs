@@ -98,7 +98,7 @@ impl Backends {
         let (ear, token) = (Ear::open(config).await?, rand::random());
         let card = Card { address: ear.as_ref().map(|ear| ear.address.clone()).unwrap_or_default(), roles };
         let listing = Arc::new(Listing::new(config, &redis, card, metrics)?);
-        let number = Arc::new(NodeNumber::new(listing.take(token).await?));
+        let number = Arc::new(NodeNumber::new(listing.first(token).await?));
         let first = number.node().context("the node's number was lost at once")?;
         let name = node_name(config, first);
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number.clone(), last_id));
