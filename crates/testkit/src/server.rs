@@ -308,7 +308,11 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     let first = timeout(STARTS_WITHIN, lines.next_line()).await;
     let first = first.expect("the server does not start").unwrap().unwrap_or_default();
     let address = first.rsplit_once("://").map(|(_, address)| address.trim().to_owned());
-    let address = address.unwrap_or_else(|| panic!("no address in {first:?}; log:\n{}", log.lock().unwrap()));
+    let address = address.unwrap_or_else(|| {
+        // Not under the lock: the servers that are dropped by this panic print their logs.
+        let log = log.lock().unwrap().clone();
+        panic!("no address in {first:?}; log:\n{log}")
+    });
     keep(lines, log.clone());
     (child, address)
 }
