@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { launch } from "./browser.mjs";
 import { startServer } from "./server.mjs";
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 let server;
 let browser;

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 
 /** Starts `BARRAGE_BIN serve --dev` and waits until it is ready. It can be killed and started again with the same data. */
 export async function startServer() {
@@ -58,11 +58,18 @@ async function stop(server, exited, data) {
   await rm(data, { recursive: true, force: true });
 }
 
+/** Below those that the system gives to clients: a page that comes back while the server is away would take it. */
 async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 10_000);
+    const probe = createServer();
+    const free = await new Promise((resolve) => {
+      probe.once("error", () => resolve(false));
+      probe.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!free) continue;
+    probe.close();
+    await once(probe, "close");
+    return port;
+  }
 }

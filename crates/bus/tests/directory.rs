@@ -49,12 +49,13 @@ impl Node {
 
 async fn connect(service: &str) -> Option<Redis> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let address: Address = testkit::service(service)?.parse().expect("an address");
+    // Longer than the answers of a busy machine take, and shorter than the wait for a master that was killed.
+    let address = testkit::service(service)?.parse::<Address>().expect("an address").patient(Duration::from_secs(3));
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let redis = Redis::open(&address, &namespace, metrics).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     Some(redis)
 }
 
@@ -125,7 +126,7 @@ async fn nodes_find_each_other_over_a_cluster_also_when_it_loses_a_master() {
         nodes[0].has(room, 5);
     }
     let killed = testkit::kill_a_redis_master("cluster");
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     for room in &rooms {
         while nodes[1].directory.nodes_of(room).await != Ok(vec![1]) {
             assert!(tokio::time::Instant::now() < deadline, "{room} is not found after a master was killed");

@@ -72,7 +72,9 @@ struct Server(Option<Runtime>);
 
 impl Server {
     async fn start(address: &str, stations: Stations) -> (Self, String) {
-        let listener = std::net::TcpListener::bind(address).expect("a port");
+        // Started again, it may have to wait until the one before has let go of it.
+        let bound = async || std::net::TcpListener::bind(address).ok();
+        let listener = testkit::eventually("the port", bound).await;
         let address = listener.local_addr().expect("an address").to_string();
         listener.set_nonblocking(true).expect("a socket");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

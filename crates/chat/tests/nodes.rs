@@ -2,7 +2,6 @@
 //! and what is pushed after it, watchers see people of other nodes, and what an outage of Redis swallowed comes after it.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use redis_client::{Address, Redis};
 use state::{MemoryGate, RedisPresence};
 use store::chat::{ChatStore, NewMessage};
 use store::sqlite::SqliteStore;
+use testkit::OwnServer;
 
 struct NoUploads;
 
@@ -44,12 +44,15 @@ struct Node {
     sockets: Arc<Sockets>,
 }
 
+/// How long nodes wait for Redis, which is slow where much else is done, and is killed.
+const ANSWERS: Duration = Duration::from_secs(3);
+
 impl Node {
     async fn start(address: &str, namespace: &str, number: u16, store: &Arc<SqliteStore>) -> Self {
-        let address: Address = address.parse().expect("an address");
+        let address = address.parse::<Address>().expect("an address").patient(ANSWERS);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let redis = Redis::open(&address, namespace, metrics.clone()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (post, sockets) = (Arc::new(Post::new()), Arc::new(Sockets::default()));
         post.set_devices(vec![sockets.clone()]);
@@ -193,34 +196,11 @@ async fn two_nodes_are_one_over_a_cluster() {
     two_nodes_are_one("BARRAGE_TEST_REDIS_CLUSTER").await;
 }
 
-/// A server of this test's own, which is killed.
-struct Server(Child);
-
-impl Server {
-    fn start(directory: &Path, port: u16) -> Self {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("ours");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_outage_swallowed_comes_after_it_once() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
+    let Some(server) = OwnServer::start("redis") else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
-    let server = Server::start(directory.path(), port);
-    let (address, namespace, store) = (format!("redis://127.0.0.1:{port}"), namespace(), store(directory.path()));
+    let (address, namespace, store) = (server.address(), namespace(), store(directory.path()));
     let east = Node::start(&address, &namespace, 1, &store).await;
     let west = Node::start(&address, &namespace, 2, &store).await;
     west.chat.connected(&who("bob"), 21).await;
@@ -228,7 +208,7 @@ async fn what_an_outage_swallowed_comes_after_it_once() {
     east.send("ann", "bob", "before").await;
     told(&west, "bob", &["before"]).await;
 
-    drop(server);
+    server.kill();
     east.send("ann", "bob", "far").await;
     let near = west.send("cat", "bob", "near").await;
     told(&west, "bob", &["before", "near"]).await;
@@ -238,7 +218,7 @@ async fn what_an_outage_swallowed_comes_after_it_once() {
     })
     .await;
 
-    let _server = Server::start(directory.path(), port);
+    server.restart();
     told(&west, "bob", &["before", "near", "far"]).await;
     east.send("ann", "bob", "after").await;
     testkit::eventually("bob to hear again", async || west.told("bob").contains(&"after".to_owned()).then_some(()))

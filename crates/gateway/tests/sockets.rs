@@ -248,7 +248,7 @@ fn half_open_sockets_are_found() {
     while server.metrics.connections.get() == 2 {
         alive.say(&json!({ "type": "heartbeat" }));
         alive.hear_a("heartbeat_ack");
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
     drop(silent);
     alive.say(&json!({ "type": "heartbeat" }));
@@ -473,7 +473,7 @@ fn a_drain_tells_everybody_when_to_come_back() {
         .collect();
     let started = std::time::Instant::now();
     server.drain(Duration::from_secs(10));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(8));
     for reader in readers {
         let (code, reason) = reader.join().unwrap();
         assert_eq!(code, 1012);

@@ -30,6 +30,7 @@ pub struct Address {
     hosts: Vec<String>,
     /// The database of a single server, the master's name of Sentinel.
     path: String,
+    pub(crate) answer_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl FromStr for Address {
         };
         let (hosts, path) = split(rest, '/');
         let hosts: Vec<_> = hosts.split(',').map(str::to_owned).collect();
-        let address = Self { kind, credentials, hosts, path };
+        let address = Self { kind, credentials, hosts, path, answer_timeout: ANSWER_TIMEOUT };
         address.check().map_err(bad)?;
         address.source().map(|_| address)
     }
@@ -87,6 +88,12 @@ fn split(text: &str, mark: char) -> (String, String) {
 }
 
 impl Address {
+    /// The same, whose answers are waited for so long rather than [`ANSWER_TIMEOUT`]: for whoever has nothing else to go by.
+    #[must_use]
+    pub fn patient(self, answer_timeout: Duration) -> Self {
+        Self { answer_timeout, ..self }
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let has_port = |host: &String| {
             host.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -146,8 +153,8 @@ impl Address {
             .retries(3)
             .min_retry_wait(10)
             .max_retry_wait(50)
-            .connection_timeout(NODE_CONNECT_TIMEOUT)
-            .response_timeout(ANSWER_TIMEOUT)
+            .connection_timeout(NODE_CONNECT_TIMEOUT.max(self.answer_timeout))
+            .response_timeout(self.answer_timeout)
             .tcp_settings(at_once());
         if let Some(push) = push.cloned() {
             builder = builder.use_protocol(ProtocolVersion::RESP3).push_sender(sender(push));
@@ -183,10 +190,15 @@ fn sender(push: Push) -> impl Fn(PushInfo) -> Result<(), std::convert::Infallibl
 
 impl Source {
     /// Connects; a Cluster's pushes are part of its source.
-    pub(crate) async fn connect(&mut self, patience: Duration, push: Option<&Push>) -> RedisResult<Connection> {
+    pub(crate) async fn connect(
+        &mut self,
+        patience: Duration,
+        answer_timeout: Duration,
+        push: Option<&Push>,
+    ) -> RedisResult<Connection> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
-            .set_response_timeout(Some(ANSWER_TIMEOUT));
+            .set_response_timeout(Some(answer_timeout));
         if let Some(push) = push.cloned().filter(|_| !matches!(self, Self::Cluster(_))) {
             config = config.set_push_sender(sender(push));
         }

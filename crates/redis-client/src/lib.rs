@@ -25,7 +25,7 @@ pub use address::{Address, BadAddress};
 pub use subscriber::{Hear, Regained, Subscriber};
 use supervise::State;
 
-/// How long a call waits for its answer.
+/// How long a call waits for its answer, unless its [`Address`] is [`patient`](Address::patient).
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why a call has no answer. Whether Redis did what was asked is only known for [`Failure::Away`]: it did not.
@@ -35,7 +35,7 @@ pub enum Failure {
     #[error("redis is away")]
     Away,
     /// No answer in time.
-    #[error("redis did not answer within {ANSWER_TIMEOUT:?}")]
+    #[error("redis did not answer in time")]
     Late,
     /// Redis, or the way to it, said no.
     #[error("redis: {0}")]
@@ -53,6 +53,7 @@ pub struct Redis {
     cluster: bool,
     metrics: Arc<Metrics>,
     time: Histogram,
+    answer_timeout: Duration,
     _supervisor: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -97,12 +98,13 @@ impl Redis {
     /// [`BadAddress`] when the client library finds the address impossible.
     pub fn open(address: &Address, namespace: &str, metrics: Arc<Metrics>) -> std::result::Result<Self, BadAddress> {
         let state = Arc::new(State::default());
-        let supervisor = tokio::spawn(supervise::run(state.clone(), address.source()?));
+        let answer_timeout = address.answer_timeout;
+        let supervisor = tokio::spawn(supervise::run(state.clone(), address.source()?, answer_timeout));
         let supervisor = Arc::new(AbortOnDropHandle::new(supervisor));
         // Found once, because there are so many calls.
         let time = metrics.call_time.get_or_create(&vec![("name", "redis")]).clone();
         let (namespace, cluster) = (namespace.into(), address.is_cluster());
-        Ok(Self { state, namespace, cluster, metrics, time, _supervisor: supervisor })
+        Ok(Self { state, namespace, cluster, metrics, time, answer_timeout, _supervisor: supervisor })
     }
 
     /// Waits until Redis is there, at most `patience`.
@@ -203,7 +205,7 @@ impl Redis {
     }
 
     async fn bounded<T>(&self, life: u64, work: impl Future<Output = RedisResult<T>>) -> Result<T> {
-        match timeout(ANSWER_TIMEOUT, work).await {
+        match timeout(self.answer_timeout, work).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 if supervise::is_broken(&error) {

@@ -233,7 +233,7 @@ fn told(push: PushInfo, wishes: &Wishes, hear: &Hear) {
 async fn run(wishes: Arc<Wishes>, mut source: Source, push: Push) {
     let mut retry = RETRY.0;
     loop {
-        let connected = timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, Some(&push))).await;
+        let connected = timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, ANSWER_TIMEOUT, Some(&push))).await;
         match connected {
             Ok(Ok(mut connection)) => {
                 retry = RETRY.0;

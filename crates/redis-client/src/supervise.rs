@@ -17,7 +17,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Source;
-use crate::{ANSWER_TIMEOUT, Connection, on};
+use crate::{Connection, on};
 
 /// Between two beats; a beat also measures Redis's clock.
 const BEAT: Duration = Duration::from_secs(2);
@@ -113,16 +113,16 @@ pub(crate) fn is_broken(error: &RedisError) -> bool {
 }
 
 /// Never returns; it is aborted with the last handle.
-pub(crate) async fn run(state: Arc<State>, mut source: Source) {
+pub(crate) async fn run(state: Arc<State>, mut source: Source, answer_timeout: Duration) {
     let mut retry = RETRY.0;
     let mut told_away = false;
     loop {
-        match timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, None)).await.unwrap_or_else(|_| Err(timed_out()))
-        {
+        let connected = timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, answer_timeout, None)).await;
+        match connected.unwrap_or_else(|_| Err(timed_out())) {
             Ok(connection) => {
                 tracing::info!("redis is connected");
                 (told_away, retry) = (false, RETRY.0);
-                keep(&state, &connection).await;
+                keep(&state, &connection, answer_timeout).await;
                 if matches!(connection, Connection::Node(_)) {
                     state.put(None);
                 }
@@ -146,15 +146,15 @@ fn timed_out() -> RedisError {
 
 /// Gives the connection to the callers, until it does not answer or one of them complains: a server that answers and
 /// may no longer be written to was a master once.
-async fn keep(state: &State, connection: &Connection) {
+async fn keep(state: &State, connection: &Connection, answer_timeout: Duration) {
     let offset_ms = &state.offset_ms;
     // The narrowest of a few: the first answer also pays for what is set up.
     for _ in 0..3 {
-        let _ = beat(connection, offset_ms).await;
+        let _ = beat(connection, offset_ms, answer_timeout).await;
     }
     state.put(Some(connection.clone()));
     while state.rest().await == Rest::Over {
-        if let Err(error) = beat(connection, offset_ms).await {
+        if let Err(error) = beat(connection, offset_ms, answer_timeout).await {
             tracing::warn!(%error, "redis does not answer");
             return;
         }
@@ -163,10 +163,10 @@ async fn keep(state: &State, connection: &Connection) {
 
 /// Asks for the time. What Redis answered lies between what our clock said before and after; only when the
 /// difference known so far cannot be true does it change, so that it does not tremble.
-async fn beat(connection: &Connection, offset_ms: &AtomicI64) -> RedisResult<()> {
+async fn beat(connection: &Connection, offset_ms: &AtomicI64, answer_timeout: Duration) -> RedisResult<()> {
     let command = redis::cmd("TIME");
     let before = SteadyClock.now_ms();
-    let answer = timeout(ANSWER_TIMEOUT, async { on!(connection.clone(), it => command.query_async(it).await) });
+    let answer = timeout(answer_timeout, async { on!(connection.clone(), it => command.query_async(it).await) });
     let (seconds, micros): (i64, i64) = answer.await.unwrap_or_else(|_| Err(timed_out()))?;
     let after = SteadyClock.now_ms();
     let theirs = seconds * 1_000 + micros / 1_000;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
-use redis_client::Redis;
+use redis_client::{Address, Redis};
 use room::boards::Boards;
 use room::worker::Worker;
 use state::RedisBoards;
@@ -251,8 +251,10 @@ async fn connect(address: &str) -> Redis {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("boards-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
-    let redis = Redis::open(&address.parse().expect("an address"), &namespace, metrics()).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    // Redis is hung on purpose too: then this is waited for.
+    let address = address.parse::<Address>().expect("an address").patient(Duration::from_secs(1));
+    let redis = Redis::open(&address, &namespace, metrics()).expect("an address");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     redis
 }
 
@@ -428,7 +430,7 @@ async fn while_redis_is_away_each_node_shows_what_is_kept_and_counts_on() {
     tokio::time::sleep(Duration::from_millis(500)).await; // Some load without it.
 
     own.restart();
-    redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    redis.ready(testkit::PATIENCE).await.expect("it is back");
     tokio::time::sleep(Duration::from_millis(500)).await; // And with it again.
     end(speaking).await;
     for node in &nodes {
@@ -448,7 +450,7 @@ async fn what_a_redis_that_hung_did_late_counts_once() {
         own.hang();
         nodes[1].say(session, "ann").await;
         own.go_on();
-        redis.ready(Duration::from_secs(10)).await.expect("it is back");
+        redis.ready(testkit::PATIENCE).await.expect("it is back");
     }
     end(speaking).await;
     for node in &nodes {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use room::hub::{Tap, TapMessage};
 use room::{Hub, HubSettings};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
+use testkit::OwnServer;
 
 fn hall() -> RoomId {
     RoomId::new("hall").expect("an id")
@@ -40,9 +40,10 @@ struct Node {
 
 impl Node {
     async fn start(address: &str, namespace: &str, name: &'static str, number: u16, store: &Arc<SqliteStore>) -> Self {
-        let (address, clock): (Address, Arc<dyn Clock>) = (address.parse().expect("an address"), Arc::new(SystemClock));
+        let address = address.parse::<Address>().expect("an address").patient(Duration::from_secs(3));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let redis = Redis::open(&address, namespace, metrics()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number, None));
         let settings = HubSettings {
             window_ms_max: 20,
@@ -152,47 +153,24 @@ async fn a_room_held_by_two_nodes_is_one_room() {
     assert!(again.contains(&200) && again.contains(&198), "who comes from another node is given some again");
 }
 
-/// A server of this test's own, which is killed.
-struct Server(Child);
-
-impl Server {
-    fn start(directory: &Path, port: u16) -> Self {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("ours");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_said_while_redis_was_away_is_shown_everywhere_once_it_is_back() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
+    let Some(server) = OwnServer::start("redis") else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
-    let server = Server::start(directory.path(), port);
-    let [mut ann, mut bo] = two(&format!("redis://127.0.0.1:{port}"), directory.path()).await;
+    let [mut ann, mut bo] = two(&server.address(), directory.path()).await;
     ann.say(1).await;
     bo.say(2).await;
     ann.see(2).await;
     bo.see(2).await;
 
-    drop(server);
+    server.kill();
     for id in (3..=40).step_by(2) {
         ann.say(id).await;
         bo.say(id + 1).await;
     }
     ann.see(2 + 19).await;
     assert!(ann.seen.contains(&39) && !ann.seen.contains(&40), "inside a node delivery goes on");
-    let _server = Server::start(directory.path(), port);
+    server.restart();
     for node in [&mut ann, &mut bo] {
         node.see(40).await;
         node.check(40);

@@ -17,8 +17,8 @@ pub trait Presence: Send + Sync {
     /// A socket closed. True when it was the user's last: the user went.
     async fn leave(&self, user: &UserId, socket: u64, now_ms: i64) -> Result<bool>;
     /// Renews what entered by this process; returns users of whom it is to be told how it is: those of other processes
-    /// who went because theirs renews no more, each told to one caller once, and this one's own when it did not renew
-    /// for so long that others may have said they went.
+    /// who went because theirs renews no more, each told to one caller once, this one's own when it did not renew
+    /// for so long that others may have said they went, and whose coming or going the others can see only now.
     async fn renew(&self, now_ms: i64) -> Result<Vec<UserId>>;
     /// Which of `users` are here, in their order.
     async fn online(&self, users: &[UserId], now_ms: i64) -> Result<Vec<bool>>;

@@ -26,11 +26,14 @@ struct Node {
 }
 
 async fn node(address: &str) -> Node {
-    let address: Address = address.parse().expect("an address");
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // Redis is hung on purpose too: then this is waited for.
+    let address = address.parse::<Address>().expect("an address").patient(Duration::from_secs(1));
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    let namespace = format!("test-{}-{}", std::process::id(), SystemClock.now_ms());
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
     let redis = Redis::open(&address, &namespace, metrics.clone()).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     let gate = FallbackGate::new(Arc::new(RedisGate::new(redis.clone())), MemoryGate::new(10_000), metrics.clone());
     let (shared, own) = (Arc::new(RedisReservations::new(redis.clone())), Arc::new(MemoryReservations::new(10_000)));
     let reservations = FallbackReservations::new(shared, own, metrics.clone());
@@ -89,7 +92,7 @@ async fn without_redis_limits_hold_on_this_node_and_with_it_again_everywhere() {
     assert!(node.memory_decides("gate"));
 
     server.restart();
-    node.redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    node.redis.ready(testkit::PATIENCE).await.expect("it is back");
     assert_eq!(node.gate.knock(knock(&user, &room)).await, Ok(Answer::Admitted));
     assert!(!node.memory_decides("gate"));
 }
@@ -107,7 +110,7 @@ async fn whom_redis_could_not_be_asked_about_the_store_must_be() {
     assert_eq!(reserve("a", 2).await, Ok(Reserved::Known(answer)), "what began with Redis ends without it");
     assert_eq!(reserve("b", 3).await, Ok(Reserved::New));
     server.restart();
-    node.redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    node.redis.ready(testkit::PATIENCE).await.expect("it is back");
     assert_eq!(reserve("b", 4).await, Ok(Reserved::InFlight(Snowflake(3))), "what began without Redis goes on with it");
     assert_eq!(reserve("a", 5).await, Ok(Reserved::Known(answer)));
     assert_eq!(reserve("c", 6).await, Ok(Reserved::NewEverywhere));

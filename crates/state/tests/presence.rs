@@ -9,12 +9,17 @@ use prometheus_client::registry::Registry;
 use redis_client::{Address, Redis};
 use state::redis::LEASE_MS;
 use state::{Presence, RedisPresence};
+use testkit::OwnServer;
 
 async fn connect(address: &str, namespace: &str) -> Redis {
-    let address: Address = address.parse().expect("an address");
+    // Longer than the answers of a busy machine take, and shorter than the wait for a master that was killed.
+    open(&address.parse::<Address>().expect("an address").patient(Duration::from_secs(3)), namespace).await
+}
+
+async fn open(address: &Address, namespace: &str) -> Redis {
     let metrics = std::sync::Arc::new(Metrics::register(&mut Registry::default()));
-    let redis = Redis::open(&address, namespace, metrics).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    let redis = Redis::open(address, namespace, metrics).expect("an address");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     redis
 }
 
@@ -120,6 +125,32 @@ async fn while_redis_is_away_each_node_knows_its_own() {
     assert_eq!(node.renew(now_ms).await, Ok(vec![]));
     assert_eq!(node.online(&[ann.clone(), bo], now_ms).await, Ok(vec![true, false]));
     assert_eq!(node.leave(&ann, 1, now_ms).await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_or_went_unnoticed_is_named_once_the_others_can_see_it() {
+    let Some(server) = OwnServer::start("redis") else { return };
+    let address: Address = server.address().parse().expect("an address");
+    let (namespace, ann, bo) = (namespace(), user("ann"), user("bo"));
+    let (hasty, patient) =
+        (open(&address, &namespace).await, open(&address.clone().patient(testkit::PATIENCE), &namespace).await);
+    let (here, there) = (RedisPresence::new(hasty.clone(), "node", 1), RedisPresence::new(patient, "node", 2));
+    let now_ms = SystemClock.now_ms();
+    here.enter(&ann, 1, now_ms).await.expect("it answers");
+    here.renew(now_ms).await.expect("it answers");
+
+    server.hang();
+    assert_eq!(here.enter(&bo, 2, now_ms).await, Ok(true));
+    assert_eq!(here.leave(&ann, 1, now_ms).await, Ok(true));
+    server.go_on();
+    let mut named = Vec::new();
+    testkit::eventually("both to be named", async || {
+        named.extend(here.renew(now_ms).await.expect("it answers"));
+        (named.contains(&ann) && named.contains(&bo)).then_some(())
+    })
+    .await;
+    assert_eq!(there.online(&[ann, bo], now_ms).await, Ok(vec![false, true]));
+    assert_eq!(here.renew(now_ms).await, Ok(vec![]), "once");
 }
 
 /// What a failover lost comes right within a round of renewing.

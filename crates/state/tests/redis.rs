@@ -1,7 +1,5 @@
 //! The ports on real Redis: a single server, a master behind Sentinel, a Cluster of six.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,20 +14,26 @@ use state::{
     Answer, Gate, Heat, HeatRules, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisHeat, RedisPresence,
     RedisReservations, conformance, heat,
 };
+use testkit::OwnServer;
 
 /// A connection to the server of this name, with keys of its own; `None` when it does not run.
 async fn redis(name: &str) -> Option<Redis> {
     Some(connect(&testkit::service(name)?).await)
 }
 
+/// One that answers in the end: how long that takes is not what is tested.
 async fn connect(address: &str) -> Redis {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let address: Address = address.parse().expect("an address");
+    open(&address.patient(testkit::PATIENCE)).await
+}
+
+async fn open(address: &Address) -> Redis {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
-    let redis = Redis::open(&address, &namespace, metrics).expect("an address");
-    redis.ready(Duration::from_secs(10)).await.expect("it runs");
+    let redis = Redis::open(address, &namespace, metrics).expect("an address");
+    redis.ready(testkit::PATIENCE).await.expect("it runs");
     redis
 }
 
@@ -162,59 +166,10 @@ async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A server of this test's own, which may be killed.
-struct Server {
-    directory: tempfile::TempDir,
-    port: u16,
-    process: Child,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let process = Self::run(&directory, port);
-        Self { directory, port, process }
-    }
-
-    fn run(directory: &tempfile::TempDir, port: u16) -> Child {
-        Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
-            .current_dir(directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed")
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("ours");
-        self.process.wait().expect("ours");
-    }
-
-    fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.process.id()).expect("a process id");
-        // SAFETY: kill(2) touches no memory, and the process is this test's own child.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-
-    fn restart(&mut self) {
-        self.process = Self::run(&self.directory, self.port);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[tokio::test]
 async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
-    let mut server = Server::start();
-    let redis = connect(&format!("redis://127.0.0.1:{}", server.port)).await;
+    let Some(server) = OwnServer::start("redis") else { return };
+    let redis = open(&server.address().parse().expect("an address")).await;
     let gate = RedisGate::new(redis.clone());
     let (user, room) = (id("ann"), id("hall"));
     let ask = async || gate.knock(knock(&user, &room, SystemClock.now_ms())).await;
@@ -227,11 +182,11 @@ async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
         assert!(asked.elapsed() < Duration::from_secs(2), "a caller waits for a timeout at most");
     }
     server.restart();
-    redis.ready(Duration::from_secs(10)).await.expect("it is back");
+    redis.ready(testkit::PATIENCE).await.expect("it is back");
     assert_eq!(ask().await, Ok(Answer::Admitted), "and what was kept there is forgotten");
 
-    server.signal(libc::SIGSTOP);
+    server.hang();
     testkit::eventually("no answer from a server that is there", async || ask().await.err()).await;
-    server.signal(libc::SIGCONT);
+    server.go_on();
     testkit::eventually("an answer", async || ask().await.ok()).await;
 }

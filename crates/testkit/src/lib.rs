@@ -40,8 +40,8 @@ pub use stream::{Events, StreamEvent};
 pub use tls::{Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};
 
-/// Longer than anything takes that works.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything takes that works, also on a small machine that does much else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is heard waits until the test asks for it. Beyond this nothing is read, which the server sees as a slow reader.
 const HEARD_MAX: usize = 100_000;

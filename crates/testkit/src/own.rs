@@ -109,7 +109,7 @@ impl Process {
     fn ends(&self) {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one struct, which lives here.
-        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 10_000) }, 1, "a killed process ends");
+        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 60_000) }, 1, "a killed process ends");
     }
 }
 

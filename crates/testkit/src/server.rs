@@ -19,7 +19,7 @@ pub const SECRET: &str = "a secret of at least thirty-two bytes!";
 /// The admin key of every server that is not a development server.
 pub const ADMIN_KEY: &str = "the-admin-key";
 /// A start that has not come up by then has failed; slow machines compile beside it.
-const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How a server is to be started.
 #[derive(Debug, Clone)]
@@ -252,7 +252,7 @@ impl Server {
 
     /// Waits for the end after a signal that was sent at `begun`.
     pub async fn ended(&mut self, begun: Instant) -> Ended {
-        let status = timeout(Duration::from_secs(20), self.child.wait()).await;
+        let status = timeout(Duration::from_secs(60), self.child.wait()).await;
         Ended { status: status.expect("the server does not end").unwrap(), took: begun.elapsed() }
     }
 
@@ -308,7 +308,11 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     let first = timeout(STARTS_WITHIN, lines.next_line()).await;
     let first = first.expect("the server does not start").unwrap().unwrap_or_default();
     let address = first.rsplit_once("://").map(|(_, address)| address.trim().to_owned());
-    let address = address.unwrap_or_else(|| panic!("no address in {first:?}; log:\n{}", log.lock().unwrap()));
+    let address = address.unwrap_or_else(|| {
+        // Not under the lock: the servers that are dropped by this panic print their logs.
+        let log = log.lock().unwrap().clone();
+        panic!("no address in {first:?}; log:\n{log}")
+    });
     keep(lines, log.clone());
     (child, address)
 }

@@ -43,6 +43,12 @@ impl Fallback {
         (Self { kafka, here, journal, _drain: drain }, consumer)
     }
 
+    /// What hands the spool over to Kafka, and knows of which rooms.
+    #[must_use]
+    pub fn journal(&self) -> Arc<SpoolingJournal> {
+        self.journal.clone()
+    }
+
     /// Whether records wait here for Kafka.
     #[must_use]
     pub fn is_spooling(&self) -> bool {

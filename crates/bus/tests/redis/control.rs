@@ -3,7 +3,9 @@
 use bus::{Change, ControlNews, Record};
 use model::{RoomId, UserId};
 
-use super::{Node, Server, free_port, namespace, rooms};
+use testkit::OwnServer;
+
+use super::{Node, namespace, rooms};
 
 impl Node {
     /// The offsets of what was told on the control channel.
@@ -97,18 +99,13 @@ async fn a_node_that_comes_later_is_told_that_it_missed_something() {
 
 #[tokio::test]
 async fn when_redis_was_away_nodes_know_that_they_were_deaf_and_what_they_missed() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let port = free_port();
-    let server = Server::start(directory.path(), port);
-    let (address, namespace) = (format!("redis://127.0.0.1:{port}"), namespace());
+    let Some(server) = OwnServer::start("redis") else { return };
+    let (address, namespace) = (server.address(), namespace());
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let hall = &rooms(1)[0];
     until_settled(&ann, &bo, hall).await;
 
-    drop(server);
+    server.kill();
     ann.change(hall, 1);
     testkit::eventually("both to be deaf", async || {
         let deaf = |node: &Node| node.count(|new| matches!(new, ControlNews::Deaf(true))) == 1;
@@ -116,7 +113,7 @@ async fn when_redis_was_away_nodes_know_that_they_were_deaf_and_what_they_missed
     })
     .await;
     let gaps = bo.gaps();
-    let _server = Server::start(directory.path(), port);
+    server.restart();
     testkit::eventually("both to hear again", async || {
         let hears = |node: &Node| node.count(|new| matches!(new, ControlNews::Deaf(false))) == 1;
         (hears(&ann) && hears(&bo)).then_some(())

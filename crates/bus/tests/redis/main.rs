@@ -2,8 +2,6 @@
 
 mod control;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +12,7 @@ use model::clock::{Clock, SystemClock};
 use model::{Audience, Event, EventBody, Metrics, RoomId, Snowflake};
 use prometheus_client::registry::Registry;
 use redis_client::{Address, Redis};
+use testkit::OwnServer;
 
 /// A gateway that writes down what it is given.
 #[derive(Default)]
@@ -43,12 +42,15 @@ struct Node {
     _control: ControlInbox,
 }
 
+/// How long nodes wait for Redis, which is slow where much else is done, and is killed.
+const ANSWERS: Duration = Duration::from_secs(3);
+
 impl Node {
     async fn start(address: &str, namespace: &str, name: &str) -> Self {
-        let address: Address = address.parse().expect("an address");
+        let address = address.parse::<Address>().expect("an address").patient(ANSWERS);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let redis = Redis::open(&address, namespace, metrics.clone()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let (gateway, missed) = (Arc::new(Gateway::default()), Arc::new(Mutex::new(Vec::new())));
         let noted = missed.clone();
         let miss = move |room: &RoomId, _| noted.lock().expect("no panic").push(room.clone());
@@ -166,48 +168,20 @@ async fn nodes_share_rooms_over_a_single_server() {
     two_nodes_share_rooms("BARRAGE_TEST_REDIS").await;
 }
 
-fn free_port() -> u16 {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    free.expect("a free port").port()
-}
-
-/// A server of this test's own, which is killed.
-struct Server(Child);
-
-impl Server {
-    fn start(directory: &Path, port: u16) -> Self {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
-        Self(command.current_dir(directory).stdout(Stdio::null()).spawn().expect("redis-server is installed"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.kill().expect("ours");
-        self.0.wait().expect("ours");
-    }
-}
-
 #[tokio::test]
 async fn when_redis_was_away_nodes_hear_each_other_again_and_know_what_they_missed() {
-    if testkit::service("BARRAGE_TEST_REDIS").is_none() {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let port = free_port();
-    let server = Server::start(directory.path(), port);
-    let (address, namespace) = (format!("redis://127.0.0.1:{port}"), namespace());
+    let Some(server) = OwnServer::start("redis") else { return };
+    let (address, namespace) = (server.address(), namespace());
     let (ann, bo) = (Node::start(&address, &namespace, "ann").await, Node::start(&address, &namespace, "bo").await);
     let rooms = rooms(3);
     bo.hold(&rooms).await;
     until_heard(&ann, &bo, &rooms).await;
     let before = bo.misses();
 
-    drop(server);
+    server.kill();
     rooms.iter().for_each(|room| ann.push(room, 1));
     assert_eq!(ann.gateway.heard(&rooms[0]).last(), Some(&1), "inside a node delivery goes on");
-    let _server = Server::start(directory.path(), port);
+    server.restart();
     for room in &rooms {
         testkit::eventually("the room again", async || {
             ann.push(room, 2);
@@ -228,7 +202,7 @@ async fn rooms_are_heard_again_after_a_master_is_killed(service: &str, servers: 
     until_heard(&ann, &bo, &rooms).await;
 
     let killed = testkit::kill_a_redis_master(servers);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     for (room, offset) in rooms.iter().zip(1_000..) {
         while !bo.gateway.heard(room).contains(&offset) {
             assert!(tokio::time::Instant::now() < deadline, "{room} stays deaf after its master was killed");

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bus::local::{Journal, Places};
@@ -42,7 +41,8 @@ impl Deployment {
         pool.close().await;
         let (server, _) = mysql.rsplit_once('/').expect("an address");
         let database = format!("{server}/{name}");
-        Some(Self { database, redis: redis.parse().expect("an address"), namespace: name, clock })
+        let redis = redis.parse::<Address>().expect("an address").patient(testkit::PATIENCE);
+        Some(Self { database, redis, namespace: name, clock })
     }
 
     /// Two nodes that hear each other.
@@ -100,7 +100,7 @@ impl Node {
         let store = MySqlStore::open(&deployment.database, SystemClock.now_ms(), metrics.clone()).await;
         let store = Arc::new(store.expect("it opens"));
         let redis = Redis::open(&deployment.redis, &deployment.namespace, metrics.clone()).expect("an address");
-        redis.ready(Duration::from_secs(10)).await.expect("it runs");
+        redis.ready(testkit::PATIENCE).await.expect("it runs");
         let source = format!("test-{number}");
         let gateway = Arc::new(Gateway::default());
         let control = Arc::new(ControlFanout::new(redis.clone(), &source, &*clock, metrics.clone()));

@@ -98,7 +98,7 @@ impl Backends {
         let (ear, token) = (Ear::open(config).await?, rand::random());
         let card = Card { address: ear.as_ref().map(|ear| ear.address.clone()).unwrap_or_default(), roles };
         let listing = Arc::new(Listing::new(config, &redis, card, metrics)?);
-        let number = Arc::new(NodeNumber::new(listing.take(token).await?));
+        let number = Arc::new(NodeNumber::new(listing.first(token).await?));
         let first = number.node().context("the node's number was lost at once")?;
         let name = node_name(config, first);
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), number.clone(), last_id));
@@ -258,7 +258,7 @@ async fn kafka_log(
 ) -> anyhow::Result<Logs> {
     let kafka = Kafka::open(config, name, stamps.clone(), heat, metrics).await?;
     let (log, own) = kafka.or_here(spool.clone(), stamps);
-    Ok(Logs { log: Arc::new(log), own, drained: None, kafka: Some(kafka) })
+    Ok(Logs { own, drained: Some(log.journal()), log: Arc::new(log), kafka: Some(kafka) })
 }
 
 fn dependencies(

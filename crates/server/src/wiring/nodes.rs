@@ -33,6 +33,9 @@ use crate::config::Config;
 
 /// When a room is looked at once more: by then what had been acknowledged is kept, unless the store is away.
 const ONCE_MORE: Duration = Duration::from_millis(1_500);
+/// When other nodes are told of what the spool handed over, one after the other. What went to Kafka is in the store only when those
+/// who keep it have come back too, which nobody here knows.
+const KEPT_BY_OTHERS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(20)];
 /// When the node ends, other nodes' connections have so long.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -108,7 +111,8 @@ impl Nodes {
         let rooms = RedisFanout::new(self.redis.clone(), &self.source, hub.clone(), control, clock, metrics);
         let rooms: Arc<dyn Fanout> = Arc::new(rooms.weighing(weigh));
         if let Some(drained) = self.drained.clone() {
-            tokio::spawn(tell_late(drained, Arc::downgrade(&rooms)));
+            let pauses = if self.store_lags { &KEPT_BY_OTHERS[..] } else { &[Duration::ZERO] };
+            tokio::spawn(tell_late(drained, Arc::downgrade(&rooms), pauses));
         }
         rooms
     }
@@ -300,11 +304,14 @@ async fn tell_of_roles(members: Members) {
     }
 }
 
-/// Tells the other nodes of what the spool handed over, for as long as there is a way to them.
-async fn tell_late(drained: Arc<SpoolingJournal>, rooms: Weak<dyn Fanout>) {
+/// Tells the other nodes of what the spool handed over, after each of these pauses, for as long as there is a way to them.
+async fn tell_late(drained: Arc<SpoolingJournal>, rooms: Weak<dyn Fanout>, pauses: &[Duration]) {
     loop {
         let late = drained.late().await;
-        let Some(rooms) = rooms.upgrade() else { return };
-        late.iter().for_each(|(room_id, since_ms)| rooms.kept_late(room_id, *since_ms));
+        for pause in pauses {
+            tokio::time::sleep(*pause).await;
+            let Some(rooms) = rooms.upgrade() else { return };
+            late.iter().for_each(|(room_id, since_ms)| rooms.kept_late(room_id, *since_ms));
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::BINARY;
 use crate::trouble::stands;
 
 /// How long a room may take to heat up or to cool down.
-pub const TURNS: Duration = Duration::from_secs(30);
+pub const TURNS: Duration = Duration::from_secs(60);
 /// From 40 comments a second on a room is hot.
 const WARM: &str = "[rooms]\nhot_per_s = 40\n";
 

@@ -26,7 +26,8 @@ impl Nginx {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        // An address that no client's own end of a connection has, so that nothing takes the port meanwhile.
+        let address = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap().to_string();
         std::fs::write(dir.path().join("barrage.conf"), change(shipped(nodes, &address, dir.path()))).unwrap();
         std::fs::write(dir.path().join("nginx.conf"), "events {}\nhttp { include barrage.conf; }\n").unwrap();
         let process = Command::new("nginx")

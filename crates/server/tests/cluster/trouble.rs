@@ -13,7 +13,7 @@ use testkit::{Cluster, OwnServer, Server, eventually, now_s, token, within};
 use crate::{BINARY, cluster};
 
 /// Longer than anything takes to be noticed, and to come right.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Says how long it took until all was well again.
 fn recovered(begun: Instant) {

@@ -229,15 +229,19 @@ async fn a_quiet_room_s_comment_does_not_wait() {
     let mut alice = server.viewer("alice", "lobby").await;
     alice.say("warm").await;
     bob.sees("warm").await;
+    // A machine that does something else meanwhile is slow now and then; a room that waits is so every time.
     let mut fastest = Duration::MAX;
-    for n in 0..5 {
+    for n in 0..50 {
         let content = format!("quick {n}");
         let begun = Instant::now();
         alice.send(json!({ "type": "comment", "room_id": "lobby", "content": content })).await;
         bob.sees(&content).await;
         fastest = fastest.min(begun.elapsed());
+        if fastest < Duration::from_millis(100) {
+            return;
+        }
     }
-    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+    panic!("{fastest:?}");
 }
 
 #[tokio::test]

