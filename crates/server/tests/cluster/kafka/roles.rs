@@ -25,7 +25,7 @@ async fn each_role_does_its_part_and_batches_go_only_to_gateways_with_a_viewer()
     assert_eq!(nodes[1].user("ann").get("rooms/hall").await.status, 404);
     for node in &nodes.nodes[2..] {
         let refused = testkit::Viewer::open(node.address(), "room_id=hall", &[]).await.err().unwrap();
-        assert_eq!(refused.status, 404);
+        assert_eq!(refused.status, 421, "sockets are another node's");
     }
 
     let mut ann = nodes[0].viewer("ann", "hall").await;
