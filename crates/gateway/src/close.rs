@@ -1,7 +1,8 @@
 //! What goes out to one socket alone, and how sockets end.
 //!
-//! A close is queued behind what a socket still has to take, then our side is shut, and what the peer still
-//! sends is discarded until it hangs up or a few seconds have passed: so the close is read, not lost to a reset.
+//! A close is queued behind what a socket still has to take. Our side is shut when the peer has answered it (RFC 6455, 7.1.1), or
+//! does not for a while, and what the peer still sends is discarded until it hangs up or a few seconds have passed: so
+//! the close is read, not lost to a reset, nor taken for a lost connection because the stream ended with it.
 //! Seats are given up only at the end of a turn ([`Shard::reap`]), so that an index means one socket within a turn.
 
 use std::io::ErrorKind;
@@ -18,6 +19,8 @@ use crate::shard::Shard;
 
 /// Within so many seconds a device that has connected on two nodes is taken to have done so at once.
 const RACE_S: u32 = 5;
+/// How long our side stays open for the peer's answer to our close, in seconds: so many, or one less.
+const ANSWER_S: u32 = 2;
 /// How long the peer may take to hang up after our close, in seconds.
 const LINGER_S: u32 = 5;
 /// The code of sockets that take nothing, or too little.
@@ -161,9 +164,9 @@ impl Shard {
     pub fn close(&mut self, index: u32, code: u16, reason: &str) {
         self.flush_answers(index);
         let linger = if code == TOO_SLOW { SLOW_LINGER_S } else { LINGER_S };
-        let until = self.now + linger;
+        let (until, shut_at) = (self.now + linger, Some(self.now + ANSWER_S));
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.is_open()) else { return };
-        conn.stage = Stage::Closing { until };
+        conn.stage = Stage::Closing { until, shut_at };
         conn.fires = u32::MAX;
         if let Some(backlog) = conn.backlog.as_mut().filter(|_| code == TOO_SLOW) {
             let before = backlog.bytes();
@@ -188,12 +191,22 @@ impl Shard {
     /// Answers the peer's close with the same code.
     pub fn closed_by_peer(&mut self, index: u32, code: Option<u16>) {
         self.close(index, code.unwrap_or(1000), "");
+        self.shut_now(index);
     }
 
-    /// Shuts our side once everything, the close included, is with the kernel.
+    /// The peer has answered our close, or need not any more.
+    pub fn shut_now(&mut self, index: u32) {
+        let Some(Stage::Closing { shut_at, .. }) = self.conn(index).map(|conn| &mut conn.stage) else { return };
+        if shut_at.take().is_some() {
+            self.finish_closing(index);
+            self.schedule(index);
+        }
+    }
+
+    /// Shuts our side, if it is to be, once everything, the close included, is with the kernel.
     pub fn finish_closing(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if matches!(conn.stage, Stage::Closing { .. }) && conn.backlog.is_none() {
+        if matches!(conn.stage, Stage::Closing { shut_at: None, .. }) && conn.backlog.is_none() {
             conn.shut();
         }
     }

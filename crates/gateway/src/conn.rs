@@ -71,8 +71,9 @@ pub(crate) enum Stage {
     Upgrading(Box<Upgrade>),
     /// It speaks WebSocket.
     Open,
-    /// A close has been queued; whatever arrives is discarded until the peer hangs up, or this tick.
-    Closing { until: u32 },
+    /// A close has been queued; whatever arrives is discarded until the peer hangs up, or this tick. Our side is shut at the
+    /// tick `shut_at`, or sooner if something arrives; `None` once that is past.
+    Closing { until: u32, shut_at: Option<u32> },
 }
 
 /// A request that is arriving.
@@ -252,7 +253,7 @@ impl Conn {
         match &self.stage {
             Stage::Arriving(_) => self.last_seen + settings.handshake_s,
             Stage::Upgrading(_) => self.last_seen + UPGRADE_S,
-            Stage::Closing { until } => *until,
+            Stage::Closing { until, shut_at } => shut_at.unwrap_or(*until),
             Stage::Open => {
                 let slow = self.backlog.as_ref().map_or(u32::MAX, |backlog| backlog.moved + settings.slow_patience_s);
                 let expires = self.session.as_ref().map_or(u32::MAX, |session| session.expires);

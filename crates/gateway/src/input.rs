@@ -196,7 +196,10 @@ impl Shard {
         let read = self.conn(index).map(|conn| conn.read(&mut scratch));
         self.scratch = scratch;
         match read {
-            Some(Ok(Some(n))) if n > 0 => return true,
+            Some(Ok(Some(n))) if n > 0 => {
+                self.shut_now(index);
+                return true;
+            }
             Some(Ok(None)) => {
                 if let Some(conn) = self.conn(index) {
                     conn.readable = false;

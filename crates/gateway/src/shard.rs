@@ -459,6 +459,7 @@ impl Shard {
         match &conn.stage {
             Stage::Arriving(_) => self.give_up_handshake(index),
             Stage::Upgrading(_) => self.refuse(index, &WireError::unavailable()),
+            Stage::Closing { shut_at: Some(_), .. } => self.shut_now(index),
             Stage::Closing { .. } => self.doom(index),
             Stage::Open => {
                 let (code, reason) = conn.overdue(now, settings);

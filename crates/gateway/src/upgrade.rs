@@ -284,7 +284,7 @@ impl Shard {
     fn hang_up(&mut self, index: u32, bytes: &[u8]) {
         let until = self.now + REFUSED_LINGER_S;
         if let Some(conn) = self.conn(index) {
-            conn.stage = Stage::Closing { until };
+            conn.stage = Stage::Closing { until, shut_at: None };
         }
         self.send_raw(index, bytes);
         self.finish_closing(index);

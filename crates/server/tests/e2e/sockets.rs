@@ -335,3 +335,29 @@ async fn a_connection_that_has_carried_http_becomes_no_socket_and_says_so() {
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
     assert!(answer.contains(r#""code":"invalid_request""#), "{answer}");
 }
+
+#[tokio::test]
+async fn a_close_is_not_at_once_the_end_of_the_stream() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = server().await;
+    let ban = json!({ "user_id": "mallory", "duration_s": 600, "kind": "ban" });
+    server.admin().post("admin/bans", ban).await.is(201);
+    let handshake = format!(
+        "GET /ws?token={} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        token_of("mallory")
+    );
+    // Some clients take an end that comes with the close for a lost connection, and never look at the code.
+    let begun = std::time::Instant::now();
+    let mut silent = server.raw().await;
+    silent.write_all(handshake.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    silent.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.windows(2).any(|code| code == 4003_u16.to_be_bytes()), "{heard:?}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let mut polite = server.raw().await;
+    polite.write_all(handshake.as_bytes()).await.unwrap();
+    polite.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x0f, 0xa3]).await.unwrap();
+    polite.read_to_end(&mut heard).await.unwrap();
+}
