@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use model::panics::contained;
 use model::{Code, WireError};
 
 use crate::error::ApiError;
@@ -44,10 +45,8 @@ pub(crate) async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
-    tokio::spawn(next.run(request)).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request has panicked");
-        ApiError::from(WireError::unavailable()).into_response()
-    })
+    let done = tokio::spawn(contained(next.run(request))).await;
+    done.ok().flatten().unwrap_or_else(|| ApiError::from(WireError::unavailable()).into_response())
 }
 
 /// Nothing is to be guessed about what we send, and answers of the API are news, not documents.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use async_trait::async_trait;
+use model::panics::contain;
 use model::{Audience, Comment, Event, EventBody, RoomId, RoomSettings, Session, UserId};
 use tokio::sync::oneshot;
 
@@ -167,7 +168,9 @@ pub struct Submission {
 pub(crate) fn answer(run: impl Iterator<Item = (Done, Result<Position, AppendError>)>) {
     let mut wakers: Vec<Waker> = Vec::new();
     for (done, result) in run {
-        if let Some(waker) = done(result).filter(|new| !wakers.iter().any(|waker| waker.will_wake(new))) {
+        // An answer that panics is its submitter's loss, not the log's.
+        let waker = contain(|| done(result)).flatten();
+        if let Some(waker) = waker.filter(|new| !wakers.iter().any(|waker| waker.will_wake(new))) {
             wakers.push(waker);
         }
     }

@@ -8,6 +8,7 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
+use ingest::here;
 use model::{DeviceId, UserId, WireError};
 use protocol::message::ServerMessage;
 use protocol::{spoken, ws};
@@ -23,6 +24,8 @@ const RACE_S: u32 = 5;
 const ANSWER_S: u32 = 2;
 /// How long the peer may take to hang up after our close, in seconds.
 const LINGER_S: u32 = 5;
+/// The code of sockets that we broke (RFC 6455, 7.4.1).
+pub(crate) const BROKEN: u16 = 1011;
 /// The code of sockets that take nothing, or too little.
 pub(crate) const TOO_SLOW: u16 = 4008;
 /// How long a socket that is too slow may take to read that it is, in seconds.
@@ -275,7 +278,7 @@ impl Shard {
     pub fn replace_elsewhere(&self, session: &Session, device: DeviceId) {
         let (chat, user) = (self.common.services.chat.clone(), session.identity.user_id.clone());
         let (since_ms, number) = (session.since_ms, session.number);
-        self.common.runtime.spawn(async move { chat.replaces(&user, device, since_ms, number).await });
+        here::spawn(&self.common.runtime, async move { chat.replaces(&user, device, since_ms, number).await });
     }
 
     /// The device has connected on another node. Only where it did so on both within a few seconds clocks are compared:
@@ -344,6 +347,7 @@ fn code_label(code: u16) -> &'static str {
         1002 => "1002",
         1007 => "1007",
         1009 => "1009",
+        1011 => "1011",
         1012 => "1012",
         4001 => "4001",
         4003 => "4003",

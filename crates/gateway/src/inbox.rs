@@ -46,6 +46,17 @@ pub(crate) enum Inbound {
     Drain(Instant),
 }
 
+impl Inbound {
+    /// The one socket it is for, if it is for one.
+    pub fn conn(&self) -> Option<ConnRef> {
+        match self {
+            Self::Hub(ToShard::Joined(joined)) => Some(joined.conn),
+            Self::Reply(conn, _) | Self::Unacknowledged(conn, _) => Some(*conn),
+            _ => None,
+        }
+    }
+}
+
 /// How an async command ended.
 pub(crate) enum Reply {
     /// With these finished frames, perhaps none.

@@ -19,6 +19,7 @@ use ingest::Submission;
 use ingest::rooms::may_enter;
 use mio::{Events, Interest, Poll, Token};
 use model::metrics::count_by;
+use model::panics::contain;
 use model::{Code, RoomId, RoomSettings, UserId, WireError};
 use protocol::handshake::{Form, SubProtocol};
 use protocol::message::JoinRoom;
@@ -30,7 +31,7 @@ use smallvec::SmallVec;
 use socket2::SockRef;
 
 use crate::Common;
-use crate::close::TOO_SLOW;
+use crate::close::{BROKEN, TOO_SLOW};
 use crate::conn::{Conn, Stage};
 use crate::critical::Critical;
 use crate::deliver::Delivery;
@@ -206,7 +207,7 @@ impl Shard {
         self.read_mail(&inbox);
         self.accept();
         for seat in std::mem::take(&mut self.again) {
-            self.pump(seat.index);
+            self.guarded(Some(seat.index), |shard| shard.pump(seat.index));
         }
         if !self.submissions.is_empty() {
             // The next turn's are likely to be as many.
@@ -222,14 +223,15 @@ impl Shard {
 
     /// Goes on with the delivery, then takes what waits, up to the next delivery that takes longer than a slice.
     fn read_mail(&mut self, inbox: &Inbox) {
-        self.deliver_on();
+        self.guarded(None, Self::deliver_on);
         if self.mail.is_empty() {
             inbox.take(&mut self.mail);
         }
         while self.delivery.is_none()
             && let Some(message) = self.mail.pop_front()
         {
-            self.receive(message);
+            let index = message.conn().and_then(|conn| self.at(conn));
+            self.guarded(index, |shard| shard.receive(message));
         }
     }
 
@@ -251,19 +253,42 @@ impl Shard {
         match event.token() {
             WAKER => {}
             Token(token) if token > LISTENER - LISTENERS_MAX => self.accepting.ready = true,
-            Token(index) => {
-                let index = index as u32;
-                if event.is_writable() {
-                    self.flush(index);
-                }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    if let Some(conn) = self.conn(index) {
-                        conn.readable = true;
-                        conn.hung_up |= event.is_read_closed() || event.is_error();
-                    }
-                    self.pump(index);
-                }
+            Token(index) => self.guarded(Some(index as u32), |shard| shard.serve(index as u32, event)),
+        }
+    }
+
+    fn serve(&mut self, index: u32, event: &mio::event::Event) {
+        if event.is_writable() {
+            self.flush(index);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            if let Some(conn) = self.conn(index) {
+                conn.readable = true;
+                conn.hung_up |= event.is_read_closed() || event.is_error();
             }
+            self.pump(index);
+        }
+    }
+
+    /// Does what concerns one socket, or one message of the inbox: a panic ends that socket and no other.
+    fn guarded(&mut self, index: Option<u32>, work: impl FnOnce(&mut Self)) {
+        if contain(|| work(self)).is_some() {
+            return;
+        }
+        tracing::error!(shard = self.id, "a panic (told above) was contained");
+        self.scratch.resize(SCRATCH_BYTES, 0);
+        self.answers.clear();
+        self.inflater = Inflater::default();
+        let Some(index) = index else { return };
+        let closed = contain(|| match self.conn(index).is_some_and(|conn| conn.is_open()) {
+            true => self.close(index, BROKEN, "a fault of this server"),
+            false => self.doom(index),
+        });
+        if closed.is_none()
+            && let Some(conn) = self.conn(index)
+        {
+            conn.doomed = true;
+            self.doomed.push(index);
         }
     }
 
@@ -434,11 +459,11 @@ impl Shard {
             self.now = now;
             self.wheel.advance(now, fired);
             for (tick, seat) in fired.drain(..) {
-                self.expire(tick, seat);
+                self.guarded(Some(seat.index), |shard| shard.expire(tick, seat));
             }
         }
         if self.critical.next_due_ms().is_some_and(|due_ms| due_ms <= self.now_ms) {
-            self.repeat_critical();
+            self.guarded(None, Self::repeat_critical);
         }
     }
 

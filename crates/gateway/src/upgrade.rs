@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ingest::here;
 use model::{Code, DeviceId, Identity, WireError};
 use protocol::handshake::{self as wire, Handshake};
 use protocol::message::{ServerMessage, error_body};
@@ -255,7 +256,7 @@ impl Shard {
 
     fn ask_for_unacknowledged(&self, index: u32, session: Arc<Session>) {
         let (conn, common, inbox) = (self.reference(index), self.common.clone(), self.inbox().clone());
-        self.common.runtime.spawn(async move {
+        here::spawn(&self.common.runtime, async move {
             match common.services.ingest.unacknowledged(&session.identity.user_id).await {
                 Ok(events) if events.is_empty() => {}
                 Ok(events) => {

@@ -195,6 +195,39 @@ fn bad_requests_are_refused_before_the_upgrade() {
 }
 
 #[test]
+fn a_panic_ends_the_socket_it_was_for_and_no_other() {
+    let mut server = Server::start(GatewaySettings { shards: 1, ..dev() });
+    let mut bystander = server.connect("room_id=r&user_id=bystander");
+    let mut unlucky = server.connect("room_id=r&user_id=unlucky");
+    bystander.hear_a("room_joined");
+    unlucky.hear_a("room_joined");
+
+    // In a handshake.
+    assert_eq!(refused(&server, "/ws", "Origin: https://broken.example\r\n"), "");
+    // In a command.
+    server.clock.trip();
+    unlucky.say(&json!({ "type": "heartbeat" }));
+    assert_eq!(unlucky.hear_close().0, 1011);
+    server.wait_for_connections(1);
+    // After a delivery.
+    server.clock.trip();
+    let (first, second) = (server.comment("r", "x", "first"), server.comment("r", "x", "second"));
+    server.publish("r", [first]);
+    assert_eq!(bystander.hear_a("comments")["comments"][0]["content"], "first");
+    let clock = server.clock.clone();
+    common::wait_until(|| !clock.is_tripped());
+
+    server.publish("r", [second]);
+    assert_eq!(bystander.hear_a("comments")["comments"][0]["content"], "second");
+    bystander.say(&json!({ "type": "heartbeat" }));
+    bystander.hear_a("heartbeat_ack");
+    let mut newcomer = server.connect("room_id=r&user_id=unlucky");
+    newcomer.hear_a("room_joined");
+    drop((unlucky, newcomer));
+    server.wait_for_connections(1);
+}
+
+#[test]
 fn without_identity_one_may_only_log_in() {
     let server = Server::start(GatewaySettings { dev: false, ..dev() });
     for query in ["room_id=r", "token=forged"] {

@@ -15,7 +15,7 @@ use model::{Code, CommentStatus, Identity, RoomId, Snowflake, Style, UserId, Wir
 use protocol::message::CommentDraft;
 use tokio::runtime::Handle;
 
-use crate::{Admitted, Ingest};
+use crate::{Admitted, Ingest, here};
 
 /// Where comments are decided about.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Admission {
             }
             Self::Elsewhere(_) => {
                 let (here, who, room) = (self.clone(), who.clone(), room.clone());
-                runtime.spawn(async move {
+                here::spawn(runtime, async move {
                     let woken = then(here.admit(&who, &room, draft).await);
                     woken.inspect(Waker::wake_by_ref);
                 });

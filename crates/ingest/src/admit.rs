@@ -113,7 +113,7 @@ impl Ingest {
         });
         checked.unwrap_or_else(|waiting| {
             let log = self.log.clone();
-            runtime.spawn(async move { log.submit(waiting.await.into_iter().collect()) });
+            here::spawn(runtime, async move { log.submit(waiting.await.into_iter().collect()) });
             None
         })
     }
@@ -128,7 +128,7 @@ impl Ingest {
     ) -> Option<Waker> {
         let conclude = async move { then(self.conclude(&attempt, decided).await) };
         here::begin(conclude).unwrap_or_else(|waiting| {
-            runtime.spawn(async { wake(waiting.await) });
+            here::spawn(runtime, async { wake(waiting.await) });
             None
         })
     }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use model::panics::contained;
 use tokio::runtime::Handle;
 
 /// A future that has been begun and had to wait.
@@ -28,8 +29,13 @@ pub fn begin<T>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Wai
 /// Does `work` here as far as it goes without waiting, and the rest on `runtime`.
 pub fn run(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
     if let Err(waiting) = begin(work) {
-        runtime.spawn(waiting);
+        spawn(runtime, waiting);
     }
+}
+
+/// Does `work`, which is for one user, on `runtime`: a panic in it is that user's loss alone.
+pub fn spawn(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+    runtime.spawn(contained(work));
 }
 
 #[cfg(test)]

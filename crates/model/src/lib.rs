@@ -11,6 +11,7 @@ pub mod event;
 pub mod id;
 pub mod identity;
 pub mod metrics;
+pub mod panics;
 pub mod roles;
 pub mod room;
 pub mod score;

@@ -108,6 +108,8 @@ pub struct Metrics {
     pub word_hits: Labelled,
     /// Calls of the notification hook, by `outcome`: delivered, failed (to be tried again), given_up, nobody_offline.
     pub hook_calls: Labelled,
+    /// Panics, wherever: mistakes of ours.
+    pub panics: Counter,
     /// CPU seconds used by this process.
     pub cpu_seconds: Counter<f64, AtomicU64>,
     /// Resident memory of this process in bytes.
@@ -164,6 +166,7 @@ impl Metrics {
             etcd_errors: Family::default(),
             word_hits: Family::default(),
             hook_calls: Family::default(),
+            panics: Counter::default(),
             cpu_seconds: Counter::default(),
             resident_bytes: Gauge::default(),
         };
@@ -223,6 +226,7 @@ impl Metrics {
         r.register("etcd_errors", "Calls to etcd without an answer, by operation", self.etcd_errors.clone());
         r.register("word_hits", "Words matched, by list", self.word_hits.clone());
         r.register("hook_calls", "Calls of the notification hook, by outcome", self.hook_calls.clone());
+        r.register("panics", "Panics, mistakes of this program", self.panics.clone());
         r.register_with_unit("process_cpu", "CPU time used", Unit::Seconds, self.cpu_seconds.clone());
         r.register_with_unit("process_resident", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
     }

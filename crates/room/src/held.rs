@@ -11,6 +11,7 @@ use std::time::Duration;
 use bus::{Entry, Record};
 use bytes::Bytes;
 use model::metrics::count_by;
+use model::panics::contained;
 use model::{Audience, Comment, Event, EventBody, RoomId, RoomSettings, RoomState, Snowflake, UserId};
 use parking_lot::Mutex;
 use protocol::handshake::Form;
@@ -378,14 +379,14 @@ impl HubRoom {
         view.timer_ms = Some(deadline_ms);
         let room = self.clone();
         let wait = Duration::from_millis((deadline_ms - now_ms).clamp(1, 1_000).unsigned_abs());
-        self.shared.runtime.spawn(async move {
+        self.shared.runtime.spawn(contained(async move {
             tokio::time::sleep(wait).await;
             let mut view = room.view.lock();
             let now_ms = room.shared.clock.now_ms();
             // This timer is over even where the clock was set back meanwhile.
             view.timer_ms = view.timer_ms.filter(|timer_ms| *timer_ms > now_ms && *timer_ms != deadline_ms);
             room.emit_or_wait(&mut view, now_ms);
-        });
+        }));
     }
 
     fn emit(self: &Arc<Self>, view: &mut View, now_ms: i64) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bus::{Consumer, Delivery, Entry, Fanout, Position, Record, Weigh, Weight};
 use futures::FutureExt;
+use model::panics::contain;
 use model::{Audience, Clock, Event, EventBody, RoomId, SnowflakeGenerator};
 use state::boards::News;
 
@@ -98,15 +99,18 @@ impl Worker {
         let entries = || runs.iter().flat_map(|run| run.entries());
         let mut noted = HashSet::new();
         for entry in entries() {
-            if self.boards.apply(entry, now_ms) {
+            if contain(|| self.boards.apply(entry, now_ms)) == Some(true) {
                 noted.insert(entry.room_id.clone());
             }
         }
         for (room_id, mut entries) in order::by_room(entries(), |room_id| (self.weigh)(room_id).priority) {
-            if !self.boards.are_shared() {
-                self.add_news(&room_id, &mut entries, now_ms);
-            }
-            self.fanout.push(&room_id, entries);
+            // A comment that breaks its room must not break the others', nor each start after it.
+            contain(|| {
+                if !self.boards.are_shared() {
+                    self.add_news(&room_id, &mut entries, now_ms);
+                }
+                self.fanout.push(&room_id, entries);
+            });
         }
         noted.into_iter().collect()
     }

@@ -21,6 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use ingest::{Ingest, Tokens};
 use model::Metrics;
+use model::panics::contained;
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -169,13 +170,13 @@ fn serve_connection(
     builder.timer(TokioTimer::new()).header_read_timeout(head_within);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
-    tokio::spawn(async move {
+    tokio::spawn(contained(async move {
         // A client that hangs up or speaks nonsense is its own affair.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection ended early");
         }
         drop(place);
-    });
+    }));
     Ok(())
 }
 

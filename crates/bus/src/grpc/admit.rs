@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use model::panics::contained;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -44,5 +45,6 @@ impl Ingest for Service {
 
 async fn answer(admit: Arc<dyn Admit>, comment: AdmitRequest) -> AdmitResponse {
     let call = comment.call;
-    AdmitResponse { call, ..admit.admit(comment).await }
+    let answer = contained(admit.admit(comment)).await;
+    AdmitResponse { call, outcome: answer.and_then(|answer| answer.outcome) }
 }

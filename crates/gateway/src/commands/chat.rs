@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chat::{Draft, Sent, SyncRequest};
+use ingest::here;
 use model::chat::Recipient;
 use model::{Snowflake, UserId, WireError};
 use protocol::chat::{Acknowledged, ChatCommand, ChatMessage, MessageDraft, NewMessage, Page, PresenceJson, SyncWish};
@@ -50,7 +51,7 @@ impl Shard {
             let frames = sent(protocol, outcome, &client_msg_id, reference.as_deref());
             promise.keep(Reply::Frames(frames)).wake();
         };
-        self.common.runtime.spawn(async move {
+        here::spawn(&self.common.runtime, async move {
             common.services.chat.send_with(&session.identity, draft, Some(session.socket), done).await;
         });
     }

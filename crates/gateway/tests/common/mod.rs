@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::local::Journal;
@@ -40,6 +41,28 @@ impl Journal for Nowhere {
     }
 }
 
+/// The system's clock. Once it is tripped, the next shard that asks it panics.
+#[derive(Default)]
+pub struct TripClock(AtomicBool);
+
+impl TripClock {
+    pub fn trip(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_tripped(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for TripClock {
+    fn now_ms(&self) -> i64 {
+        let on_shard = std::thread::current().name().is_some_and(|name| name.starts_with("shard-"));
+        assert!(!(on_shard && self.0.swap(false, Ordering::SeqCst)), "a clock is tripped, on purpose");
+        SystemClock.now_ms()
+    }
+}
+
 struct NoUploads;
 
 #[async_trait::async_trait]
@@ -55,6 +78,7 @@ pub struct Server {
     pub ingest: Arc<Ingest>,
     pub metrics: Arc<Metrics>,
     pub ids: Arc<SnowflakeGenerator>,
+    pub clock: Arc<TripClock>,
     pub http: tokio::sync::mpsc::Receiver<gateway::HttpConnection>,
     gateway: Option<Gateway>,
     offset: u64,
@@ -76,7 +100,8 @@ impl Server {
         let _inside = runtime.enter();
         let dir = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::register(&mut Default::default()));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let trip = Arc::new(TripClock::default());
+        let clock: Arc<dyn Clock> = trip.clone();
         let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
         let sqlite = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).unwrap());
         let store: Arc<dyn Store> = sqlite.clone();
@@ -133,14 +158,29 @@ impl Server {
             tokens: Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).unwrap()),
             clock,
             metrics: metrics.clone(),
-            origins: Arc::new(|origin: Option<&str>, _: &str| origin != Some("https://evil.example")),
+            origins: Arc::new(|origin: Option<&str>, _: &str| {
+                assert_ne!(origin, Some("https://broken.example"), "on purpose");
+                origin != Some("https://evil.example")
+            }),
             tls: tls.map(Arc::new),
             settings,
         };
         let (http_sender, http) = tokio::sync::mpsc::channel(64);
         let gateway = Gateway::start(vec![listener], services, runtime.handle().clone(), http_sender).unwrap();
         drop(_inside);
-        Self { address, hub, ingest, metrics, ids, http, gateway: Some(gateway), offset: 1_000_000, runtime, _dir: dir }
+        Self {
+            address,
+            hub,
+            ingest,
+            metrics,
+            ids,
+            clock: trip,
+            http,
+            gateway: Some(gateway),
+            offset: 1_000_000,
+            runtime,
+            _dir: dir,
+        }
     }
 
     /// Opens a socket with this query.

@@ -23,6 +23,7 @@ use gateway::{HttpConnection, ServerTls, Services, TlsError};
 use hook::{Hook, HookSettings};
 use ingest::filter::WordFilter;
 use ingest::{Admission, Awaited, Bans, CountingLog, Ingest, Rooms, TellReview, Tokens, heat};
+use model::panics::end_on_panic;
 use model::{Clock, Metrics, MsgType, Role, Roles};
 use object_store::local::LocalFileSystem;
 use prometheus_client::registry::Registry;
@@ -96,6 +97,7 @@ pub struct Server {
 pub async fn build(config: &Config, roles: Roles, dev: bool, open: bool) -> anyhow::Result<Server> {
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
+    end_on_panic(metrics.panics.clone());
     let secret = secret::open(config)?;
     let backends = Backends::open(config, roles, &metrics).await?;
     let clock = backends.clock.clone();
