@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mio::net::TcpStream;
 use protocol::binary::numeric_user_id;
-use protocol::handshake::accept_key;
+use protocol::handshake::{DEFLATE_ACCEPTED, accept_key};
 use protocol::ws::{Decoder, Event, Limits};
 use socket2::{Domain, Protocol as Transport, Socket, Type};
 
@@ -20,6 +20,7 @@ use crate::content::Mark;
 use crate::measure::Tally;
 use crate::options::{Handshakes, Protocol};
 use crate::pace::Line;
+use crate::protobuf;
 use crate::tls::ClientTls;
 use crate::wire::{self, Batch, Reader, Said};
 
@@ -84,6 +85,8 @@ pub struct Spec {
     pub joins: bool,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Whether it is sent compressed messages.
+    pub deflate: bool,
     /// The address it connects from; the system's choice when absent.
     pub from: Option<Ipv4Addr>,
     /// Whether it goes through TLS.
@@ -193,17 +196,17 @@ impl Conn {
     }
 
     fn request(&self) -> Vec<u8> {
-        let Self { spec: Spec { adapter, host, target, protocol, .. }, last_id, .. } = self;
+        let Self { spec: Spec { adapter, host, target, protocol, deflate, .. }, last_id, .. } = self;
         let since = if *last_id > 0 { format!("&since_id={last_id}&history=100") } else { String::new() };
         let offers = match (adapter, protocol) {
-            (Adapter::Barrage, Protocol::Json) => Some("barrage.v1.json"),
-            (Adapter::Barrage, Protocol::Bin) => Some("barrage.v1.bin"),
+            (Adapter::Barrage, protocol) => Some(protocol.spoken().name()),
             (other, _) => other.offers(),
         };
+        let extensions = if *deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
         let offers = offers.map_or_else(String::new, |offers| format!("Sec-WebSocket-Protocol: {offers}\r\n"));
         format!(
             "GET {target}{since} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offers}\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offers}{extensions}\
              User-Agent: barrage-bench\r\n\r\n"
         )
         .into_bytes()
@@ -294,6 +297,7 @@ impl Conn {
         match (spec.adapter, spec.protocol) {
             (Adapter::Barrage, _) if spec.role == Role::Member => wire::message(&spec.room, room, content, out),
             (Adapter::Barrage, Protocol::Json) => wire::comment(room, content, line, out),
+            (Adapter::Barrage, Protocol::Proto) => protobuf::comment(room, content, line, out),
             (Adapter::Barrage, Protocol::Bin) => wire::binary_comment(numeric_user_id(&spec.user), content, out),
             (other, _) => other.publish(spec, room, content, out),
         }
@@ -358,15 +362,19 @@ impl Conn {
         if !head.contains(str::from_utf8(&accept).unwrap_or("?")) {
             return Err("handshake: wrong accept key".into());
         }
+        if self.spec.deflate && !head.contains(DEFLATE_ACCEPTED) {
+            return Err("handshake: the server does not compress".into());
+        }
         self.enter(tally, now_us);
         self.decode(&mut frames, reader, tally, now_us)
     }
 
     fn decode(&mut self, bytes: &mut [u8], reader: &mut Reader, tally: &mut Tally, now_us: u64) -> Result<(), String> {
         let mut decoder = std::mem::take(&mut self.decoder);
-        let mut events = decoder.read(bytes, LIMITS);
+        let Spec { adapter, protocol, deflate, .. } = self.spec;
+        let mut events = decoder.read(bytes, LIMITS.deflate(deflate));
         loop {
-            let barrage = self.spec.adapter == Adapter::Barrage;
+            let barrage = adapter == Adapter::Barrage;
             let (said, bytes) = match events.next_event().map_err(|error| format!("frames: {error}"))? {
                 Some(Event::Text(text)) if !barrage => {
                     self.understand(text.as_bytes(), frame_header_bytes(text.len()), reader, tally, now_us)?;
@@ -376,17 +384,18 @@ impl Conn {
                     self.understand(bytes, frame_header_bytes(bytes.len()), reader, tally, now_us)?;
                     continue;
                 }
-                Some(Event::Text(text)) => (reader.text(text).ok_or("a message that does not parse")?, text.len()),
-                Some(Event::Binary(bytes)) => (reader.binary(bytes), bytes.len()),
+                Some(Event::Text(text)) => (reader.text(text), text.len()),
+                Some(Event::Binary(bytes)) => (reader.binary(protocol, bytes), bytes.len()),
+                Some(Event::Deflated { text, payload }) => (reader.deflated(protocol, text, payload), payload.len()),
                 Some(Event::Ping(payload)) => {
                     wire::pong(payload, &mut self.out);
                     continue;
                 }
                 Some(Event::Pong(_)) => continue,
-                Some(Event::Deflated { .. }) => return Err("compressed, which nobody asked for".into()),
                 Some(Event::Close { code, .. }) => return Err(format!("close {}", code.unwrap_or(1005))),
                 None => break,
             };
+            let said = said.ok_or("a message that does not parse")?;
             if matches!(said, Said::Comment(_)) {
                 tally.counts.batches += 1;
                 tally.counts.batch_bytes += bytes as u64 + frame_header_bytes(bytes);
@@ -465,7 +474,10 @@ impl Conn {
                     self.answered(tally, now_us);
                 }
             }
-            Said::Critical(event_id) => wire::receipt(&event_id, &mut self.out),
+            Said::Critical(event_id) => match self.spec.protocol {
+                Protocol::Json | Protocol::Bin => wire::receipt(event_id, &mut self.out),
+                Protocol::Proto => protobuf::receipt(event_id, &mut self.out),
+            },
             Said::Connected | Said::Other => {}
         }
     }

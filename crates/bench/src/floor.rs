@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,11 +14,11 @@ use bytes::Bytes;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use model::{Clock, Comment, CommentStatus, Kind, Level, RoomId, RoomState, Snowflake, SystemClock, UserId};
-use protocol::binary::{self, Frame};
-use protocol::comment::{batch, fragment};
 use protocol::handshake::{self, Handshake, SubProtocol, accept_key, choose_protocol, query_pairs};
-use protocol::message::{ClientMessage, CommentDraft, ServerMessage, encode, parse};
-use protocol::ws::{Decoder, Event, Limits, Opcode, encode_frame, frame_header};
+use protocol::message::{ClientMessage, CommentDraft, ServerMessage, parse};
+use protocol::ws::{Decoder, Event, Limits};
+use protocol::{proto, spoken};
+use room::batch::{self, Item};
 use socket2::{Domain, Socket, Type};
 
 use crate::clock::now_us;
@@ -30,7 +31,7 @@ const PENDING_MAX: usize = 4 << 20;
 /// Connections that may wait to be accepted.
 const QUEUE: i32 = 4_096;
 /// The sub-protocols it speaks.
-const SPOKEN: [SubProtocol; 2] = [SubProtocol::Json, SubProtocol::Bin];
+const SPOKEN: [SubProtocol; 3] = [SubProtocol::Json, SubProtocol::Proto, SubProtocol::Bin];
 
 /// One socket: the descriptor and next to nothing.
 struct Peer {
@@ -39,14 +40,15 @@ struct Peer {
     decoder: Decoder,
     /// What did not fit into the socket.
     pending: Option<Box<[u8]>>,
-    greeted: bool,
+    /// What it speaks, once it has shaken hands.
+    protocol: Option<SubProtocol>,
 }
 
 #[derive(Default)]
 struct Room {
-    json: Vec<u32>,
-    bin: Vec<u32>,
-    waiting: Vec<Comment>,
+    /// Who reads, by what they speak, as in [`SPOKEN`].
+    seats: [Vec<u32>; 3],
+    waiting: Vec<Item>,
 }
 
 struct Server {
@@ -124,7 +126,7 @@ impl Server {
             stream.set_nodelay(true)?;
             let token = Token(self.peers.len());
             poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            self.peers.push(Some(Peer { stream, decoder: Decoder::default(), pending: None, greeted: false }));
+            self.peers.push(Some(Peer { stream, decoder: Decoder::default(), pending: None, protocol: None }));
         }
     }
 
@@ -156,10 +158,9 @@ impl Server {
             };
             let drained = n < scratch.len();
             let bytes = scratch.get_mut(..n).unwrap_or_default();
-            if peer.greeted {
-                self.frames(i, bytes)?;
-            } else {
-                self.greet(i, bytes)?;
+            match peer.protocol {
+                Some(protocol) => self.frames(i, protocol, bytes)?,
+                None => self.greet(i, bytes)?,
             }
             if drained {
                 return Ok(());
@@ -172,8 +173,9 @@ impl Server {
         let Ok(Handshake::Upgrade(request)) = handshake::parse(bytes) else {
             return Err(ErrorKind::InvalidData.into());
         };
-        let protocol = request.protocols.as_deref().and_then(|offered| choose_protocol(offered, &SPOKEN));
-        let mut out = handshake::response(&accept_key(request.key), protocol, false);
+        let chosen = request.protocols.as_deref().and_then(|offered| choose_protocol(offered, &SPOKEN));
+        let protocol = chosen.unwrap_or(SubProtocol::Json);
+        let mut out = handshake::response(&accept_key(request.key), chosen, false);
         let connected = ServerMessage::Connected {
             user_id: None,
             device_id: "floor",
@@ -182,11 +184,12 @@ impl Server {
             heartbeat_s: 30,
             server_time_ms: SystemClock.now_ms(),
         };
-        text(&encode(&connected, None), &mut out);
+        spoken::message(protocol, &connected, None, &mut out);
         if let Some((_, room_id)) = query_pairs(request.query).find(|(name, _)| name == "room_id") {
             let room = self.rooms.entry(room_id.clone().into_owned()).or_default();
-            let seats = if protocol == Some(SubProtocol::Bin) { &mut room.bin } else { &mut room.json };
-            seats.push(u32::try_from(i).map_err(|_| ErrorKind::OutOfMemory)?);
+            let seat = u32::try_from(i).map_err(|_| ErrorKind::OutOfMemory)?;
+            let readers = SPOKEN.iter().zip(&mut room.seats).find(|(spoken, _)| **spoken == protocol);
+            readers.into_iter().for_each(|(_, seats)| seats.push(seat));
             let room_id = RoomId::new(&room_id).map_err(|_| ErrorKind::InvalidData)?;
             let joined = ServerMessage::RoomJoined {
                 room_id: &room_id,
@@ -195,25 +198,29 @@ impl Server {
                 history: Vec::new(),
                 omitted: 0,
             };
-            text(&encode(&joined, None), &mut out);
+            spoken::message(protocol, &joined, None, &mut out);
         }
         let Some(Some(peer)) = self.peers.get_mut(i) else { return Ok(()) };
-        peer.greeted = true;
+        peer.protocol = Some(protocol);
         peer.send(&out)
     }
 
-    fn frames(&mut self, i: usize, bytes: &mut [u8]) -> io::Result<()> {
+    fn frames(&mut self, i: usize, protocol: SubProtocol, bytes: &mut [u8]) -> io::Result<()> {
         let Some(Some(peer)) = self.peers.get_mut(i) else { return Ok(()) };
         let mut decoder = std::mem::take(&mut peer.decoder);
         let mut events = decoder.read(bytes, LIMITS);
         let mut out = Vec::new();
         while let Some(event) = events.next_event().map_err(|_| ErrorKind::InvalidData)? {
-            let Event::Text(said) = event else { continue };
-            match parse(said).map(|incoming| incoming.message) {
-                Ok(ClientMessage::Comment(draft)) => self.comment(draft, &mut out),
-                Ok(ClientMessage::Heartbeat) => {
+            let said = match event {
+                Event::Text(said) => parse(said).map(|incoming| incoming.message).ok(),
+                Event::Binary(said) if protocol == SubProtocol::Proto => proto::parse(said).map(|(_, said)| said).ok(),
+                _ => None,
+            };
+            match said {
+                Some(ClientMessage::Comment(draft)) => self.comment(draft, protocol, &mut out),
+                Some(ClientMessage::Heartbeat) => {
                     let ack = ServerMessage::HeartbeatAck { server_time_ms: SystemClock.now_ms() };
-                    text(&encode(&ack, None), &mut out);
+                    spoken::message(protocol, &ack, None, &mut out);
                 }
                 _ => {}
             }
@@ -224,7 +231,7 @@ impl Server {
         if out.is_empty() { Ok(()) } else { peer.send(&out) }
     }
 
-    fn comment(&mut self, draft: CommentDraft, out: &mut Vec<u8>) {
+    fn comment(&mut self, draft: CommentDraft, protocol: SubProtocol, out: &mut Vec<u8>) {
         let (Some(room_id), Ok(user_id)) = (draft.room_id, UserId::new("sender-0")) else { return };
         let (id, now_ms) = (Snowflake(275_897_962_192_699_392 + self.next_id), SystemClock.now_ms());
         self.next_id += 1;
@@ -234,12 +241,12 @@ impl Server {
             status: CommentStatus::Accepted,
             created_at_ms: now_ms,
         };
-        text(&encode(&ack, None), out);
+        spoken::message(protocol, &ack, None, out);
         let room = self.rooms.entry(room_id.as_str().to_owned()).or_default();
         if room.waiting.is_empty() {
             self.busy.push(room_id.as_str().to_owned());
         }
-        room.waiting.push(Comment {
+        let comment = Comment {
             id,
             room_id,
             session_id: Some(Snowflake(275_897_953_330_135_040)),
@@ -253,7 +260,8 @@ impl Server {
             created_at_ms: now_ms,
             offset_ms: now_ms % 1_000_000,
             like_count: 0,
-        });
+        };
+        room.waiting.push(Item::new(Arc::new(comment), 1));
     }
 
     /// Sends what waits: each comment by itself, or all of a tick together.
@@ -261,11 +269,12 @@ impl Server {
         let at_once = if self.tick.is_some() { usize::MAX } else { 1 };
         let Self { rooms, peers, busy, .. } = self;
         for room_id in &busy.split_off(0) {
-            let Some(room) = rooms.get_mut(room_id) else { continue };
+            let (Some(room), Ok(room_id)) = (rooms.get_mut(room_id), RoomId::new(room_id)) else { continue };
             let waiting = std::mem::take(&mut room.waiting);
             for comments in waiting.chunks(at_once) {
-                let frames = [(&mut room.json, json_frame(room_id, comments)), (&mut room.bin, bin_frame(comments))];
-                for (seats, frame) in frames {
+                for (protocol, seats) in SPOKEN.into_iter().zip(&mut room.seats).filter(|(_, seats)| !seats.is_empty())
+                {
+                    let frame = batch::encode(protocol, &room_id, comments.iter(), 0);
                     seats.retain(|i| send_to(peers, *i, &frame));
                 }
             }
@@ -305,29 +314,4 @@ impl Peer {
         }
         Ok(())
     }
-}
-
-fn text(payload: &[u8], out: &mut Vec<u8>) {
-    frame_header(Opcode::Text, payload.len(), out);
-    out.extend_from_slice(payload);
-}
-
-fn json_frame(room_id: &str, comments: &[Comment]) -> Bytes {
-    let fragments: Vec<Vec<u8>> = comments.iter().map(|comment| fragment(comment, None)).collect();
-    encode_frame(Opcode::Text, &batch(room_id, fragments.iter().map(Vec::as_slice), 0))
-}
-
-fn bin_frame(comments: &[Comment]) -> Bytes {
-    let mut payload = Vec::new();
-    for comment in comments {
-        let frame = Frame {
-            kind: binary::Kind::Comment,
-            timestamp_ms: comment.created_at_ms.unsigned_abs(),
-            user_id: binary::numeric_user_id(comment.user_id.as_str()),
-            content: &comment.content,
-        };
-        // A content too long for its length field cannot have come through a frame of ours.
-        let _ = binary::encode(&frame, &mut payload);
-    }
-    encode_frame(Opcode::Binary, &payload)
 }

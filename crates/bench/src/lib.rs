@@ -20,6 +20,7 @@ mod options;
 mod pace;
 mod prepare;
 mod procfs;
+mod protobuf;
 mod report;
 mod round;
 mod scenario;
@@ -150,10 +151,12 @@ fn work(plan: &Plan, options: &Options) -> String {
 }
 
 fn spoken(options: &Options) -> String {
-    match options.adapter {
+    let language = match options.adapter {
         Adapter::Barrage => name(options.protocol),
         other => name(other),
-    }
+    };
+    let tls = options.tls.map_or_else(|| "no TLS".into(), |handshakes| format!("TLS ({})", name(handshakes)));
+    format!("{language}, {}, {tls}", if options.deflate { "deflated" } else { "not compressed" })
 }
 
 /// What is known of the server's settings: those of one that is started here.

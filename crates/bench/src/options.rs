@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use protocol::handshake::SubProtocol;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
@@ -46,9 +47,12 @@ pub struct Options {
     /// Bytes of a comment's text, at least 21.
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub payload: usize,
-    /// What the reading sockets speak.
+    /// What the reading sockets speak; for `publish`, the writing ones.
     #[arg(long, value_enum, default_value_t = Protocol::Json)]
     pub protocol: Protocol,
+    /// The reading sockets offer compression (permessage-deflate), and insist on it.
+    #[arg(long)]
+    pub deflate: bool,
     /// Seconds between a socket's heartbeats; 0 sends none.
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     pub heartbeat: f64,
@@ -201,8 +205,22 @@ pub enum Preset {
 pub enum Protocol {
     /// `barrage.v1.json`
     Json,
+    /// `barrage.v1.proto`
+    Proto,
     /// `barrage.v1.bin`
     Bin,
+}
+
+impl Protocol {
+    /// As the server knows it.
+    #[must_use]
+    pub fn spoken(self) -> SubProtocol {
+        match self {
+            Self::Json => SubProtocol::Json,
+            Self::Proto => SubProtocol::Proto,
+            Self::Bin => SubProtocol::Bin,
+        }
+    }
 }
 
 /// How sockets with TLS begin.

@@ -57,7 +57,7 @@ impl Report {
             self.command.clone(),
             format!("barrage {} · Linux {kernel} · {cpus} × {cpu} · {memory_gib} GiB", self.version),
             format!(
-                "server on {}, generator on {} of the same host · loopback · no TLS · no compression",
+                "server on {}, generator on {} of the same host · loopback",
                 list(&self.server_cpus),
                 list(&self.generator_cpus)
             ),

@@ -34,6 +34,8 @@ pub struct Plan {
     pub payload: usize,
     /// What is spoken.
     pub protocol: Protocol,
+    /// Whether readers are sent compressed messages.
+    pub deflate: bool,
     /// Seconds between heartbeats; 0 is none.
     pub heartbeat_s: f64,
     /// Of `chat`: members of a group, or two who write to each other. 0 elsewhere.
@@ -143,6 +145,10 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         Scenario::Slow | Scenario::Mixed => options.slow.unwrap_or(sockets / 100),
         _ => options.slow.unwrap_or(0),
     };
+    ensure!(
+        !options.deflate || options.adapter == Adapter::Barrage && options.floor.is_empty(),
+        "only Barrage compresses: --deflate goes with no --adapter and no --floor"
+    );
     ensure!(slow <= sockets, "--slow must be at most --sockets");
     let chat = scenario == Scenario::Chat;
     let viewers = if chat { 0 } else { sockets - slow };
@@ -182,6 +188,7 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         seconds,
         payload: options.payload,
         protocol: options.protocol,
+        deflate: options.deflate,
         heartbeat_s: options.heartbeat,
         party,
     })

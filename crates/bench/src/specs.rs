@@ -18,8 +18,11 @@ const PER_ADDRESS: usize = 8_000;
 /// # Errors
 /// When the plan and the protocol contradict each other, or a token cannot be signed.
 pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
-    let binary_way_in = plan.scenario == Scenario::Publish && plan.protocol == Protocol::Bin;
-    ensure!(!binary_way_in || plan.rooms.count == 1, "binary comments go to the room of their socket: use --rooms 1");
+    let way_in = if plan.scenario == Scenario::Publish { plan.protocol } else { Protocol::Json };
+    ensure!(
+        way_in != Protocol::Bin || plan.rooms.count == 1,
+        "binary comments go to the room of their socket: use --rooms 1"
+    );
     let mut specs = Vec::with_capacity(plan.rooms.viewers + plan.slow + plan.senders);
     for i in 0..plan.senders {
         let (role, room) = match plan.party {
@@ -27,23 +30,23 @@ pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
             _ => (Role::Member, target.group(i / plan.party)),
         };
         let spec = spec(target, role, i, specs.len(), room)?;
-        specs.push(match binary_way_in {
-            true => {
+        specs.push(match way_in {
+            Protocol::Json | Protocol::Proto => Spec { protocol: way_in, ..spec },
+            Protocol::Bin => {
                 let target = format!("/ws?room_id={}&max_per_s=0&token={}", spec.room, spec.credential);
-                Spec { target, joins: true, protocol: Protocol::Bin, ..spec }
+                Spec { target, joins: true, protocol: way_in, ..spec }
             }
-            false => spec,
         });
     }
     for i in 0..plan.rooms.viewers {
         let room = room_id(plan.rooms.of_viewer(i));
         let spec = spec(target, Role::Viewer, i, specs.len(), room)?;
-        specs.push(Spec { protocol: plan.protocol, ..spec });
+        specs.push(Spec { protocol: plan.protocol, deflate: plan.deflate, ..spec });
     }
     for i in 0..plan.slow {
         let role = if i.is_multiple_of(2) { Role::Slow } else { Role::Stalled };
         let spec = spec(target, role, i, specs.len(), room_id(0))?;
-        specs.push(Spec { protocol: plan.protocol, ..spec });
+        specs.push(Spec { protocol: plan.protocol, deflate: plan.deflate, ..spec });
     }
     Ok(specs)
 }
@@ -92,6 +95,7 @@ fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyho
         user,
         joins,
         protocol: Protocol::Json,
+        deflate: false,
         from,
         tls: target.tls,
     })

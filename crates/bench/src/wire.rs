@@ -7,18 +7,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ahash::{HashMap, RandomState};
+use prost::Message as _;
 use protocol::binary::{self, Frame, Kind};
-use protocol::ws::{Opcode, encode_client_frame};
+use protocol::proto::v1;
+use protocol::proto::v1::server_frame::Message as Out;
+use protocol::ws::{Inflater, Opcode, encode_client_frame};
 use serde::Deserialize;
 
 use crate::clock;
 use crate::content::{self, Mark};
+use crate::options::Protocol;
 use crate::pace::Line;
 
 /// Batches remembered.
 const REMEMBERED: usize = 512;
 /// Bytes at either end of a batch that choose where it is remembered.
 const SAMPLE: usize = 192;
+/// Longest compressed message, once inflated.
+const INFLATED_MAX: usize = 64 << 20;
 /// Client and server are ours, so the masking key protects nobody (RFC 6455 §10.3) and may be constant.
 pub const MASK: [u8; 4] = [0x62, 0x72, 0x67, 0x21];
 
@@ -64,8 +70,8 @@ pub enum Said {
     Held,
     /// A comment was refused, with this code.
     Refused(String),
-    /// A critical event to acknowledge.
-    Critical(String),
+    /// A critical event to acknowledge, by its id.
+    Critical(u64),
     /// One comment by itself.
     Comment(Mark),
     /// The socket is where it belongs.
@@ -123,6 +129,8 @@ pub struct Reader {
     places: HashMap<u64, usize>,
     batches: Vec<(u64, Box<[u8]>, Rc<Batch>)>,
     next: usize,
+    inflater: Inflater,
+    inflated: Vec<u8>,
     /// Kept between messages for its room.
     pub heard: Vec<Said>,
 }
@@ -138,6 +146,8 @@ impl Reader {
             places: HashMap::default(),
             batches: Vec::with_capacity(REMEMBERED),
             next: 0,
+            inflater: Inflater::default(),
+            inflated: Vec::new(),
             heard: Vec::new(),
         }
     }
@@ -161,38 +171,90 @@ impl Reader {
             "comment_ack" | "message_ack" => Said::Accepted,
             "new_message" => message.content.as_deref().and_then(content::read).map_or(Said::Other, Said::Comment),
             "error" => Said::Refused(message.code.unwrap_or_default().into_owned()),
-            "event" if message.critical => Said::Critical(message.event_id.unwrap_or_default().into_owned()),
+            "event" if message.critical => Said::Critical(message.event_id?.parse().ok()?),
             _ => Said::Other,
         })
     }
 
-    /// A binary message.
-    pub fn binary(&mut self, bytes: &[u8]) -> Said {
+    /// A binary message; none when it is not one of the sub-protocol's.
+    pub fn binary(&mut self, protocol: Protocol, bytes: &[u8]) -> Option<Said> {
         if let Some(batch) = self.remembered(bytes) {
-            return Said::Batch(batch);
+            return Some(Said::Batch(batch));
         }
-        let comments = binary::frames(bytes).flatten().filter(|frame| frame.kind == Kind::Comment);
-        let marks = comments.filter_map(|frame| content::read(frame.content)).collect();
-        let batch = Rc::new(Batch { marks, ..Batch::default() });
-        self.remember(bytes, batch.clone());
-        Said::Batch(batch)
+        let said = match protocol {
+            Protocol::Json => return None,
+            Protocol::Proto => self.protobuf(bytes)?,
+            Protocol::Bin => {
+                let comments = binary::frames(bytes).flatten().filter(|frame| frame.kind == Kind::Comment);
+                let marks = comments.filter_map(|frame| content::read(frame.content)).collect();
+                Said::Batch(Rc::new(Batch { marks, ..Batch::default() }))
+            }
+        };
+        if let Said::Batch(batch) = &said {
+            self.remember(bytes, batch.clone());
+        }
+        Some(said)
+    }
+
+    /// A compressed message. Whoever has had the same one knows what is in it.
+    pub fn deflated(&mut self, protocol: Protocol, text: bool, payload: &[u8]) -> Option<Said> {
+        if let Some(batch) = self.remembered(payload) {
+            return Some(Said::Batch(batch));
+        }
+        let mut inflated = std::mem::take(&mut self.inflated);
+        self.inflater.inflate(payload, INFLATED_MAX, &mut inflated).ok()?;
+        let said = match text {
+            true => self.text(str::from_utf8(&inflated).ok()?)?,
+            false => self.binary(protocol, &inflated)?,
+        };
+        self.inflated = inflated;
+        if let Said::Batch(batch) = &said {
+            self.remember(payload, batch.clone());
+        }
+        Some(said)
+    }
+
+    fn protobuf(&self, bytes: &[u8]) -> Option<Said> {
+        Some(match v1::ServerFrame::decode(bytes).ok()?.message? {
+            Out::Comments(batch) => Said::Batch(Rc::new(self.comments(&batch.comments, batch.omitted))),
+            Out::RoomJoined(joined) => Said::Joined(Rc::new(self.comments(&joined.history, joined.omitted))),
+            Out::Connected(_) => Said::Connected,
+            Out::CommentAck(ack) if ack.status() == v1::CommentStatus::PendingReview => Said::Held,
+            Out::CommentAck(_) => Said::Accepted,
+            Out::Error(error) => Said::Refused(error.code),
+            Out::Event(event) if event.critical => Said::Critical(event.event_id),
+            _ => Said::Other,
+        })
+    }
+
+    fn comments(&self, comments: &[v1::Comment], omitted: u64) -> Batch {
+        let color = |comment: &v1::Comment| comment.style.as_ref().and_then(|style| style.color);
+        Batch {
+            marks: comments.iter().filter_map(|comment| self.mark(&comment.content, color(comment))).collect(),
+            merged: comments.iter().map(|comment| u64::from(comment.count.saturating_sub(1))).sum(),
+            omitted,
+            last_id: comments.last().map_or(0, |comment| comment.id),
+        }
     }
 
     fn batch(&self, comments: &[Comment<'_>], omitted: u64) -> Batch {
+        let color = |comment: &Comment<'_>| {
+            let color = comment.style.as_ref()?.color.as_deref()?.strip_prefix('#')?;
+            u32::from_str_radix(color, 16).ok()
+        };
         Batch {
-            marks: comments.iter().filter_map(|comment| self.mark(comment)).collect(),
+            marks: comments.iter().filter_map(|comment| self.mark(&comment.content, color(comment))).collect(),
             merged: comments.iter().filter_map(|comment| comment.count).map(|count| count.saturating_sub(1)).sum(),
             omitted,
             last_id: comments.last().and_then(|comment| comment.id.parse().ok()).unwrap_or(0),
         }
     }
 
-    fn mark(&self, comment: &Comment<'_>) -> Option<Mark> {
+    fn mark(&self, content: &str, color: Option<u32>) -> Option<Mark> {
         match &self.marks {
-            Marks::Content => content::read(&comment.content),
+            Marks::Content => content::read(content),
             Marks::Colour { start_us, lines } => {
-                let color = comment.style.as_ref()?.color.as_deref()?.strip_prefix('#')?;
-                let seq = u32::from_str_radix(color, 16).ok()?.checked_sub(1)?;
+                let seq = color?.checked_sub(1)?;
                 Some(Mark { seq, due_us: start_us + lines.get(seq as usize)?.due_us })
             }
         }
@@ -267,8 +329,8 @@ pub fn heartbeat(out: &mut Vec<u8>) {
 }
 
 /// The receipt of a critical event.
-pub fn receipt(event_id: &str, out: &mut Vec<u8>) {
-    let text = serde_json::json!({ "type": "ack", "event_id": event_id }).to_string();
+pub fn receipt(event_id: u64, out: &mut Vec<u8>) {
+    let text = format!(r#"{{"type":"ack","event_id":"{event_id}"}}"#);
     encode_client_frame(Opcode::Text, text.as_bytes(), MASK, out);
 }
 
@@ -279,6 +341,8 @@ pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::ws::deflated_frame;
+
     use super::*;
 
     fn message(seq: u32, omitted: u64) -> String {
@@ -309,6 +373,41 @@ mod tests {
     }
 
     #[test]
+    fn every_form_of_a_batch_says_the_same() {
+        let mut content = String::new();
+        content::write(Mark { seq: 3, due_us: 9 }, 200, &mut content);
+        let comment = v1::Comment { id: 8, content: content.clone(), count: 2, ..Default::default() };
+        let batch = v1::Comments { comments: vec![comment], omitted: 4, ..Default::default() };
+        let frame = v1::ServerFrame { r#ref: 0, message: Some(Out::Comments(batch)) }.encode_to_vec();
+        let expected = Batch { marks: vec![Mark { seq: 3, due_us: 9 }], merged: 1, omitted: 4, last_id: 8 };
+
+        let mut reader = Reader::new(Marks::Content);
+        let read = |said| match said {
+            Some(Said::Batch(batch)) => batch,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(*read(reader.binary(Protocol::Proto, &frame)), expected);
+        let deflated = |opcode, message: &[u8]| {
+            let mut frame = Vec::new();
+            deflated_frame(opcode, message, &mut frame);
+            let header_bytes = if frame[1] < 126 { 2 } else { 4 };
+            frame.split_off(header_bytes)
+        };
+        let compressed = deflated(Opcode::Binary, &frame);
+        let first = read(reader.deflated(Protocol::Proto, false, &compressed));
+        assert_eq!(*first, expected);
+        assert!(Rc::ptr_eq(&first, &read(reader.deflated(Protocol::Proto, false, &compressed))));
+
+        let text =
+            format!(r#"{{"type":"comments","comments":[{{"id":"8","content":"{content}","count":2}}],"omitted":4}}"#);
+        assert_eq!(*read(reader.deflated(Protocol::Json, true, &deflated(Opcode::Text, text.as_bytes()))), expected);
+        assert!(
+            reader.binary(Protocol::Json, b"text").is_none()
+                && reader.deflated(Protocol::Proto, false, &[7; 9]).is_none()
+        );
+    }
+
+    #[test]
     fn a_recording_is_marked_by_colour() {
         let line = |due_us| Line { due_us, content: String::new(), mode: model::Mode::Top, size: model::Size::Small };
         let lines: Arc<[Line]> = [line(0), line(50)].into();
@@ -324,9 +423,7 @@ mod tests {
         assert!(matches!(said(r#"{"type":"comment_ack","id":"1","status":"accepted"}"#), Some(Said::Accepted)));
         assert!(matches!(said(r#"{"type":"comment_ack","id":"1","status":"pending_review"}"#), Some(Said::Held)));
         assert!(matches!(said(r#"{"type":"error","code":"muted"}"#), Some(Said::Refused(code)) if code == "muted"));
-        assert!(
-            matches!(said(r#"{"type":"event","event_id":"9","critical":true}"#), Some(Said::Critical(id)) if id == "9")
-        );
+        assert!(matches!(said(r#"{"type":"event","event_id":"9","critical":true}"#), Some(Said::Critical(9))));
         assert!(matches!(said(r#"{"type":"event","event_id":"9"}"#), Some(Said::Other)));
         assert!(
             matches!(said(r#"{"type":"room_joined","history":[],"omitted":4}"#), Some(Said::Joined(b)) if b.omitted == 4)

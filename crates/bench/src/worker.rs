@@ -19,7 +19,9 @@ use crate::clock::now_us;
 use crate::conn::{Conn, Role};
 use crate::content::{self, Mark};
 use crate::measure::Tally;
+use crate::options::Protocol;
 use crate::pace::{Feed, Next};
+use crate::protobuf;
 use crate::scenario::{Plan, room_id};
 use crate::specs::other_member;
 use crate::wire::{self, Marks, Reader};
@@ -360,10 +362,11 @@ impl Worker {
             let i = self.beat_next % self.asked;
             self.beat_next += 1;
             let Some(conn) = self.setup.conns.get_mut(i).filter(|conn| conn.is_open()) else { continue };
-            let (adapter, role, mut sent) = (conn.spec.adapter, conn.spec.role, true);
-            let written = conn.write(|out| match adapter {
-                Adapter::Barrage => wire::heartbeat(out),
-                other => sent = other.heartbeat(role, out),
+            let (adapter, protocol, role, mut sent) = (conn.spec.adapter, conn.spec.protocol, conn.spec.role, true);
+            let written = conn.write(|out| match (adapter, protocol) {
+                (Adapter::Barrage, Protocol::Proto) => protobuf::heartbeat(out),
+                (Adapter::Barrage, Protocol::Json | Protocol::Bin) => wire::heartbeat(out),
+                (other, _) => sent = other.heartbeat(role, out),
             });
             match written {
                 Ok(()) => tally.counts.heartbeats += u64::from(sent),

@@ -281,7 +281,9 @@ fn comment(comment: &Comment, count: Option<u32>) -> v1::Comment {
     }
 }
 
-fn style(style: Style) -> v1::Style {
+/// A style as it is sent.
+#[must_use]
+pub fn style(style: Style) -> v1::Style {
     let mode = match style.mode {
         Mode::Scroll => v1::Mode::Scroll,
         Mode::Top => v1::Mode::Top,

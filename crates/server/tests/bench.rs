@@ -42,6 +42,23 @@ fn every_delivery_of_a_room_is_counted_on_the_server_and_on_the_floor() {
 }
 
 #[test]
+fn every_form_of_a_room_is_read() {
+    for protocol in ["json", "proto", "bin"] {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = bench(dir.path(), &["room", "--protocol", protocol, "--floor", "20", "--heartbeat", "1"]);
+        let compressed = bench(dir.path(), &["room", "--protocol", protocol, "--deflate", "--payload", "600"]);
+        for run in runs.iter().chain(&compressed) {
+            let round = &run["round"];
+            assert_eq!((number(&round["arrived_share"]), number(&round["lost"])), (1.0, 0.0), "{protocol}: {run}");
+            assert_eq!(number(&round["delivery"]["count"]), 1_000.0, "{protocol}: {run}");
+        }
+        // Six hundred bytes of text, which are less once compressed.
+        let bytes = number(&compressed.first().unwrap()["round"]["bytes_per_delivery"]);
+        assert!(bytes < 600.0, "{protocol}: {bytes}");
+    }
+}
+
+#[test]
 fn several_generators_count_as_one() {
     let dir = tempfile::tempdir().unwrap();
     let runs = bench(dir.path(), &["room", "--generators", "3"]);
@@ -62,12 +79,15 @@ fn cut_sockets_come_back_and_miss_nothing() {
 
 #[test]
 fn senders_are_answered_as_fast_as_it_goes() {
-    let dir = tempfile::tempdir().unwrap();
-    let runs = bench(dir.path(), &["publish", "--sockets", "0", "--rate", "0", "--in-flight", "16"]);
-    let round = &runs.first().unwrap()["round"];
-    assert!(number(&round["accepted_per_s"]) > 10.0, "{round}");
-    assert_eq!(number(&round["total"]["refused"]), 0.0);
-    assert_eq!(number(&round["total"]["accepted"]), number(&round["total"]["sent"]));
+    for protocol in ["json", "proto", "bin"] {
+        let dir = tempfile::tempdir().unwrap();
+        let load = ["publish", "--sockets", "0", "--rate", "0", "--in-flight", "16", "--protocol", protocol];
+        let runs = bench(dir.path(), &load);
+        let round = &runs.first().unwrap()["round"];
+        assert!(number(&round["accepted_per_s"]) > 10.0, "{protocol}: {round}");
+        assert_eq!(number(&round["total"]["refused"]), 0.0, "{protocol}");
+        assert_eq!(number(&round["total"]["accepted"]), number(&round["total"]["sent"]), "{protocol}");
+    }
 }
 
 /// The least of goim: packets over TCP for those who read, an HTTP push for what is published.
