@@ -20,8 +20,9 @@ use room::hub::StreamId;
 
 use crate::backlog::Comments;
 use crate::conn::{Conn, Parcel, Sent};
+use crate::events::is_stored;
 use crate::members::ShardRoom;
-use crate::shard::{Shard, is_stored};
+use crate::shard::Shard;
 
 /// Seats that get something of their own, with the batch's items that concern them, in order.
 type Special = HashMap<u32, Vec<u32>>;

@@ -17,6 +17,7 @@ mod commands;
 mod conn;
 mod critical;
 mod deliver;
+mod events;
 mod handshake;
 mod http;
 mod inbox;
