@@ -16,6 +16,7 @@ pub mod roles;
 pub mod room;
 pub mod score;
 pub mod snowflake;
+pub mod told;
 
 pub use chat::{ConversationId, GroupId, Message, MsgStatus, MsgType, Recipient};
 pub use clock::{Clock, ManualClock, SystemClock, rfc3339_ms};
@@ -29,3 +30,4 @@ pub use roles::{Role, Roles};
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
 pub use score::{Lane, Score};
 pub use snowflake::{Fence, NoIds, SnowflakeGenerator};
+pub use told::Told;
