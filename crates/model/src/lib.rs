@@ -12,11 +12,11 @@ pub mod id;
 pub mod identity;
 pub mod metrics;
 pub mod panics;
+pub mod reasons;
 pub mod roles;
 pub mod room;
 pub mod score;
 pub mod snowflake;
-pub mod told;
 
 pub use chat::{ConversationId, GroupId, Message, MsgStatus, MsgType, Recipient};
 pub use clock::{Clock, ManualClock, SystemClock, rfc3339_ms};
@@ -26,8 +26,8 @@ pub use event::{Audience, Counted, Event, EventBody, Gift, PlayAt, RankingEntry}
 pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
 pub use identity::Identity;
 pub use metrics::Metrics;
+pub use reasons::Reasons;
 pub use roles::{Role, Roles};
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
 pub use score::{Lane, Score};
 pub use snowflake::{Fence, NoIds, SnowflakeGenerator};
-pub use told::Told;

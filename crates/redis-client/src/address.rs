@@ -62,7 +62,7 @@ pub(crate) type Push = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// Where connections come from.
 pub(crate) enum Source {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
     Cluster(Box<ClusterClient>),
 }
@@ -154,7 +154,7 @@ impl Address {
     fn source_with(&self, push: Option<&Push>) -> Result<Source, BadAddress> {
         let protocol = if push.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
         let source = match self.kind {
-            Kind::Single => self.single(protocol).map(Source::Single),
+            Kind::Single => self.single(protocol).map(|client| Source::Single(Box::new(client))),
             Kind::Sentinel => self.sentinel(protocol).map(|client| Source::Sentinel(Box::new(client))),
             Kind::Cluster => self.cluster(push).build().map(|client| Source::Cluster(Box::new(client))),
         };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::clock::SteadyClock;
-use model::{Clock, Told};
+use model::{Clock, Reasons};
 use parking_lot::RwLock;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::sync::Notify;
@@ -115,13 +115,13 @@ pub(crate) fn is_broken(error: &RedisError) -> bool {
 /// Never returns; it is aborted with the last handle.
 pub(crate) async fn run(state: Arc<State>, mut source: Source, answer_timeout: Duration) {
     let mut retry = RETRY.0;
-    let mut told = Told::default();
+    let mut told = Reasons::default();
     loop {
         let connected = timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, answer_timeout, None)).await;
         match connected.unwrap_or_else(|_| Err(timed_out())) {
             Ok(connection) => {
                 tracing::info!("redis is connected");
-                (told, retry) = (Told::default(), RETRY.0);
+                (told, retry) = (Reasons::default(), RETRY.0);
                 keep(&state, &connection, answer_timeout).await;
                 if matches!(connection, Connection::Node(_)) {
                     state.put(None);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use model::Told;
+use model::Reasons;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -80,7 +80,7 @@ fn is_about_the_way(error: &sqlx::Error) -> bool {
 
 /// Looks until somebody answers, or nobody wants to know any more.
 async fn look(way: Weak<Way>) {
-    let mut told = Told::default();
+    let mut told = Reasons::default();
     while let Some(way) = way.upgrade() {
         let answered = timeout(ANSWER_TIMEOUT, way.ask()).await;
         let Err(error) = answered.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))

@@ -1,14 +1,14 @@
-//! What has been told in the log, so that a state that lasts is told once.
+//! Why something is away, told in the log once for as long as it lasts.
 
 /// Reasons told at most; more of them would be noise.
 const REASONS_MAX: usize = 4;
 
-/// Why something is away, as far as it has been told. What is tried again every second may fail each time, and for another
-/// reason than at first: a server that is started again with a wrong certificate.
+/// The reasons that have been told. What is tried again every second may fail each time, and for another reason than at
+/// first: a server that is started again with a wrong certificate.
 #[derive(Debug, Default)]
-pub struct Told(Vec<String>);
+pub struct Reasons(Vec<String>);
 
-impl Told {
+impl Reasons {
     /// Whether this reason is to be told now: each once, and not more than a few.
     pub fn is_news(&mut self, reason: &str) -> bool {
         let news = self.0.len() < REASONS_MAX && self.0.iter().all(|told| told != reason);
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_told_once_and_no_more_than_a_few() {
-        let mut told = Told::default();
+        let mut told = Reasons::default();
         let mut news = |reason: &str| told.is_news(reason);
         assert_eq!(["refused", "refused", "unknown issuer", "refused"].map(&mut news), [true, false, true, false]);
         assert_eq!(["a", "b", "c", "d"].map(&mut news), [true, true, false, false]);
