@@ -9,11 +9,13 @@ const REASONS_MAX: usize = 4;
 pub struct Reasons(Vec<String>);
 
 impl Reasons {
-    /// Whether this reason is to be told now: each once, and not more than a few.
+    /// Whether this reason is to be told now: each once, and not more than a few. Numbers make no other reason: that a
+    /// certificate has expired is told with the time by which it has.
     pub fn is_news(&mut self, reason: &str) -> bool {
-        let news = self.0.len() < REASONS_MAX && self.0.iter().all(|told| told != reason);
+        let reason: String = reason.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let news = self.0.len() < REASONS_MAX && !self.0.contains(&reason);
         if news {
-            self.0.push(reason.to_owned());
+            self.0.push(reason);
         }
         news
     }
@@ -28,6 +30,7 @@ mod tests {
         let mut told = Reasons::default();
         let mut news = |reason: &str| told.is_news(reason);
         assert_eq!(["refused", "refused", "unknown issuer", "refused"].map(&mut news), [true, false, true, false]);
-        assert_eq!(["a", "b", "c", "d"].map(&mut news), [true, true, false, false]);
+        assert_eq!(["expired, it is 10:59", "expired, it is 11:00"].map(&mut news), [true, false]);
+        assert_eq!(["a", "b", "c"].map(&mut news), [true, false, false]);
     }
 }
