@@ -12,6 +12,7 @@ pub mod id;
 pub mod identity;
 pub mod metrics;
 pub mod panics;
+pub mod reasons;
 pub mod roles;
 pub mod room;
 pub mod score;
@@ -25,6 +26,7 @@ pub use event::{Audience, Counted, Event, EventBody, Gift, PlayAt, RankingEntry}
 pub use id::{DeviceId, InvalidId, RoomId, Snowflake, UserId};
 pub use identity::Identity;
 pub use metrics::Metrics;
+pub use reasons::Reasons;
 pub use roles::{Role, Roles};
 pub use room::{RoomLimits, RoomSettings, RoomState, Session, Speakers};
 pub use score::{Lane, Score};

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::io::tcp::TcpSettings;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
+    TlsCertificates, TlsMode,
+};
 
 use crate::{ANSWER_TIMEOUT, Connection};
 
@@ -22,10 +25,17 @@ const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 ///   name, with the credentials of the servers;
 /// - `redis+cluster://[user:password@]host:port,host:port,…` a Cluster, by some of its nodes.
 ///
+/// With `rediss` in the place of `redis` each connection is TLS, those to sentinels and to servers that are told of later
+/// too. A server's certificate is for the name, or the IP address, that it is connected by, and is vouched for by an
+/// authority that the system trusts, or by those of [`Address::trusting`].
+///
 /// Printing one leaves the credentials out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     kind: Kind,
+    tls: bool,
+    /// Certificates of authorities in PEM.
+    trusted: Option<Arc<[u8]>>,
     credentials: Option<(String, String)>,
     hosts: Vec<String>,
     /// The database of a single server, the master's name of Sentinel.
@@ -43,7 +53,7 @@ enum Kind {
 /// Not an address of Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected redis://host:port, redis+sentinel://host:port,host:port/master-name or redis+cluster://host:port,host:port: {0}"
+    "expected redis://host:port, redis+sentinel://host:port,host:port/master-name or redis+cluster://host:port,host:port, or rediss for TLS: {0}"
 )]
 pub struct BadAddress(String);
 
@@ -52,7 +62,7 @@ pub(crate) type Push = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// Where connections come from.
 pub(crate) enum Source {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
     Cluster(Box<ClusterClient>),
 }
@@ -63,10 +73,13 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         let bad = |why: &str| BadAddress(why.to_owned());
         let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("no scheme"))?;
-        let kind = match scheme {
-            "redis" => Kind::Single,
-            "redis+sentinel" => Kind::Sentinel,
-            "redis+cluster" => Kind::Cluster,
+        let (kind, tls) = match scheme {
+            "redis" => (Kind::Single, false),
+            "rediss" => (Kind::Single, true),
+            "redis+sentinel" => (Kind::Sentinel, false),
+            "rediss+sentinel" => (Kind::Sentinel, true),
+            "redis+cluster" => (Kind::Cluster, false),
+            "rediss+cluster" => (Kind::Cluster, true),
             _ => return Err(bad("unknown scheme")),
         };
         let (credentials, rest) = match rest.rsplit_once('@') {
@@ -75,7 +88,7 @@ impl FromStr for Address {
         };
         let (hosts, path) = split(rest, '/');
         let hosts: Vec<_> = hosts.split(',').map(str::to_owned).collect();
-        let address = Self { kind, credentials, hosts, path, answer_timeout: ANSWER_TIMEOUT };
+        let address = Self { kind, tls, trusted: None, credentials, hosts, path, answer_timeout: ANSWER_TIMEOUT };
         address.check().map_err(bad)?;
         address.source().map(|_| address)
     }
@@ -94,6 +107,19 @@ impl Address {
         Self { answer_timeout, ..self }
     }
 
+    /// The same, whose servers are believed when one of these authorities vouches for them (certificates in PEM), and not
+    /// when only one that the system trusts does.
+    ///
+    /// # Errors
+    /// [`BadAddress`] when there is no TLS, or that is no PEM.
+    pub fn trusting(self, authorities_pem: Vec<u8>) -> Result<Self, BadAddress> {
+        if !self.tls {
+            return Err(BadAddress("without TLS there are no certificates".into()));
+        }
+        let address = Self { trusted: Some(authorities_pem.into()), ..self };
+        address.source().map(|_| address)
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let has_port = |host: &String| {
             host.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -103,6 +129,8 @@ impl Address {
         }
         match self.kind {
             Kind::Single if self.hosts.len() != 1 => Err("one server"),
+            // What the client library would read as a wish, such as not to look at certificates.
+            Kind::Single if self.path.contains(['?', '#']) => Err("a database is a number"),
             Kind::Sentinel if self.path.is_empty() => Err("the master's name is missing"),
             Kind::Cluster if !self.path.is_empty() => Err("a cluster has no databases"),
             _ => Ok(()),
@@ -115,41 +143,71 @@ impl Address {
 
     /// What makes connections; nothing is connected yet.
     pub(crate) fn source(&self) -> Result<Source, BadAddress> {
-        self.source_with(self.login(), None)
+        self.source_with(None)
     }
 
     /// What makes connections over which Redis may also send unasked: RESP3.
     pub(crate) fn pushing(&self, push: &Push) -> Result<Source, BadAddress> {
-        self.source_with(self.login().set_protocol(ProtocolVersion::RESP3), Some(push))
+        self.source_with(Some(push))
     }
 
-    fn source_with(&self, login: RedisConnectionInfo, push: Option<&Push>) -> Result<Source, BadAddress> {
-        let bad = |error: redis::RedisError| BadAddress(error.to_string());
-        let nodes = self.hosts.iter().map(|host| format!("redis://{host}"));
-        Ok(match self.kind {
-            Kind::Single => Source::Single(self.single(login).map_err(bad)?),
-            Kind::Sentinel => {
-                let servers =
-                    SentinelNodeConnectionInfo::default().set_redis_connection_info(login).set_tcp_settings(at_once());
-                let (nodes, name) = (nodes.collect(), self.path.clone());
-                let client = SentinelClient::build(nodes, name, Some(servers), SentinelServerType::Master);
-                Source::Sentinel(Box::new(client.map_err(bad)?))
-            }
-            Kind::Cluster => Source::Cluster(Box::new(self.cluster(nodes, push).build().map_err(bad)?)),
-        })
+    fn source_with(&self, push: Option<&Push>) -> Result<Source, BadAddress> {
+        let protocol = if push.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
+        let source = match self.kind {
+            Kind::Single => self.single(protocol).map(|client| Source::Single(Box::new(client))),
+            Kind::Sentinel => self.sentinel(protocol).map(|client| Source::Sentinel(Box::new(client))),
+            Kind::Cluster => self.cluster(push).build().map(|client| Source::Cluster(Box::new(client))),
+        };
+        source.map_err(|error| BadAddress(error.to_string()))
     }
 
-    fn single(&self, login: RedisConnectionInfo) -> RedisResult<Client> {
-        use redis::IntoConnectionInfo;
-        let host = self.hosts.first().map_or("", String::as_str);
-        let info = format!("redis://{host}/{}", self.path).into_connection_info()?;
-        let login = login.set_db(info.redis_settings().db());
-        Client::open(info.set_redis_settings(login).set_tcp_settings(at_once()))
+    fn urls(&self) -> impl Iterator<Item = String> {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        self.hosts.iter().map(move |host| format!("{scheme}://{host}"))
+    }
+
+    /// Whom the client library is to believe, if not those that the system trusts.
+    fn certificates(&self) -> Option<TlsCertificates> {
+        let trusted = self.trusted.as_ref()?;
+        Some(TlsCertificates { client_tls: None, root_cert: Some(trusted.to_vec()) })
+    }
+
+    fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
+        let url = self.urls().map(|url| format!("{url}/{}", self.path)).next().unwrap_or_default();
+        let info = url.into_connection_info()?;
+        let login = self.login().set_protocol(protocol).set_db(info.redis_settings().db());
+        let info = info.set_redis_settings(login).set_tcp_settings(at_once());
+        match self.certificates() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        }
+    }
+
+    /// The credentials are those of the servers; sentinels are asked without any.
+    fn sentinel(&self, protocol: ProtocolVersion) -> RedisResult<SentinelClient> {
+        let sentinels = self.urls().map(IntoConnectionInfo::into_connection_info);
+        let sentinels = sentinels.map(|info| info.map(|info| info.addr().clone())).collect::<RedisResult<Vec<_>>>()?;
+        let mut builder = SentinelClientBuilder::new(sentinels, &self.path, SentinelServerType::Master)?
+            .set_client_to_redis_tcp_settings(at_once())
+            .set_client_to_redis_protocol(protocol);
+        if self.tls {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = self.certificates() {
+            builder = builder.set_client_to_sentinel_certificates(certificates.clone());
+            builder = builder.set_client_to_redis_certificates(certificates);
+        }
+        let builder = match &self.credentials {
+            Some((user, password)) if user.is_empty() => builder.set_client_to_redis_password(password),
+            Some((user, password)) => builder.set_client_to_redis_username(user).set_client_to_redis_password(password),
+            None => builder,
+        };
+        builder.build()
     }
 
     /// The library repeats what a Cluster redirects; a lost node is given up soon, since the caller waits no longer.
-    fn cluster(&self, nodes: impl Iterator<Item = String>, push: Option<&Push>) -> ClusterClientBuilder {
-        let mut builder = ClusterClientBuilder::new(nodes)
+    fn cluster(&self, push: Option<&Push>) -> ClusterClientBuilder {
+        let mut builder = ClusterClientBuilder::new(self.urls())
             .retries(3)
             .min_retry_wait(10)
             .max_retry_wait(50)
@@ -158,6 +216,9 @@ impl Address {
             .tcp_settings(at_once());
         if let Some(push) = push.cloned() {
             builder = builder.use_protocol(ProtocolVersion::RESP3).push_sender(sender(push));
+        }
+        if let Some(certificates) = self.certificates() {
+            builder = builder.certs(certificates);
         }
         match &self.credentials {
             Some((user, password)) if user.is_empty() => builder.password(password),
@@ -214,12 +275,13 @@ impl Source {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.kind {
-            Kind::Single => "redis",
-            Kind::Sentinel => "redis+sentinel",
-            Kind::Cluster => "redis+cluster",
+        let secure = if self.tls { "s" } else { "" };
+        let kind = match self.kind {
+            Kind::Single => "",
+            Kind::Sentinel => "+sentinel",
+            Kind::Cluster => "+cluster",
         };
-        write!(f, "{scheme}://{}", self.hosts.join(","))?;
+        write!(f, "redis{secure}{kind}://{}", self.hosts.join(","))?;
         if self.path.is_empty() { Ok(()) } else { write!(f, "/{}", self.path) }
     }
 }
@@ -235,12 +297,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_forms_are_read_and_printed_without_secrets() {
+    fn each_form_is_read_and_printed_without_secrets() {
         for (text, printed) in [
             ("redis://localhost:6379", "redis://localhost:6379"),
             ("redis://ann:s3cret@h:1/2", "redis://h:1/2"),
             ("redis+sentinel://:s3cret@a:1,b:2/main", "redis+sentinel://a:1,b:2/main"),
             ("redis+cluster://a:1,b:2,c:3", "redis+cluster://a:1,b:2,c:3"),
+            ("rediss://ann:s3cret@h:1", "rediss://h:1"),
+            ("rediss+sentinel://a:1,b:2/main", "rediss+sentinel://a:1,b:2/main"),
+            ("rediss+cluster://a:1", "rediss+cluster://a:1"),
         ] {
             let address: Address = text.parse().expect(text);
             assert_eq!(address.to_string(), printed);
@@ -259,8 +324,22 @@ mod tests {
             "redis+sentinel://a:1,b:2",
             "redis+cluster://a:1/2",
             "redis+cluster://a:1,:2",
+            "rediss://h:1#insecure",
+            "rediss://h:1/#insecure",
+            "rediss://h:1/0#insecure",
+            "rediss+cluster://a:1,b:2#insecure",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn authorities_are_for_tls_and_have_to_be_pem() {
+        let trusting = |text: &str, pem: &str| text.parse::<Address>().expect(text).trusting(pem.into());
+        let broken = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+        for text in ["rediss://h:1", "rediss+sentinel://a:1/main", "rediss+cluster://a:1"] {
+            assert!(trusting(text, broken).is_err(), "{text}");
+        }
+        assert!(trusting("redis://h:1", "").is_err());
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::Clock;
 use model::clock::SteadyClock;
+use model::{Clock, Reasons};
 use parking_lot::RwLock;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::sync::Notify;
@@ -115,13 +115,13 @@ pub(crate) fn is_broken(error: &RedisError) -> bool {
 /// Never returns; it is aborted with the last handle.
 pub(crate) async fn run(state: Arc<State>, mut source: Source, answer_timeout: Duration) {
     let mut retry = RETRY.0;
-    let mut told_away = false;
+    let mut told = Reasons::default();
     loop {
         let connected = timeout(CONNECT_TIMEOUT, source.connect(CONNECT_TIMEOUT, answer_timeout, None)).await;
         match connected.unwrap_or_else(|_| Err(timed_out())) {
             Ok(connection) => {
                 tracing::info!("redis is connected");
-                (told_away, retry) = (false, RETRY.0);
+                (told, retry) = (Reasons::default(), RETRY.0);
                 keep(&state, &connection, answer_timeout).await;
                 if matches!(connection, Connection::Node(_)) {
                     state.put(None);
@@ -129,7 +129,7 @@ pub(crate) async fn run(state: Arc<State>, mut source: Source, answer_timeout: D
                 sleep(retry).await;
             }
             Err(error) => {
-                if !std::mem::replace(&mut told_away, true) {
+                if told.is_news(&error.to_string()) {
                     tracing::warn!(%error, "redis is away");
                 }
                 state.put(None);

@@ -80,7 +80,7 @@ sections! {
     /// `[store]`
     Store { url: String, spool_records_max: u64, spool_bytes_max: u64 }
     /// `[redis]`
-    Redis { url: String }
+    Redis { url: String, ca_file: PathBuf }
     /// `[kafka]`
     Kafka { brokers: String, partitions: u16, replication: u16, min_insync: u16, hot_shards: u16, retention_hours: u32 }
     /// `[etcd]`

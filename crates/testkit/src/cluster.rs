@@ -83,12 +83,24 @@ impl Cluster {
         Some(Self::start(binary, nodes, &redis, &mysql.address(), "").await)
     }
 
+    /// The same over servers that speak TLS.
+    pub async fn secure(redis: &OwnServer, mysql: &OwnServer, binary: impl Into<PathBuf>, nodes: usize) -> Self {
+        let name = unique_name();
+        let mysql = database(&mysql.address(), &name);
+        let options = options(binary.into(), &name, &redis.address(), &mysql, &example("cluster-redis.toml"));
+        let options = options.env("BARRAGE__REDIS__CA_FILE", &redis.authority_file().display().to_string());
+        Self::of(options, mysql, nodes).await
+    }
+
     /// The same with these addresses of Redis and MySQL, and with this appended to the configuration.
     pub async fn start(binary: impl Into<PathBuf>, nodes: usize, redis: &str, mysql: &str, config: &str) -> Self {
         let config = format!("{}\n{config}", example("cluster-redis.toml"));
         let name = unique_name();
         let mysql = database(mysql, &name);
-        let options = options(binary.into(), &name, redis, &mysql, &config);
+        Self::of(options(binary.into(), &name, redis, &mysql, &config), mysql, nodes).await
+    }
+
+    async fn of(options: Options, mysql: String, nodes: usize) -> Self {
         let nodes = join_all((0..nodes).map(|_| options.clone().start())).await;
         Self { nodes, options, mysql }
     }
@@ -140,14 +152,17 @@ fn example(name: &str) -> String {
 
 /// Makes a database beside the one that the address names.
 fn database(mysql: &str, name: &str) -> String {
-    let (server, _) = mysql.rsplit_once('/').expect("mysql://user@host:port/database");
+    let (place, wishes) = mysql.split_at(mysql.find('?').unwrap_or(mysql.len()));
+    let (server, _) = place.rsplit_once('/').expect("mysql://user@host:port/database");
     let (_, host) = server.rsplit_once('@').expect("mysql://user@host:port/database");
     let (host, port) = host.split_once(':').expect("mysql://user@host:port/database");
+    let tls: &[_] = if wishes.is_empty() { &[] } else { &["--ssl", "--skip-ssl-verify-server-cert"] };
     let made = Command::new("mariadb")
         .args(["--no-defaults", "--protocol=tcp", "-u", "root", "-h", host, "-P", port])
+        .args(tls)
         .args(["-e", &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")])
         .output()
         .expect("mariadb's client is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    format!("{server}/{name}")
+    format!("{server}/{name}{wishes}")
 }

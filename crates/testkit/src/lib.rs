@@ -37,7 +37,7 @@ pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};
 pub use services::{Killed, kill_a_redis_master, kill_kafka_brokers, service};
 pub use stream::{Events, StreamEvent};
-pub use tls::{Certificate, TlsClient, TlsStream};
+pub use tls::{Authority, Certificate, TlsClient, TlsStream};
 pub use viewer::{Refused, Viewer};
 
 /// Longer than anything takes that works, also on a small machine that does much else.

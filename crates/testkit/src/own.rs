@@ -1,17 +1,20 @@
 //! A server of a test's own, which it may kill and hang.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::str::FromStr;
 
 use tempfile::TempDir;
 
 use crate::services::repository;
+use crate::{Authority, Certificate};
 
 /// A server under `scripts/services` in a folder of its own; ended, and its data deleted, when it is dropped.
 pub struct OwnServer {
     name: &'static str,
     state: TempDir,
+    tls: bool,
 }
 
 impl OwnServer {
@@ -21,10 +24,40 @@ impl OwnServer {
     /// When it does not start.
     #[must_use]
     pub fn start(name: &'static str) -> Option<Self> {
-        crate::service(&variable(name))?;
-        let server = Self { name, state: tempfile::tempdir().expect("a folder") };
+        crate::service(variable(name))?;
+        let server = Self { name, state: tempfile::tempdir().expect("a folder"), tls: false };
         server.restart();
         Some(server)
+    }
+
+    /// Starts one, or all those of a `sentinel` or a `cluster`, that speak TLS alone, with a certificate of this authority.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_secure(name: &'static str, authority: &Authority) -> Option<Self> {
+        crate::service(variable(name))?;
+        let server = Self { name, state: tempfile::tempdir().expect("a folder"), tls: true };
+        std::fs::create_dir(server.tls()).expect("a folder");
+        std::fs::write(server.authority_file(), &authority.pem).expect("written");
+        server.show(&authority.certify("127.0.0.1"));
+        server.restart();
+        Some(server)
+    }
+
+    /// The authority's certificate, which is in the address of a MySQL already.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.tls().join("ca.pem")
+    }
+
+    /// From its next start on it has another certificate.
+    pub fn show(&self, certificate: &Certificate) {
+        certificate.write(&self.tls());
+    }
+
+    fn tls(&self) -> PathBuf {
+        self.state.path().join("tls")
     }
 
     /// Its address.
@@ -34,8 +67,8 @@ impl OwnServer {
     #[must_use]
     pub fn address(&self) -> String {
         let env = std::fs::read_to_string(self.state.path().join("env")).expect("it was started");
-        let line = env.lines().find_map(|line| line.strip_prefix(&variable(self.name))?.strip_prefix('='));
-        line.expect("its address").to_owned()
+        let line = env.lines().find_map(|line| line.strip_prefix(variable(self.name))?.strip_prefix('='));
+        line.expect("its address").trim_matches('\'').to_owned()
     }
 
     /// Kills it, as a crash would, and waits until it is gone.
@@ -67,6 +100,9 @@ impl OwnServer {
     fn services(&self, verb: &str) -> Output {
         let mut command = Command::new(repository().join("scripts/services"));
         command.args([verb, self.name]).env("BARRAGE_SERVICES", self.state.path());
+        if self.tls {
+            command.env("BARRAGE_SERVICES_TLS", self.tls());
+        }
         command.output().expect("scripts/services")
     }
 
@@ -113,6 +149,13 @@ impl Process {
     }
 }
 
-fn variable(name: &str) -> String {
-    format!("BARRAGE_TEST_{}", name.to_uppercase())
+fn variable(name: &str) -> &'static str {
+    match name {
+        "redis" => "BARRAGE_TEST_REDIS",
+        "sentinel" => "BARRAGE_TEST_REDIS_SENTINEL",
+        "cluster" => "BARRAGE_TEST_REDIS_CLUSTER",
+        "mysql" => "BARRAGE_TEST_MYSQL",
+        "etcd" => "BARRAGE_TEST_ETCD",
+        unknown => panic!("there is no own {unknown}"),
+    }
 }

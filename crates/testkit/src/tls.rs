@@ -1,9 +1,10 @@
-//! Certificates that nobody has signed, and blocking clients that trust one of them.
+//! Certificates, of nobody or of an authority of a test's own, and blocking clients that trust one of them.
 
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -49,6 +50,33 @@ impl Certificate {
 impl Default for Certificate {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Vouches for the servers that a test starts.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its own certificate in PEM.
+    pub pem: String,
+}
+
+impl Authority {
+    /// A new one of this name, which nobody trusts yet.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate for a host name or an IP address.
+    #[must_use]
+    pub fn certify(&self, host: &str) -> Certificate {
+        let key = KeyPair::generate().unwrap();
+        let made = CertificateParams::new([host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        Certificate { certificate_pem: made.pem(), key_pem: key.serialize_pem(), der: made.der().clone() }
     }
 }
 

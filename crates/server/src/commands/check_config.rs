@@ -10,6 +10,7 @@ use crate::{config, wiring};
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let config = config::load(Some(file), std::iter::empty())?;
     wiring::open_tls(&config.tls).with_context(|| format!("{}: [tls]", file.display()))?;
+    wiring::check_authorities(&config).with_context(|| file.display().to_string())?;
     println!("{}: ok", file.display());
     Ok(())
 }

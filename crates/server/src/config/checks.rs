@@ -132,7 +132,12 @@ pub(super) fn out_of_range(config: &Config) -> Option<(&'static str, &'static st
         (
             redis.url.is_empty() || redis.url.parse::<redis_client::Address>().is_ok(),
             "redis.url",
-            "redis://host:port, redis+sentinel://host:port,host:port/master-name, redis+cluster://host:port,host:port, or empty",
+            "redis://host:port, redis+sentinel://host:port,host:port/master-name, redis+cluster://host:port,host:port, the same with rediss for TLS, or empty",
+        ),
+        (
+            redis.ca_file.as_os_str().is_empty() || redis.url.starts_with("rediss"),
+            "redis.ca_file",
+            "empty when redis.url does not begin with rediss: without TLS there are no certificates",
         ),
         (
             redis.url.is_empty() || !auth.hmac_secret.is_empty(),

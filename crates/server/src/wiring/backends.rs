@@ -16,7 +16,7 @@ use bus::stamp::Stamps;
 use bus::{Log, NodeNumber, Places, Position};
 use model::{Clock, Comment, Fence, Metrics, Role, Roles, SnowflakeGenerator, SystemClock};
 use parking_lot::Mutex;
-use redis_client::{Address, Redis};
+use redis_client::Redis;
 use state::fallback::{FallbackGate, FallbackReservations};
 use state::{
     FirstAnswer, Gate, Heat, MemoryGate, MemoryPresence, MemoryReservations, Presence, RedisGate, RedisHeat,
@@ -29,6 +29,7 @@ use store::mysql::MySqlStore;
 use store::sqlite::SqliteStore;
 use store::uploads::UploadStore;
 
+use super::authorities::{mysql_authorities, redis_address};
 use super::clock;
 use super::journal::StoreJournal;
 use super::kafka::Kafka;
@@ -87,7 +88,8 @@ impl Backends {
 
     /// One of several nodes over Redis and MySQL, each with a log of its own, or all with one on Kafka.
     async fn several(config: &Config, roles: Roles, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
-        let address: Address = config.redis.url.parse().context("redis.url")?;
+        mysql_authorities(&config.store.url)?;
+        let address = redis_address(&config.redis)?;
         let redis = Redis::open(&address, &config.server.namespace, metrics.clone()).context("redis.url")?;
         redis.ready(REDIS_PATIENCE).await.with_context(|| format!("no answer from {address}"))?;
         let clock: &Arc<dyn Clock> = &clock::shared(&redis, metrics);

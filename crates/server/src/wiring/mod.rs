@@ -4,6 +4,7 @@
 //! any number of nodes over Redis and MySQL; the *Kafka shape*, nodes that have one log on [`kafka`] besides, each with the roles
 //! that it is given. Everything above them is put together here, the same in every shape.
 
+mod authorities;
 mod backends;
 mod clock;
 mod journal;
@@ -37,6 +38,7 @@ use store::chat::ChatStore;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use self::authorities::check_authorities;
 use self::backends::Backends;
 use self::journal::StoreJournal;
 pub use self::kafka::{Kafka, LEAVES_WITHIN};

@@ -12,6 +12,7 @@ mod live;
 mod moderation;
 mod nginx;
 mod rolling;
+mod tls;
 mod trouble;
 
 use testkit::Cluster;

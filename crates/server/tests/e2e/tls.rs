@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use testkit::{Certificate, Options, Server, TlsClient};
+use testkit::{Authority, Certificate, Options, Server, TlsClient};
 
 use crate::BIN;
 
@@ -74,15 +75,18 @@ async fn a_changed_certificate_is_taken_up_and_open_sockets_stay() {
     });
 }
 
+/// What `check-config` makes of this file.
+async fn check(dir: &Path, toml: &str) -> (Option<i32>, String) {
+    let file = dir.join("barrage.toml");
+    std::fs::write(&file, toml).unwrap();
+    let ran = tokio::process::Command::new(BIN).arg("check-config").arg(&file).output().await.unwrap();
+    (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
+}
+
 #[tokio::test]
 async fn a_certificate_that_cannot_be_used_is_named_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let check = async |toml: String| {
-        let file = dir.path().join("barrage.toml");
-        std::fs::write(&file, toml).unwrap();
-        let ran = tokio::process::Command::new(BIN).arg("check-config").arg(&file).output().await.unwrap();
-        (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
-    };
+    let check = async |toml: String| check(dir.path(), &toml).await;
     let (code, said) = check("[tls]\ncertificate_file = \"a.pem\"\n".into()).await;
     assert!(code == Some(1) && said.contains("tls.key_file"), "{said}");
     Certificate::new().write(dir.path());
@@ -95,4 +99,43 @@ async fn a_certificate_that_cannot_be_used_is_named_before_anything_starts() {
     let (code, said) = check(files("missing.pem")).await;
     assert!(code == Some(1) && said.contains("missing.pem"), "{said}");
     assert_eq!(check(files("key.pem")).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn what_redis_and_mysql_are_to_be_believed_by_is_checked_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(file("ca.pem"), Authority::new("ours").pem).unwrap();
+    std::fs::write(file("none.pem"), "no certificate\n").unwrap();
+    std::fs::write(file("broken.pem"), "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n").unwrap();
+    let config = |redis: &str, ca: &str, wishes: &str| {
+        let ca_file = if ca.is_empty() { String::new() } else { file(ca) };
+        let secret = "[auth]\nhmac_secret = \"a secret of sixteen bytes\"\n";
+        let store = format!("[store]\nurl = \"mysql://u:p@h:1/d{wishes}\"\n");
+        format!("{secret}{store}[redis]\nurl = \"{redis}\"\nca_file = \"{ca_file}\"\n")
+    };
+    let verify = |mode: &str, ca: &str| format!("?ssl-mode={mode}&ssl-ca={}", file(ca));
+    let identity = verify("VERIFY_IDENTITY", "ca.pem");
+    for (toml, complaint) in [
+        (config("redis://h:1", "ca.pem", ""), "redis.ca_file must be empty when redis.url does not begin with rediss"),
+        (config("rediss://h:1", "missing.pem", ""), "missing.pem: No such file"),
+        (config("rediss+cluster://h:1", "none.pem", ""), "none.pem: no certificate in PEM"),
+        (config("rediss+sentinel://h:1/m", "broken.pem", ""), "redis.ca_file: "),
+        (config("rediss://h:1/0#insecure", "", ""), "redis.url must be "),
+        (config("redis://h:1", "", "?ssl-mode=SOMETIMES"), "store.url: "),
+        (
+            config("redis://h:1", "", &verify("REQUIRED", "ca.pem")),
+            "ssl-ca is only looked at with ssl-mode=VERIFY_IDENTITY",
+        ),
+        (config("redis://h:1", "", &verify("VERIFY_IDENTITY", "missing.pem")), "missing.pem: No such file"),
+        (config("redis://h:1", "", &verify("VERIFY_CA", "none.pem")), "none.pem: no certificate in PEM"),
+    ] {
+        let (code, said) = check(dir.path(), &toml).await;
+        assert!(code == Some(1) && said.contains(complaint), "{complaint}: {said}");
+    }
+    for scheme in ["rediss://h:1/2", "rediss+sentinel://h:1,i:2/m", "rediss+cluster://h:1,i:2"] {
+        let (code, said) = check(dir.path(), &config(scheme, "ca.pem", &identity)).await;
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(check(dir.path(), &config("rediss://h:1", "", "?ssl-mode=REQUIRED")).await.0, Some(0));
 }

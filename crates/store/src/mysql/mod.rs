@@ -24,6 +24,7 @@ mod uploads;
 mod way;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use model::metrics::count;
 use model::{Comment, Event, Metrics, RoomId, RoomSettings, Session, Snowflake, UserId};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::{Executor, MySqlPool};
 
 use self::way::{ANSWER_TIMEOUT, Way};
@@ -61,6 +62,9 @@ pub enum OpenError {
     /// Not `mysql://user:password@host:port/database`.
     #[error("expected mysql://user:password@host:port/database: {0}")]
     Url(sqlx::Error),
+    /// It names an authority and asks for nothing that would be held against it.
+    #[error("ssl-ca is only looked at with ssl-mode=VERIFY_IDENTITY or VERIFY_CA")]
+    Unverified,
     /// A newer version of the program has written it.
     #[error("the database has schema {found}, newer than the {known} this program knows; use a newer barrage")]
     Newer {
@@ -146,14 +150,13 @@ macro_rules! write {
 use {picture, read, write};
 
 impl MySqlStore {
-    /// Connects to `mysql://user:password@host:port/database`, brings the database to the newest schema and makes the
+    /// Connects to `mysql://user:password@host:port/database[?ssl-mode=…&ssl-ca=…]`, brings the database to the newest schema and makes the
     /// next months' partitions.
     ///
     /// # Errors
     /// [`OpenError`] says what stands in the way.
     pub async fn open(url: &str, now_ms: i64, metrics: Arc<Metrics>) -> std::result::Result<Self, OpenError> {
-        let options = MySqlConnectOptions::from_str(url).map_err(OpenError::Url)?;
-        let options = options.statement_cache_capacity(STATEMENTS_MAX);
+        let options = options(url)?.statement_cache_capacity(STATEMENTS_MAX);
         let way = Way::new(options.clone());
         let since = way.clone();
         let pool = MySqlPoolOptions::new()
@@ -206,6 +209,30 @@ impl MySqlStore {
             tracing::error!(operation, %error, "the store failed");
             StoreError(format!("{operation}: {error}"))
         })
+    }
+}
+
+/// The file of authorities (PEM) that an address has the database's certificate verified by, `ssl-ca`, if it names one.
+///
+/// # Errors
+/// [`OpenError`] when it is no address, or one that would not have it verified.
+pub fn authorities_file(url: &str) -> std::result::Result<Option<PathBuf>, OpenError> {
+    options(url).map(|_| named_authorities(url))
+}
+
+/// As the library reads it, which does not tell.
+fn named_authorities(url: &str) -> Option<PathBuf> {
+    let wishes = url.split_once('?')?.1.split('#').next()?;
+    let named = form_urlencoded::parse(wishes.as_bytes()).filter(|(name, _)| ["ssl-ca", "sslca"].contains(&&**name));
+    named.last().map(|(_, file)| PathBuf::from(&*file))
+}
+
+fn options(url: &str) -> std::result::Result<MySqlConnectOptions, OpenError> {
+    let options = MySqlConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    let verifies = matches!(options.get_ssl_mode(), MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity);
+    match named_authorities(url) {
+        Some(_) if !verifies => Err(OpenError::Unverified),
+        _ => Ok(options),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use model::Reasons;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -58,17 +59,17 @@ impl Way {
         connection.close().await
     }
 
-    fn set(&self, open: bool) {
-        let was_open = *self.is_open.borrow();
-        if open && !was_open {
+    fn open(&self) {
+        if !*self.is_open.borrow() {
             *self.open_since.lock() = Instant::now();
         }
-        let changed = self.is_open.send_replace(open) != open;
-        match open {
-            true if changed => tracing::info!("the database is back"),
-            false if changed => tracing::error!("the database is away"),
-            _ => {}
+        if !self.is_open.send_replace(true) {
+            tracing::info!("the database is back");
         }
+    }
+
+    fn close(&self) {
+        self.is_open.send_replace(false);
     }
 }
 
@@ -79,12 +80,18 @@ fn is_about_the_way(error: &sqlx::Error) -> bool {
 
 /// Looks until somebody answers, or nobody wants to know any more.
 async fn look(way: Weak<Way>) {
+    let mut told = Reasons::default();
     while let Some(way) = way.upgrade() {
         let answered = timeout(ANSWER_TIMEOUT, way.ask()).await;
-        way.set(matches!(answered, Ok(Ok(()))));
-        if matches!(answered, Ok(Ok(()))) {
+        let Err(error) = answered.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+        else {
+            way.open();
             way.looking.store(false, Ordering::Release);
             return;
+        };
+        way.close();
+        if told.is_news(&error.to_string()) {
+            tracing::error!(%error, "the database is away");
         }
         drop(way);
         sleep(LOOK).await;
