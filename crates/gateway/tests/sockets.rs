@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bus::Record;
-use common::{Client, Server, dev, read_to_end, token, write};
+use common::{Client, Server, dev, token, write};
 use gateway::GatewaySettings;
 use model::{Audience, Event, EventBody, RankingEntry, RoomId, Snowflake, UserId};
 use serde_json::json;
@@ -163,16 +163,6 @@ fn what_is_not_for_ws_goes_to_http_untouched() {
     });
 }
 
-fn refused(server: &Server, target: &str, headers: &str) -> String {
-    let mut stream = server.stream();
-    let head = format!(
-        "GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-    );
-    write(&mut stream, head.as_bytes());
-    read_to_end(&mut stream)
-}
-
 #[test]
 fn bad_requests_are_refused_before_the_upgrade() {
     let server = Server::start(dev());
@@ -186,45 +176,12 @@ fn bad_requests_are_refused_before_the_upgrade() {
         ("/ws?room_id=secret&user_id=v", "", "403", "forbidden"),
         ("/ws?user_id=v&since_id=x&room_id=r", "", "400", "invalid_request"),
     ] {
-        let answer = refused(&server, target, headers);
+        let answer = server.refused(target, headers);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
         assert!(answer.contains(code), "{target}: {answer}");
     }
-    let huge = refused(&server, "/ws", &format!("X: {}\r\n", "x".repeat(9_000)));
+    let huge = server.refused("/ws", &format!("X: {}\r\n", "x".repeat(9_000)));
     assert!(huge.starts_with("HTTP/1.1 431 "), "{huge}");
-}
-
-#[test]
-fn a_panic_ends_the_socket_it_was_for_and_no_other() {
-    let mut server = Server::start(GatewaySettings { shards: 1, ..dev() });
-    let mut bystander = server.connect("room_id=r&user_id=bystander");
-    let mut unlucky = server.connect("room_id=r&user_id=unlucky");
-    bystander.hear_a("room_joined");
-    unlucky.hear_a("room_joined");
-
-    // In a handshake.
-    assert_eq!(refused(&server, "/ws", "Origin: https://broken.example\r\n"), "");
-    // In a command.
-    server.clock.trip();
-    unlucky.say(&json!({ "type": "heartbeat" }));
-    assert_eq!(unlucky.hear_close().0, 1011);
-    server.wait_for_connections(1);
-    // After a delivery.
-    server.clock.trip();
-    let (first, second) = (server.comment("r", "x", "first"), server.comment("r", "x", "second"));
-    server.publish("r", [first]);
-    assert_eq!(bystander.hear_a("comments")["comments"][0]["content"], "first");
-    let clock = server.clock.clone();
-    common::wait_until(|| !clock.is_tripped());
-
-    server.publish("r", [second]);
-    assert_eq!(bystander.hear_a("comments")["comments"][0]["content"], "second");
-    bystander.say(&json!({ "type": "heartbeat" }));
-    bystander.hear_a("heartbeat_ack");
-    let mut newcomer = server.connect("room_id=r&user_id=unlucky");
-    newcomer.hear_a("room_joined");
-    drop((unlucky, newcomer));
-    server.wait_for_connections(1);
 }
 
 #[test]

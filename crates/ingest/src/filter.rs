@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use model::panics::contain;
 use store::{Store, StoreError, WordList};
 use tokio::sync::{Mutex, MutexGuard};
 use words::{BuildError, Filter, Lists};
@@ -80,9 +81,9 @@ impl WordFilter {
     /// # Errors
     /// When the lists cannot be used; the old ones stay in force.
     pub async fn replace(&self, lists: Lists) -> Result<(), BuildError> {
-        let build = move || Filter::build(&lists).map(|filter| (lists, filter));
-        let built = tokio::task::spawn_blocking(build).await;
-        let built = built.map_err(|error| BuildError::TooLarge(error.to_string()))??;
+        let build = move || contain(|| Filter::build(&lists).map(|filter| (lists, filter)));
+        let built = tokio::task::spawn_blocking(build).await.ok().flatten();
+        let built = built.ok_or_else(|| BuildError::TooLarge("building them failed".into()))??;
         self.current.store(Arc::new(built));
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! With the shared state in memory nearly every check is answered at once, and a task for each would cost more than
 //! the checks. Used by the gateway's shards and by [`crate::admit`]; the caller's thread must have entered the
-//! runtime, because what waits may set timers. Never blocks.
+//! runtime, because what waits may set timers. Never blocks. What goes on there is one user's, and so is a panic in it.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -198,6 +198,17 @@ impl Server {
         stream
     }
 
+    /// The whole answer to a handshake that is refused.
+    pub fn refused(&self, target: &str, headers: &str) -> String {
+        let mut stream = self.stream();
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        write(&mut stream, head.as_bytes());
+        read_to_end(&mut stream)
+    }
+
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }

@@ -2,6 +2,7 @@
 
 use bus::{Change, Record};
 use model::RoomId;
+use model::panics::contain;
 use serde::Serialize;
 use store::WordList;
 use words::{BuildError, DryRun, Filter, Lists};
@@ -91,13 +92,14 @@ impl Ingest {
     pub async fn try_words(&self, who: &Moderator, room: &RoomId, lists: Lists, limit: usize) -> Done<Trial> {
         self.authorise(who, Some(room)).await?;
         let history = self.store.latest_comments(room, limit.min(DRY_RUN_COMMENTS_MAX)).await?;
-        let trial = tokio::task::spawn_blocking(move || {
+        let try_them = move || {
             let filter = Filter::build(&lists)?;
             let texts: Vec<_> =
                 history.iter().map(|placed| (placed.comment.id.to_string(), &*placed.comment.content)).collect();
             Ok::<_, BuildError>(trial(&filter, &texts))
-        });
-        Ok(trial.await.map_err(|_| ModerationError::Away)??)
+        };
+        let trial = tokio::task::spawn_blocking(|| contain(try_them)).await;
+        Ok(trial.ok().flatten().ok_or(ModerationError::Away)??)
     }
 }
 

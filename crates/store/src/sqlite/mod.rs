@@ -30,9 +30,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::metrics::count;
+use model::panics::contain;
 use model::{Comment, Event, Metrics, RoomId, RoomSettings, Session, Snowflake, UserId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, ffi};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -416,6 +417,14 @@ impl Failures {
     fn count(&self, operation: &'static str) {
         count(&self.metrics.store_errors, "operation", operation);
     }
+}
+
+/// Does one caller's work on a connection that others use after it. A panic is that caller's error; what it changed is rolled
+/// back like after any other.
+fn for_one<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    contain(|| work(db)).unwrap_or_else(|| {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERNAL), Some("a panic".into())))
+    })
 }
 
 /// A number as SQLite's signed one. Ids, positions and counts stay far below its end.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::{Failures, schema};
+use super::{Failures, for_one, schema};
 use crate::Result;
 
 /// Reads that run at once; the others wait.
@@ -58,7 +58,7 @@ impl Readers {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.idle.lock().pop();
         let db = idle.map_or_else(|| schema::open_reader(&self.path), Ok)?;
-        let result = work(&db);
+        let result = for_one(&db, work);
         self.idle.lock().push(db);
         result
     }

@@ -78,6 +78,31 @@ async fn a_write_that_fails_alone_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_panic_is_the_loss_of_its_caller_alone() {
+    let (_directory, store) = fresh();
+    let panicking = || {
+        Box::pin(store.write("panicking", |db| -> rusqlite::Result<()> {
+            comments::append(db, &[placed(comment(Snowflake(1), "r", "u"), 1)])?;
+            panic!("on purpose")
+        })) as Pending<'_, ()>
+    };
+    panicking().await.expect_err("it was alone in its transaction");
+
+    let (go_on, held) = hold_the_writer(&store).await;
+    let (mut first, mut amid, mut last) = (append(&store, 2), panicking(), append(&store, 3));
+    assert!(poll!(&mut first).is_pending() && poll!(&mut amid).is_pending() && poll!(&mut last).is_pending());
+    go_on.send(()).expect("the writer waits");
+    held.await.expect("held");
+    first.await.expect("kept");
+    last.await.expect("kept");
+    amid.await.expect_err("it was one of a group");
+
+    let read = store.read("panicking", |_| -> rusqlite::Result<()> { panic!("on purpose") });
+    read.await.expect_err("a read as well");
+    assert_eq!(kept(&store).await, [2, 3]);
+}
+
+#[tokio::test]
 async fn a_failing_commit_keeps_nothing_of_its_group_and_the_next_goes_on() {
     let (_directory, store) = fresh();
     let (go_on, held) = hold_the_writer(&store).await;

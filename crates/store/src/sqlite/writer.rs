@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Failures;
 use super::checkpoint::Checkpointer;
+use super::{Failures, for_one};
 use crate::{Result, StoreError};
 
 /// Jobs that may wait; one more is refused at once, so no caller's thread ever blocks here.
@@ -113,6 +113,7 @@ where
         let Some(work) = self.work.take() else {
             return false;
         };
+        let work = |db: &Connection| for_one(db, work);
         let result = if alone { work(db) } else { in_savepoint(db, work) };
         let result = result.map_err(|error| self.failures.log(self.operation, &error));
         self.result.insert(result).is_ok()
