@@ -222,7 +222,6 @@ describe("a group", () => {
     await ann.page.locator(".people li", { hasText: c }).waitFor();
     await ann.page.getByLabel(`Role of ${b}`).selectOption("admin");
     await ann.page.getByRole("button", { name: "Close", exact: true }).click();
-    // It gives the focus back when it goes; whoever types before that types into nothing.
     await ann.page.locator("dialog").waitFor({ state: "detached" });
     await say(ann, "welcome");
     await row(cleo, name).click();
@@ -238,6 +237,28 @@ describe("a group", () => {
     await bob.page.getByRole("button", { name: "Leave the group" }).click();
     await bob.page.locator(".choose").waitFor();
     await leave(ann, bob, cleo);
+  });
+});
+
+describe("a dialog", () => {
+  test("gives the focus back when it goes, and takes it from nobody afterwards", async () => {
+    const ann = await enter(person("ann"));
+    await face(ann, person("bob"));
+    await ann.page.getByRole("button", { name: "You and your settings" }).click();
+    await ann.page.locator("dialog[open]").waitFor();
+    const focused = await ann.page.evaluate(async () => {
+      const nameOfFocused = () => document.activeElement.getAttribute("aria-label");
+      const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve))));
+      const gone = new Promise((resolve) => new MutationObserver(() => document.querySelector("dialog") ?? resolve()).observe(document.body, { childList: true, subtree: true }));
+      [...document.querySelectorAll("dialog button")].find(({ textContent }) => textContent === "Close").click();
+      await gone;
+      const atOnce = nameOfFocused();
+      document.querySelector(".thread textarea").focus();
+      await painted();
+      return [atOnce, nameOfFocused()];
+    });
+    assert.deepEqual(focused, ["You and your settings", "Write a message"]);
+    await leave(ann);
   });
 });
 

@@ -1,6 +1,6 @@
 /** Where one writes: Enter sends, Shift+Enter breaks the line; files come by button, by pasting and by dropping. */
 import type { Conversation } from "@barrage/client";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { draftOf, keepDraft } from "./drafts";
 import { Icon, IconButton } from "./icons";
 import { isSealed, sendSealed } from "./sealed";
@@ -33,10 +33,10 @@ export function Composer({ session, conversation, onSent }: { session: Session; 
   const text = draftOf(conversation.key);
   const length = lengthOf(text);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!matchMedia("(pointer: coarse)").matches) field.current?.focus();
-    return () => conversation.tellTyping(false);
   }, [conversation]);
+  useEffect(() => () => conversation.tellTyping(false), [conversation]);
 
   const type = (value: string): void => {
     keepDraft(conversation.key, value);

@@ -1,6 +1,6 @@
 /** One message: its bubble, its time and ticks, and what can be done with it. Text from people is only ever text. */
 import type { ChatMessage, Conversation } from "@barrage/client";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { locale } from "../console/language";
 import { Attachment } from "./attachment";
 import { clock, hueOf, pieces } from "./format";
@@ -126,7 +126,7 @@ function Menu({ session, conversation, message }: Omit<Props, "follows">) {
   const [actions, setActions] = useState<Action[] | undefined>();
   const menu = useRef<HTMLDivElement>(null);
   const close = (): void => setActions(undefined);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!actions) return;
     menu.current?.querySelector("button")?.focus();
     menu.current?.scrollIntoView({ block: "nearest" });

@@ -1,6 +1,6 @@
 /** Pieces more than one page is made of: a labelled field and a dialog. They say nothing of their own. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 
 /** A label, its control, and a hint beneath. The control gets the id to carry. */
 export function Field(props: { label: string; hint?: string | undefined; children: (id: string) => ComponentChildren }) {
@@ -14,14 +14,15 @@ export function Field(props: { label: string; hint?: string | undefined; childre
   );
 }
 
-/** A modal `<dialog>`: focus stays inside, Escape closes, focus returns to where it was. */
+/** A modal `<dialog>`: focus stays inside, Escape closes, focus returns to where it was before anything else can happen. */
 export function Modal(props: { title: string; onClose: () => void; children: ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useId();
-  useEffect(() => {
-    const before = document.activeElement;
-    dialog.current?.showModal();
-    return () => (before instanceof HTMLElement && before.isConnected ? before.focus() : undefined);
+  // Not after the next paint: the focus would be taken from somebody who types already.
+  useLayoutEffect(() => {
+    const shown = dialog.current;
+    shown?.showModal();
+    return () => shown?.close();
   }, []);
   return (
     <dialog ref={dialog} aria-labelledby={title} onClose={props.onClose}>
