@@ -240,8 +240,8 @@ describe("a group", () => {
   });
 });
 
-describe("a dialog", () => {
-  test("gives the focus back when it goes, and takes it from nobody afterwards", async () => {
+describe("the focus", () => {
+  test("is given back by a dialog when it goes, and taken from nobody afterwards", async () => {
     const ann = await enter(person("ann"));
     await face(ann, person("bob"));
     await ann.page.getByRole("button", { name: "You and your settings" }).click();
@@ -258,6 +258,25 @@ describe("a dialog", () => {
       return [atOnce, nameOfFocused()];
     });
     assert.deepEqual(focused, ["You and your settings", "Write a message"]);
+    await leave(ann);
+  });
+
+  test("goes into a menu and comes back out of it", async () => {
+    const ann = await enter(person("ann"));
+    await face(ann, person("bob"));
+    await say(ann, "by keyboard");
+    await bubble(ann, "by keyboard", "delivered").waitFor();
+    const opener = ann.page.locator(".message", { hasText: "by keyboard" }).locator(".menu-anchor > button");
+    const role = () => ann.page.evaluate(() => document.activeElement.getAttribute("role"));
+    for (const key of ["Escape", "Enter"]) {
+      await opener.focus();
+      await ann.page.keyboard.press("Enter");
+      await ann.page.locator(".menu").waitFor();
+      assert.equal(await role(), "menuitem");
+      await ann.page.keyboard.press(key);
+      await ann.page.locator(".menu").waitFor({ state: "detached" });
+      assert.ok(await opener.evaluate((button) => button === document.activeElement), key);
+    }
     await leave(ann);
   });
 });

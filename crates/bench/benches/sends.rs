@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::net::SendFlags;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 const SOCKETS: usize = 9_900;
@@ -37,6 +38,7 @@ struct Way {
     bytes: usize,
     order: Order,
     before: Before,
+    call: Call,
     congestion: Option<&'static str>,
     unsent_max: Option<u32>,
 }
@@ -61,11 +63,21 @@ enum Before {
     CallAhead,
 }
 
+/// Who makes the system call.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    /// The C library, which lets other threads cancel this one meanwhile.
+    Library,
+    /// Nobody between.
+    Direct,
+}
+
 const PLAIN: Way = Way {
     name: "as accepted, 3,800 bytes",
     bytes: BATCH,
     order: Order::Accepted,
     before: Before::Nothing,
+    call: Call::Library,
     congestion: None,
     unsent_max: None,
 };
@@ -83,6 +95,7 @@ fn comparisons() -> Vec<Vec<Way>> {
             Way { name: "the same, prefetched a send ahead", before: Before::StateAhead, ..PLAIN },
             Way { name: "a call on the next socket first", before: Before::CallAhead, ..PLAIN },
         ],
+        vec![PLAIN, Way { name: "the system call made directly", call: Call::Direct, ..PLAIN }],
         vec![
             PLAIN,
             Way { name: "150 bytes", bytes: 150, ..PLAIN },
@@ -108,6 +121,8 @@ fn main() -> anyhow::Result<()> {
     if let (Some("--read"), Some(port)) = (args.next().as_deref(), args.next()) {
         return read(port.parse()?);
     }
+    // As in a server, which has many: the library and the kernel are quicker in a process of one.
+    std::thread::spawn(|| std::thread::park());
     println!("{SOCKETS} sockets, every one sent to each {} ms, {TICKS} times\n", TICK.as_millis());
     println!("| way | ns of CPU a send, median | × first, median of ticks | 10 % · 90 % of ticks |\n|---|---|---|---|");
     for ways in comparisons() {
@@ -220,7 +235,11 @@ fn send_all(
         {
             SockRef::from(next).tcp_mss()?;
         }
-        let sent = stream.write(bytes).with_context(|| format!("a reader of {} lags", way.name))?;
+        let sent = match way.call {
+            Call::Library => stream.write(bytes),
+            Call::Direct => rustix::net::send(stream, bytes, SendFlags::NOSIGNAL).map_err(Into::into),
+        };
+        let sent = sent.with_context(|| format!("a reader of {} lags", way.name))?;
         anyhow::ensure!(sent == bytes.len(), "a reader of {} lags: {sent} of {} bytes", way.name, bytes.len());
     }
     Ok(())

@@ -125,7 +125,11 @@ function actionsFor({ chat }: Session, conversation: Conversation, message: Chat
 function Menu({ session, conversation, message }: Omit<Props, "follows">) {
   const [actions, setActions] = useState<Action[] | undefined>();
   const menu = useRef<HTMLDivElement>(null);
-  const close = (): void => setActions(undefined);
+  const close = (): void => {
+    // Whoever came by keyboard goes on from here.
+    if (menu.current?.contains(document.activeElement)) menu.current.parentElement?.querySelector("button")?.focus();
+    setActions(undefined);
+  };
   useLayoutEffect(() => {
     if (!actions) return;
     menu.current?.querySelector("button")?.focus();
@@ -153,10 +157,7 @@ function Menu({ session, conversation, message }: Omit<Props, "follows">) {
 }
 
 function onMenuKey(event: KeyboardEvent & { currentTarget: HTMLElement }, close: () => void): void {
-  if (event.key === "Escape") {
-    close();
-    event.currentTarget.querySelector("button")?.focus();
-  }
+  if (event.key === "Escape") close();
   if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
   const items = [...event.currentTarget.querySelectorAll<HTMLElement>("[role=menuitem]")];
   if (items.length === 0) return;
