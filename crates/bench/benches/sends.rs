@@ -122,7 +122,7 @@ fn main() -> anyhow::Result<()> {
         return read(port.parse()?);
     }
     // As in a server, which has many: the library and the kernel are quicker in a process of one.
-    std::thread::spawn(|| std::thread::park());
+    std::thread::spawn(std::thread::park);
     println!("{SOCKETS} sockets, every one sent to each {} ms, {TICKS} times\n", TICK.as_millis());
     println!("| way | ns of CPU a send, median | × first, median of ticks | 10 % · 90 % of ticks |\n|---|---|---|---|");
     for ways in comparisons() {
