@@ -4,8 +4,8 @@
 //! order. Nothing awaits under it; composing and handing over to the shards happen under it, so
 //! that shards hear the room in that order.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bus::{Entry, Record};
@@ -26,12 +26,16 @@ use crate::hub::{JoinRequest, RING_COMMENTS, Shared};
 use crate::merge::{self, MergedIds};
 use crate::ring::{Given, Ring, Start};
 use crate::stream::{Moment, Shed, StreamId, StreamKey, Streams, TapMessage};
-use crate::window::Window;
+use crate::window::{BATCH_MAX, Window};
 
 /// A "too many comments" notice is repeated no sooner than this, in milliseconds.
 const NOTICE_MS: i64 = 10_000;
 /// A picture of a state (ranking, hot comments) waits at most this long for the room's next comments, in milliseconds.
 const PICTURE_MS: i64 = 400;
+/// How often a room looks whether its last batch has reached everybody, in milliseconds.
+const UNDER_WAY_MS: i64 = 5;
+/// Nor does it wait for that any longer, in milliseconds.
+const UNDER_WAY_MS_MAX: i64 = 1_000;
 
 /// The cursor of a reader who has seen nothing: what polling an empty room answers.
 pub(crate) const BEGINNING: Snowflake = Snowflake(0);
@@ -83,6 +87,8 @@ pub(crate) struct View {
     /// By when the events must go, Unix milliseconds.
     events_due_ms: Option<i64>,
     window: Window,
+    /// The last batch, for as long as a shard is at it.
+    under_way: Weak<Batch>,
     /// When the next timer looks at the room, Unix milliseconds.
     timer_ms: Option<i64>,
     pub settings: Arc<RoomSettings>,
@@ -107,6 +113,7 @@ impl HubRoom {
             events: Vec::new(),
             events_due_ms: None,
             window: Window::new(shared.settings.window_ms_max),
+            under_way: Weak::new(),
             timer_ms: None,
             settings: Arc::default(),
             state: RoomState::Idle,
@@ -363,6 +370,7 @@ impl HubRoom {
     fn emit_or_wait(self: &Arc<Self>, view: &mut View, now_ms: i64) {
         let load = f64::from(self.shared.load());
         let comments = view.window.next_deadline_ms(now_ms, load).or_else(|| view.streams.owed_deadline_ms());
+        let comments = comments.map(|deadline_ms| view.not_too_soon(deadline_ms, now_ms));
         let deadline = comments.into_iter().chain(view.events_due_ms).min();
         match deadline {
             Some(deadline) if deadline <= now_ms => self.emit(view, now_ms),
@@ -419,9 +427,10 @@ impl HubRoom {
         }
     }
 
-    fn hand_over(&self, view: &View, batch: Batch) {
+    fn hand_over(&self, view: &mut View, batch: Batch) {
         let mut shards = view.streams.shards();
         let batch = Arc::new(batch);
+        view.under_way = Arc::downgrade(&batch);
         while shards != 0 {
             let index = shards.trailing_zeros() as u16;
             shards &= shards - 1;
@@ -471,6 +480,15 @@ impl HubRoom {
 impl View {
     pub fn prefill(&mut self, latest: Vec<Placed>) {
         self.ring.prefill(latest.into_iter().map(|placed| (placed.position, placed.comment)).collect());
+    }
+
+    /// When the next comments may go: not while a shard is at the last batch, unless there are as many as fit. They would wait for
+    /// it in the shard's queue and reach nobody sooner; here, others join them, and a batch less is sent to everybody.
+    fn not_too_soon(&self, deadline_ms: i64, now_ms: i64) -> i64 {
+        let waits = self.under_way.strong_count() > 0
+            && self.window.pending() < BATCH_MAX
+            && self.window.emitted_ms().is_some_and(|at_ms| (0..UNDER_WAY_MS_MAX).contains(&(now_ms - at_ms)));
+        if waits { deadline_ms.max(now_ms + UNDER_WAY_MS) } else { deadline_ms }
     }
 
     /// Events go at once; pictures of a state let the room's next comments take them along, since a send costs

@@ -92,6 +92,12 @@ impl Window {
         Some(closes_ms.min(latest_ms).max(now_ms))
     }
 
+    /// When the last batch went.
+    #[must_use]
+    pub fn emitted_ms(&self) -> Option<i64> {
+        self.emitted_ms
+    }
+
     /// Comments pending.
     #[must_use]
     pub fn pending(&self) -> usize {

@@ -1,0 +1,170 @@
+//! A room whose last batch has not reached everybody: its next comments wait together, not one behind the other in the
+//! shard's queue.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{Entry, Fanout, Position, Record};
+use model::{
+    Audience, Comment, Event, EventBody, Kind, Level, Metrics, RoomId, Snowflake, SnowflakeGenerator, Style,
+    SystemClock, UserId,
+};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use protocol::handshake::{Form, SubProtocol};
+use protocol::message::JoinRoom;
+use room::batch::{Batch, ConnRef, Shard, ToShard};
+use room::hub::JoinRequest;
+use room::{Hub, HubSettings};
+use store::sqlite::SqliteStore;
+
+/// What was handed over and is not delivered yet.
+#[derive(Default)]
+struct Queue(Mutex<Vec<Arc<Batch>>>);
+
+impl Shard for Queue {
+    fn send(&self, message: ToShard) -> bool {
+        if let ToShard::Batch(batch) = message {
+            self.0.lock().push(batch);
+        }
+        true
+    }
+
+    fn load(&self) -> f32 {
+        0.0
+    }
+}
+
+impl Queue {
+    /// The comments of each batch.
+    fn told(&self) -> Vec<Vec<u64>> {
+        let ids = |batch: &Arc<Batch>| batch.items.iter().map(|item| item.comment.id.0).collect();
+        self.0.lock().iter().map(ids).collect()
+    }
+
+    /// The shard has written them all.
+    fn deliver(&self) {
+        self.0.lock().clear();
+    }
+
+    async fn until_told(&self) -> Vec<Vec<u64>> {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while self.0.lock().is_empty() {
+            assert!(Instant::now() < patience, "nothing was handed over");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.told()
+    }
+}
+
+fn room() -> RoomId {
+    RoomId::new("hall").expect("an id")
+}
+
+fn said(id: u64) -> Entry {
+    let comment = Comment {
+        id: Snowflake(id),
+        room_id: room(),
+        session_id: None,
+        user_id: UserId::new("sender").expect("an id"),
+        username: "sender".into(),
+        level: Level::Moderator,
+        content: format!("comment {id}").into(),
+        style: Style::default(),
+        kind: Kind::Comment,
+        mentions: [].into(),
+        created_at_ms: 0,
+        offset_ms: 0,
+        like_count: 0,
+    };
+    let record = Record::Comment { comment: Arc::new(comment), client_msg_id: None, keep: false };
+    Entry { room_id: room(), position: Position { epoch: 1, offset: id }, record }
+}
+
+fn deleted(id: u64, offset: u64) -> Entry {
+    let event = Event {
+        id: Snowflake(1_000_000 + id),
+        room_id: room(),
+        audience: Audience::Everyone,
+        critical_for: Audience::Nobody,
+        at_ms: 0,
+        body: EventBody::CommentsDeleted { comment_ids: vec![Snowflake(id)] },
+    };
+    Entry { room_id: room(), position: Position { epoch: 1, offset }, record: Record::Event(Arc::new(event)) }
+}
+
+/// A hub whose windows are closed at once, so that nothing waits but for the batch under way; and the shard of its one viewer.
+async fn hub(directory: &std::path::Path) -> (Arc<Hub>, Arc<Queue>) {
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let store = Arc::new(SqliteStore::open(&directory.join("store"), metrics.clone()).expect("a store"));
+    let clock = Arc::new(SystemClock);
+    let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
+    let settings = HubSettings {
+        window_ms_max: 0,
+        viewer_per_s_max: 1_000_000,
+        history_default: 50,
+        history_max: 100,
+        history_s_max: 60,
+        only_users_max: 20,
+        deflate_bytes_min: 256,
+        rooms_max: 10,
+        reread_ms: 5_000,
+    };
+    let (hub, queue) = (Hub::new(store, clock, ids, metrics, settings), Arc::new(Queue::default()));
+    hub.register_shards(vec![queue.clone()]);
+    let request = JoinRequest {
+        conn: ConnRef { shard: 0, index: 0, generation: 0 },
+        form: Form::plain(SubProtocol::Json),
+        user: None,
+        options: JoinRoom::plain(room()),
+        reference: None,
+        previous: None,
+    };
+    hub.join(request).await.expect("joined");
+    (hub, queue)
+}
+
+#[tokio::test]
+async fn what_is_said_while_a_batch_is_under_way_goes_together_after_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hub, queue) = hub(directory.path()).await;
+    hub.push(&room(), vec![said(1)]);
+    assert_eq!(queue.told(), [[1]], "nothing is under way");
+    hub.push(&room(), vec![said(2)]);
+    hub.push(&room(), vec![said(3)]);
+    assert_eq!(queue.told(), [[1]]);
+    queue.deliver();
+    assert_eq!(queue.until_told().await, [[2, 3]]);
+}
+
+#[tokio::test]
+async fn an_event_waits_for_nothing_and_takes_along_what_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hub, queue) = hub(directory.path()).await;
+    hub.push(&room(), vec![said(1)]);
+    hub.push(&room(), vec![said(2)]);
+    hub.push(&room(), vec![deleted(1, 3)]);
+    assert_eq!(queue.told(), [[1], [2]]);
+}
+
+#[tokio::test]
+async fn a_full_batch_does_not_wait() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hub, queue) = hub(directory.path()).await;
+    hub.push(&room(), vec![said(1)]);
+    for id in 2..=101 {
+        hub.push(&room(), vec![said(id)]);
+    }
+    assert_eq!(queue.told(), [vec![1], (2..=101).collect()]);
+}
+
+#[tokio::test]
+async fn a_shard_that_never_gets_through_holds_nothing_up_for_good() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hub, queue) = hub(directory.path()).await;
+    hub.push(&room(), vec![said(1)]);
+    let stuck = queue.0.lock().pop();
+    hub.push(&room(), vec![said(2)]);
+    assert_eq!(queue.until_told().await, [[2]]);
+    drop(stuck);
+}
