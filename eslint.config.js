@@ -3,7 +3,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["**/dist/**", "target/**", "**/node_modules/**", "crates/**", "data/**", "web/src/chat/e2ee/pkg/**"] },
+  { ignores: ["**/dist/**", ".cache/**", "target/**", "**/node_modules/**", "crates/**", "data/**", "web/src/chat/e2ee/pkg/**"] },
   js.configs.recommended,
   ...tseslint.configs.strict,
   {
@@ -24,7 +24,15 @@ export default tseslint.config(
   {
     files: ["**/*.mjs", "**/*.js"],
     languageOptions: {
-      globals: { process: "readonly", console: "readonly", URL: "readonly", URLSearchParams: "readonly", fetch: "readonly", setTimeout: "readonly", clearTimeout: "readonly", performance: "readonly", window: "readonly", document: "readonly", WebSocket: "readonly", requestAnimationFrame: "readonly", localStorage: "readonly", MutationObserver: "readonly" },
+      globals: { process: "readonly", console: "readonly", URL: "readonly", AbortSignal: "readonly", Buffer: "readonly", setInterval: "readonly", clearInterval: "readonly", URLSearchParams: "readonly", fetch: "readonly", setTimeout: "readonly", clearTimeout: "readonly", performance: "readonly", window: "readonly", document: "readonly", WebSocket: "readonly", requestAnimationFrame: "readonly", localStorage: "readonly", sessionStorage: "readonly", MutationObserver: "readonly" },
     },
+  },
+  {
+    files: ["examples/**/*.{js,mjs}", "sdk/danmaku/compare/*.{js,mjs}"],
+    languageOptions: { globals: { location: "readonly" } },
+  },
+  {
+    files: ["web/public/*.js"],
+    languageOptions: { globals: { self: "readonly", caches: "readonly" } },
   },
 );

@@ -5,13 +5,19 @@ import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+export const alias = {
+  "@barrage/client/recording": here("../sdk/ts/src/recording.ts"),
+  "@barrage/client": here("../sdk/ts/src/index.ts"),
+  "@barrage/danmaku": here("../sdk/danmaku/src/index.ts"),
+  "@barrage/players": here("../sdk/players/src/index.ts"),
+};
 const pages = readdirSync(here(".")).filter((name) => name.endsWith(".html")).sort();
 const server = process.env.BARRAGE_URL ?? "http://127.0.0.1:8080";
 
 export default defineConfig({
   root: here("."),
   base: "/",
-  resolve: { alias: { "@barrage/client": here("../sdk/ts/src/index.ts") } },
+  resolve: { alias },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
     target: "es2022",

@@ -1,5 +1,5 @@
 // The real server, started on a free port with a data directory of its own.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -8,14 +8,20 @@ import { join, resolve } from "node:path";
 
 const READY_MS = 60_000;
 
-/** Starts `BARRAGE_BIN serve --dev` and waits until it is ready. It can be killed and started again with the same data. */
-export async function startServer() {
+/**
+ * Starts `BARRAGE_BIN serve --dev` and waits until it is ready. It can be killed and started again with the same data.
+ * Without `dev` it wants tokens, which `token` makes. With `tls` it has a certificate made for each run, which the test
+ * must be ready to believe. VIPs may say what a script says, as fast as it does.
+ */
+export async function startServer({ dev = true, tls = false, env = {} } = {}) {
   if (!process.env.BARRAGE_BIN) throw new Error("set BARRAGE_BIN to the barrage binary");
   // Relative to where npm was called, not to this workspace.
   const binary = resolve(process.env.INIT_CWD ?? ".", process.env.BARRAGE_BIN);
   const data = await mkdtemp(join(tmpdir(), "barrage-e2e-"));
-  const url = `http://127.0.0.1:${await freePort()}`;
-  let running = await run(binary, url, data);
+  const url = `${tls ? "https" : "http"}://127.0.0.1:${await freePort()}`;
+  const args = ["serve", ...(dev ? ["--dev"] : []), ...(tls ? ["--tls-self-signed"] : []), "--listen", new URL(url).host, "--data", data];
+  const start = () => run(binary, url, args, { BARRAGE__LIMITS__VIP_PER_S: "10000", ...env });
+  let running = await start();
   return {
     url,
     async kill() {
@@ -23,14 +29,17 @@ export async function startServer() {
       await running.exited;
     },
     async start() {
-      running = await run(binary, url, data);
+      running = await start();
     },
+    /** A token signed with this server's secret. */
+    token: (user, level = "normal") =>
+      execFileSync(binary, ["token", "--user", user, "--name", user, "--level", level, "--data", data], { encoding: "utf8" }).trim().split("\n").at(-1),
     stop: () => stop(running.process, running.exited, data),
   };
 }
 
-async function run(binary, url, data) {
-  const process = spawn(binary, ["serve", "--dev", "--listen", new URL(url).host, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
+async function run(binary, url, args, env) {
+  const process = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...globalThis.process.env, ...env } });
   let output = "";
   for (const stream of [process.stdout, process.stderr]) stream.on("data", (chunk) => (output = (output + chunk).slice(-10_000)));
   const exited = once(process, "exit");

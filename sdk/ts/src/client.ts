@@ -12,10 +12,13 @@ import { ServerClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import { Heartbeat } from "./heartbeat.js";
 import { errorFrom, PendingRequests } from "./pending.js";
+import { eventStreamTransport, longPollTransport, segmentTransport } from "./http-transport.js";
+import { TransportLadder } from "./ladder.js";
+import { raced } from "./raced.js";
 import { fullJitter, orderedDelay, type RetryPolicy } from "./retry.js";
 import { Room } from "./room.js";
 import { SeenIds } from "./seen.js";
-import { type Connect, type Transport, webSocketTransport } from "./transport.js";
+import { type Connect, SEGMENTS, type Transport, webSocketTransport } from "./transport.js";
 import {
   type AnyMessage,
   type ClientMessage,
@@ -26,6 +29,7 @@ import {
   parseMessage,
   type RoomEvent,
 } from "./types.js";
+import { hasWebTransport, webTransport, type WebTransportOptions } from "./web-transport.js";
 
 /** Who a server started with `--dev` shall believe we are. */
 export interface DevIdentity {
@@ -49,8 +53,15 @@ export interface ClientOptions {
   requestTimeoutMs?: number;
   /** How long one attempt to connect may take. Default 10 s. */
   connectTimeoutMs?: number;
-  /** What carries the messages. Default: the platform's WebSocket. */
-  transport?: Connect;
+  /**
+   * Where the server has WebTransport (`Api.server()` says so): raced against WebSocket, which starts 300 ms later and is
+   * taken alone for an hour where it wins.
+   */
+  webTransport?: WebTransportOptions;
+  /** Where a cache in front of the server is, for live segments. Default: `url`. */
+  cdnUrl?: string;
+  /** What carries the messages: the first that works here. Default: WebSocket, event streams with HTTP, long polling, live segments. */
+  transport?: Connect | readonly Connect[];
 }
 
 export type ClientState =
@@ -78,6 +89,8 @@ const DEFAULT_HEARTBEAT_MS = 30_000;
 /** A connection that lived shorter than this counts as another failure, so a flapping server is not hammered. */
 const STABLE_MS = 10_000;
 const EVENTS_REMEMBERED = 1_024;
+/** Viewers whom a server sends to segments go within this time, each at another moment. */
+const MOVE_MS = 3_000;
 /** Close code of a connection that ended without a word (RFC 6455 §7.1.5). */
 const ABNORMAL = 1006;
 
@@ -91,20 +104,27 @@ export class Client extends Emitter<ClientEvents> {
   readonly #pending: PendingRequests;
   readonly #events = new SeenIds(EVENTS_REMEMBERED);
   readonly #heartbeat: Heartbeat;
+  readonly #ladder: TransportLadder;
   #state: ClientState = { name: "closed" };
   #identity: Connected | undefined;
   #transport: Transport | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #probe: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #attempt = 0;
   #attemptedAt = 0;
   #connectedAt = 0;
   #beatSentAt: number | undefined;
+  #move: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the server would rather have us read segments. */
+  #prefersSegments = false;
 
   constructor(options: ClientOptions) {
     super();
     this.#options = { ...options };
     this.#retryPolicy = options.retry ?? fullJitter();
+    const { transport = defaultTransports(options) } = options;
+    this.#ladder = new TransportLadder(typeof transport === "function" ? [transport] : transport);
     this.#pending = new PendingRequests(options.requestTimeoutMs ?? 10_000);
     this.#heartbeat = new Heartbeat(
       () => this.#beat(),
@@ -119,6 +139,11 @@ export class Client extends Emitter<ClientEvents> {
   /** Whom the server took us for, once it has said so. */
   get identity(): Connected | undefined {
     return this.#identity;
+  }
+
+  /** What carries the messages now, or will with the next attempt: `webtransport`, `websocket`, `event-stream`, `long-poll`, `segments`. */
+  get transport(): string {
+    return this.#ladder.current.label ?? "custom";
   }
 
   get connected(): boolean {
@@ -192,12 +217,69 @@ export class Client extends Emitter<ClientEvents> {
       return this.#lost(attempt, ABNORMAL, `no token: ${String(error)}`);
     }
     if (attempt !== this.#attempt) return;
-    const connect = this.#options.transport ?? webSocketTransport();
-    this.#transport = connect(url, {
+    this.#transport = this.#ladder.current(url, {
       opened: () => attempt === this.#attempt && this.#opened(),
-      received: (text) => attempt === this.#attempt && this.#received(text),
+      received: (message) => attempt === this.#attempt && this.#received(message),
+      prefers: (segments) => attempt === this.#attempt && this.#preferred(segments),
       closed: (code, reason) => this.#lost(attempt, code, reason),
     });
+  }
+
+  /** While a lesser transport is in use: looks whether the first one works by now, and changes over. */
+  #probeLater(attempt: number): void {
+    clearTimeout(this.#probe);
+    if (!this.#ladder.better) return;
+    this.#probe = setTimeout(() => void this.#tryBetter(attempt), this.#ladder.nextProbeMs());
+  }
+
+  async #tryBetter(attempt: number): Promise<void> {
+    if (this.#prefersSegments) return this.#probeLater(attempt);
+    const url = await this.#url().catch(() => undefined);
+    const better = this.#ladder.better;
+    if (!url || !better || attempt !== this.#attempt) return;
+    let settled = false;
+    const settle = (works: boolean): void => {
+      if (settled) return;
+      settled = true;
+      if (attempt !== this.#attempt) return;
+      if (!works) return this.#probeLater(attempt);
+      this.#ladder.climb();
+      this.#changeOver();
+    };
+    // Without a device: it must not replace the connection of anybody.
+    const plain = new URL(url);
+    plain.searchParams.delete("device_id");
+    const finish = (works: boolean): void => (settle(works), queueMicrotask(() => probe.close()));
+    // Somebody with an identity is told whether the server has room.
+    const greeted = Boolean(this.#options.token ?? this.#options.identity);
+    const probe = better(plain.href, {
+      opened: () => !greeted && finish(true),
+      received: (received) => {
+        const message = typeof received === "string" ? parseMessage(received) : received;
+        if (message?.type === "connected") finish(message.prefer !== SEGMENTS);
+      },
+      closed: () => settle(false),
+    });
+    setTimeout(() => (settle(false), probe.close()), this.#options.connectTimeoutMs ?? 10_000);
+  }
+
+  /** Opens the ladder's next transport in place of this one; rooms resume where they are. */
+  #changeOver(): void {
+    const transport = this.#transport;
+    this.#detach();
+    transport?.close();
+    this.#pending.disconnected();
+    void this.#open();
+  }
+
+  /** The server says whether it would rather have us read segments. */
+  #preferred(segments: boolean): void {
+    this.#prefersSegments = segments;
+    clearTimeout(this.#move);
+    if (!segments || this.#ladder.current.label === SEGMENTS) return;
+    this.#move = setTimeout(() => {
+      if (this.#ladder.toSegments()) this.#changeOver();
+    }, Math.random() * MOVE_MS);
   }
 
   async #url(): Promise<string> {
@@ -220,20 +302,22 @@ export class Client extends Emitter<ClientEvents> {
   #established(heartbeatMs: number): void {
     clearTimeout(this.#timer);
     this.#connectedAt = this.clock.monotonicMs();
+    // Taken before anybody hears of the connection, and before the rooms join: what they ask for then is sent already.
+    const unanswered = this.#pending.unanswered();
     this.#become({ name: "connected" });
     this.#heartbeat.start(heartbeatMs);
     this.#beat();
-    // What was unanswered is taken before the rooms join, so that joining is not sent twice; it goes out after them.
-    const unanswered = this.#pending.unanswered();
+    this.#probeLater(this.#attempt);
     for (const room of this.#rooms.values()) room.rejoin();
     for (const { ref, message } of unanswered) this.#send({ ...message, ref });
   }
 
-  #received(text: string): void {
+  #received(received: string | AnyMessage): void {
     this.#heartbeat.heard();
-    const message = parseMessage(text);
+    const message = typeof received === "string" ? parseMessage(received) : received;
     if (!message) return;
     if (message.type === "connected") this.#greeted(message as unknown as Connected);
+    if (message.type === "error" && message.prefer === SEGMENTS) this.#preferred(true);
     if (this.#pending.settle(message)) return;
     switch (message.type) {
       case "heartbeat_ack":
@@ -259,6 +343,7 @@ export class Client extends Emitter<ClientEvents> {
       this.#heartbeat.start(heartbeatMs); // after a login; or we read anonymously, and had not waited for it
     }
     this.#identity = message;
+    this.#preferred(message.prefer === SEGMENTS);
     this.emit("identified", message);
   }
 
@@ -295,6 +380,7 @@ export class Client extends Emitter<ClientEvents> {
     if (isFatalClose(code)) return this.#finish({ name: "closed", code, reason });
     const lived = this.connected ? this.clock.monotonicMs() - this.#connectedAt : 0;
     this.#failures = lived >= STABLE_MS ? 1 : this.#failures + 1;
+    this.#ladder.ended(this.connected ? lived : undefined, code);
     this.#detach();
     const ordered = code === CloseCode.Reconnect ? orderedDelay(reason) : undefined;
     const retryInMs = ordered ?? this.#retryPolicy(this.#failures);
@@ -319,6 +405,8 @@ export class Client extends Emitter<ClientEvents> {
     this.#transport = undefined;
     this.#heartbeat.stop();
     clearTimeout(this.#timer);
+    clearTimeout(this.#probe);
+    clearTimeout(this.#move);
   }
 
   #become(state: ClientState): void {
@@ -329,4 +417,11 @@ export class Client extends Emitter<ClientEvents> {
   #send(message: ClientMessage & { ref?: string }): void {
     this.#transport?.send(JSON.stringify(message));
   }
+}
+
+/** Node 20 has no WebSocket of its own; there one is given with `webSocketTransport(WebSocket)`, or HTTP serves. */
+function defaultTransports({ cdnUrl, webTransport: quic }: ClientOptions): Connect[] {
+  const sockets = typeof WebSocket === "function" ? [webSocketTransport()] : [];
+  if (quic && hasWebTransport() && sockets[0]) sockets[0] = raced(webTransport(quic), sockets[0]);
+  return [...sockets, eventStreamTransport(), longPollTransport(), segmentTransport(cdnUrl === undefined ? {} : { cdnUrl })];
 }

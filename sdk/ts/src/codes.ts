@@ -35,6 +35,8 @@ export type ServerErrorCode =
   | "room_closed"
   | "not_found"
   | "already_liked"
+  | "already_voted"
+  | "claimed"
   | "content_empty"
   | "content_too_long"
   | "content_blocked"
@@ -46,7 +48,7 @@ export type ServerErrorCode =
   | "unavailable";
 
 /** Codes made on this side of the wire. */
-export type LocalErrorCode = "timeout" | "disconnected" | "closed" | "network" | "outbox_full";
+export type LocalErrorCode = "timeout" | "disconnected" | "closed" | "network" | "damaged" | "outbox_full";
 
 /** A newer server may send codes this version does not know, so any string is possible. */
 export type ErrorCode = ServerErrorCode | LocalErrorCode | (string & {});
@@ -62,6 +64,8 @@ export class BarrageError extends Error {
     readonly retryAfterMs?: number,
     /** HTTP status, when the answer came over HTTP. */
     readonly status?: number,
+    /** What refused, where a rule of the room did: a key of its `moderation`, or `words`, `hook`, `classifier`, … */
+    readonly rule?: string,
   ) {
     super(message);
   }

@@ -75,10 +75,12 @@ export class PendingRequests {
 
 /** The error an `error` message carries; a field of the wrong type reads as absent. */
 export function errorFrom(message: AnyMessage): BarrageError {
-  const { code, message: text, retry_after_ms: retry } = message;
+  const { code, message: text, retry_after_ms: retry, rule } = message;
   return new BarrageError(
     typeof code === "string" ? code : "unknown",
     typeof text === "string" ? text : "the server refused",
     typeof retry === "number" ? retry : undefined,
+    undefined,
+    typeof rule === "string" && rule !== "" ? rule : undefined,
   );
 }

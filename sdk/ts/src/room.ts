@@ -4,6 +4,7 @@
  */
 import { type BarrageError, isPassing } from "./codes.js";
 import { Emitter } from "./emitter.js";
+import { randomId } from "./random.js";
 import { SeenIds } from "./seen.js";
 import type {
   AnyMessage,
@@ -32,11 +33,21 @@ export interface CommentBatch {
   source: BatchSource;
 }
 
+/** Comments that were said while this reader was away and that it does not get. */
+export interface Gap {
+  omitted: number;
+  /** The last comment seen before, and the first one after. */
+  afterId: Id;
+  beforeId: Id | undefined;
+}
+
 export interface RoomEvents {
   /** The server let us in, for the first time, again after a lost connection, or with new options. */
   joined: RoomJoined;
   /** New comments, none of them told before, in the order of publication. */
   comments: CommentBatch;
+  /** Coming back did not bring everything that was missed. The batch that follows carries the same number. */
+  gap: Gap;
   /** Something else that happened in the room; each `event_id` once. */
   event: RoomEvent;
   /** The server would not let us (back) in. It is tried again only if the error says it may pass. */
@@ -100,7 +111,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Says something. Resolves when the server has it safely, or holds it for review. */
   async comment(draft: CommentDraft): Promise<CommentAck> {
-    const client_msg_id = draft.client_msg_id ?? crypto.randomUUID();
+    const client_msg_id = draft.client_msg_id ?? randomId();
     const message: ClientMessage = { type: "comment", room_id: this.roomId, ...draft, client_msg_id };
     return (await this.link.request(message, true)) as unknown as CommentAck;
   }
@@ -133,8 +144,11 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #joined(message: RoomJoined): void {
-    const source = this.#lastId === undefined ? "history" : "resumed";
+    const before = this.#lastId;
+    const source = before === undefined ? "history" : "resumed";
     this.emit("joined", message);
+    const { omitted = 0 } = message;
+    if (before !== undefined && omitted > 0) this.emit("gap", { omitted, afterId: before, beforeId: message.history[0]?.id });
     this.#deliver(message.history, message.omitted, source);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(message);
   }

@@ -68,6 +68,10 @@ export interface CommentDraft {
   mentions?: string[];
   /** Made up when absent. The same id sent twice publishes once. */
   client_msg_id?: string;
+  /** With `offset_ms`, a comment on that recording; without, it is live. */
+  session_id?: Id;
+  /** Milliseconds since that session's start. */
+  offset_ms?: number;
 }
 
 // ---- client to server -------------------------------------------------------------------------
@@ -99,6 +103,8 @@ export interface Connected extends Answer {
   node_id: string;
   heartbeat_s: number;
   server_time_ms: number;
+  /** `segments` while the server would rather have viewers read live segments. */
+  prefer?: string;
 }
 
 export interface HeartbeatAck extends Answer {
@@ -114,6 +120,7 @@ export interface RoomJoined extends Answer {
   /** Oldest first. */
   history: Comment[];
   omitted?: number;
+  pin?: Pin | null;
 }
 
 export interface RoomLeft extends Answer {
@@ -148,6 +155,10 @@ export interface ErrorMessage extends Answer {
   code: string;
   message: string;
   retry_after_ms?: number;
+  /** What refused: a key of the room's `moderation`, or `words`, `speakers`, `slow_mode_s`, `hook`, `classifier`. */
+  rule?: string;
+  /** `segments` where live segments would serve this reader. */
+  prefer?: string;
 }
 
 interface EventBase {
@@ -185,6 +196,66 @@ export interface CommentDeletedEvent extends EventBase {
   comment_ids?: Id[];
 }
 
+/** Comments that were hidden and are shown again, in their old places. */
+export interface CommentsRestoredEvent extends EventBase {
+  kind: "comments_restored";
+  comments: Comment[];
+}
+
+/** A comment that stands at the top of its room; null: none does any more. */
+export interface Pin {
+  comment: Comment | null;
+  /** RFC 3339; absent until somebody takes it off. */
+  until?: string;
+}
+
+export interface PinEvent extends EventBase, Pin {
+  kind: "pin";
+}
+
+export interface PollOption {
+  text: string;
+  votes: number;
+}
+
+export interface Poll {
+  poll_id: Id;
+  question: string;
+  options: PollOption[];
+  state: "open" | "closed";
+  /** RFC 3339. */
+  ends_at: string;
+}
+
+export interface PollEvent extends EventBase, Poll {
+  kind: "poll";
+}
+
+export interface Question {
+  question_id: Id;
+  user_id: string;
+  username: string;
+  content: string;
+  upvotes: number;
+  state: "open" | "answered";
+}
+
+export interface QuestionEvent extends EventBase, Question {
+  kind: "question";
+}
+
+/** The same gift of the same user again. */
+export interface ComboEvent extends EventBase {
+  kind: "combo";
+  user_id: string;
+  gift: string;
+  /** All of them since the combo began. */
+  count: number;
+  /** When it is over unless another one comes; RFC 3339, and the same in Unix milliseconds. */
+  until?: string;
+  until_ms?: number;
+}
+
 export interface UserMutedEvent extends EventBase {
   kind: "user_muted";
   user_id: string;
@@ -198,6 +269,8 @@ export interface RoomStateEvent extends EventBase {
   kind: "room_state";
   state: RoomState;
   accepts_comments?: boolean;
+  speakers?: "everyone" | "vip" | "moderators" | "nobody";
+  slow_mode_s?: number;
   session_id?: string | null;
 }
 
@@ -224,12 +297,24 @@ export interface NoticeEvent extends EventBase {
   code?: string;
   /** For people. */
   message?: string;
+  /** The comment that `appeal_approved` and `appeal_rejected` are about. */
+  comment_id?: Id;
+  /** Why the appeal was declined: one of the deployment's reasons, such as `spam`. */
+  reason?: string;
 }
+
+/** What happened in a session, at its time. */
+export type RecordedEvent = (PinEvent | PollEvent | QuestionEvent) & { offset_ms: number };
 
 export type RoomEvent =
   | AnnouncementEvent
   | GiftEvent
   | CommentDeletedEvent
+  | CommentsRestoredEvent
+  | PinEvent
+  | PollEvent
+  | QuestionEvent
+  | ComboEvent
   | UserMutedEvent
   | RoomStateEvent
   | RankingEvent

@@ -230,6 +230,20 @@ describe("requests", () => {
     expect(await sent).toMatchObject({ id: "5" });
   });
 
+  it("sends once what is asked for at the moment of connecting", async () => {
+    make();
+    client.on("state", ({ name }) => name === "connected" && void client.room("r").comment({ content: "at once" }).catch(() => undefined));
+    client.connect();
+    const peer = await server.connection();
+    peer.greet();
+    await peer.hears("comment");
+    const liked = client.like("1");
+    const { ref } = await peer.hears("like");
+    peer.say({ type: "like_ack", ref, comment_id: "1", like_count: 1 });
+    await liked;
+    expect(peer.unheard).toEqual([]);
+  });
+
   it("does not send a like twice", async () => {
     const first = await connect();
     const liked = client.like("1");

@@ -1,37 +1,55 @@
 /** The messenger's shell: finding out who we are, the connection's line, the list beside the open conversation. */
 import { Api, type ServerInfo } from "@barrage/client";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { LanguageSwitch } from "../console/language";
-import { keepToken, pageIdentity } from "../shared/identity";
+import { keepToken, onTokenChanged, pageIdentity } from "../shared/identity";
+import { eraseKept } from "../shared/kept";
 import { Field } from "../shared/pieces";
+import { readStored, writeStored } from "../shared/storage";
 import { ConnectionLine } from "./connection";
 import { IconButton } from "./icons";
 import { List } from "./list";
 import { Me } from "./me";
-import { openSealing } from "./sealed";
+import { startNotifying } from "./notify";
+import { openSealing, publishWhenIdle } from "./sealed";
 import { attempt, conversationOf, follow, loadBlocked, open, problem, type Session, startSession } from "./session";
 import { t } from "./strings";
 import { Thread } from "./thread";
 
+/** Whether the server took names at the last visit: what it would say, were there a network. */
+const DEV_KEY = "barrage.dev";
+
 export function App() {
   const [server, setServer] = useState<ServerInfo | "away" | undefined>();
   const [session, setSession] = useState<Session | undefined>();
+  const [token, setToken] = useState("");
+  const starting = useRef(false);
   useEffect(() => {
+    const told = (info: ServerInfo): void => {
+      writeStored(DEV_KEY, info.dev ? "yes" : "no");
+      setServer(info);
+    };
     const ask = (): void =>
-      void new Api().server().then(setServer, () => {
+      void new Api().server().then(told, () => {
         setServer("away");
         window.setTimeout(ask, 3_000);
       });
     ask();
   }, []);
   useEffect(() => {
-    if (server === undefined || server === "away" || session) return;
-    const who = pageIdentity(server.dev);
-    if (who.token !== undefined || who.identity) void startSession(who).then(setSession);
-  }, [server]);
+    if (server === undefined || starting.current) return;
+    const dev = server === "away" ? readStored(DEV_KEY) === "yes" : server.dev;
+    const who = pageIdentity(dev);
+    if (who.token !== undefined || who.identity) {
+      starting.current = true;
+      void startSession(who).then(setSession);
+    } else if (!dev) void eraseKept(); // somebody signed out where no messenger was open
+  }, [server, token]);
+  // Signed in or out in another tab: this one is somebody else now.
+  useEffect(() => onTokenChanged(() => location.reload()), []);
   if (session) return <Shell session={session} />;
   if (server === undefined) return null;
-  return <SignIn dev={server !== "away" && server.dev} away={server === "away"} />;
+  return <SignIn dev={server !== "away" && server.dev} away={server === "away"} enter={(pasted) => (keepToken(pasted), setToken(pasted))} />;
 }
 
 function Shell({ session }: { session: Session }) {
@@ -40,17 +58,23 @@ function Shell({ session }: { session: Session }) {
   const conversation = conversationOf(chat, open.value);
   const [me, setMe] = useState(false);
   const { unread } = chat;
+  const met = useRef(false); // connected once: from then on a lost connection is news
+  met.current ||= chat.live;
   useEffect(() => {
     document.title = `${unread > 0 ? `(${unread}) ` : ""}${t("title")} · Barrage`;
   });
   useEffect(() => client.on("identified", () => void attempt(() => loadBlocked(session))), [client]);
-  useEffect(() => chat.on("live", () => void openSealing(session).catch(() => undefined)), [chat]); // no lock is shown then
+  useEffect(() => {
+    const begin = (): void => void openSealing(session).then(() => publishWhenIdle(session), () => undefined); // no lock is shown then
+    // Who this is may be known from an earlier visit, when there is no network.
+    if (chat.me !== "") begin();
+    return chat.on("live", begin);
+  }, [chat]);
+  useEffect(() => startNotifying(session), [session]);
   return (
-    <div class={`messenger ${conversation ? "in-thread" : ""}`}>
+    <div class={`messenger ${conversation ? "in-thread" : ""} ${met.current ? "met" : ""}`}>
       <header class="bar">
-        <a class="brand" href="/">
-          Barrage <span>{t("title")}</span>
-        </a>
+        {conversation ? <Brand /> : <h1><Brand /></h1>}
         <div class="bar-end">
           <ConnectionLine session={session} />
           <LanguageSwitch />
@@ -69,17 +93,22 @@ function Shell({ session }: { session: Session }) {
   );
 }
 
+function Brand() {
+  return (
+    <a class="brand" href="/">
+      Barrage <span>{t("title")}</span>
+    </a>
+  );
+}
+
 /** Nobody yet: a name for a `--dev` server, a token for any other. */
-function SignIn({ dev, away }: { dev: boolean; away: boolean }) {
+function SignIn({ dev, away, enter }: { dev: boolean; away: boolean; enter: (token: string) => void }) {
   const [user, setUser] = useState("");
   const [name, setName] = useState("");
   const [token, setToken] = useState("");
   const submit = (event: Event): void => {
     event.preventDefault();
-    if (!dev) {
-      keepToken(token.trim());
-      return location.reload();
-    }
+    if (!dev) return enter(token.trim());
     location.search = new URLSearchParams({ user_id: user.trim(), ...(name.trim() ? { username: name.trim() } : {}) }).toString();
   };
   return (
@@ -93,6 +122,7 @@ function SignIn({ dev, away }: { dev: boolean; away: boolean }) {
         </div>
         {away && <p class="notice bad">{t("error.network")}</p>}
         {dev && <p class="dim">{t("signIn.dev")}</p>}
+        {!dev && !away && <p>{t("signIn.link")}</p>}
         {dev && (
           <Field label={t("signIn.user")} hint={t("idHint")}>
             {(id) => <input id={id} required maxLength={64} pattern="[A-Za-z0-9_.:@\-]+" autocapitalize="off" spellcheck={false} autofocus value={user} onInput={(e) => setUser(e.currentTarget.value)} />}

@@ -1,20 +1,19 @@
 /** Says in one line whether what is on screen is up to date, and why not. */
 import { CloseCode } from "@barrage/client";
 import { useEffect, useState } from "preact/hooks";
-import { keepToken } from "../shared/identity";
-import { follow, type Session } from "./session";
+import { follow, leave, type Session } from "./session";
 import { t } from "./strings";
 
-export function ConnectionLine({ session: { client, chat } }: { session: Session }) {
+export function ConnectionLine({ session }: { session: Session }) {
   follow();
+  const { client, chat } = session;
   const { state } = client;
   const seconds = useCountdown(state.name === "waiting" ? state.retryInMs : undefined, state);
   const name = state.name === "connected" && !chat.live ? "syncing" : state.name;
   const text = state.name === "closed" && state.code !== undefined ? closedText(state.code, state.reason) : t(`state.${name}`, { s: seconds });
   const again = (): void => {
     if (state.name === "closed" && state.code === CloseCode.Unauthorized) {
-      keepToken(undefined);
-      return location.reload();
+      return void leave(session).then(() => location.reload());
     }
     client.connect();
   };

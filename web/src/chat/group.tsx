@@ -34,6 +34,7 @@ export function GroupDialog({ session, conversation, onClose, onGone }: Props) {
       <div class="sheet">
         {role === "member" ? <p class="group-name">{conversation.name}</p> : <Rename key={conversation.name} name={conversation.name} save={(name) => attempt(() => api.renameGroup(group, name))} />}
         {role !== "member" && <Add add={(ids) => change(() => api.addMembers(group, ids))} />}
+        <p class="dim small">{t("group.plain")}</p>
         <h3>{t("members", { n: members?.length ?? conversation.memberCount ?? 0 })}</h3>
         <ul class="people">
           {members?.map((member) => <Member key={member.user_id} session={session} group={group} member={member} role={role} change={change} />)}

@@ -8,6 +8,7 @@ import { GroupDialog } from "./group";
 import { IconButton } from "./icons";
 import { SealDialog } from "./seal";
 import { canSeal, isSealed } from "./sealed";
+import { SearchDialog } from "./search";
 import { attempt, blocked, follow, open, type Session, setBlocked } from "./session";
 import { t } from "./strings";
 
@@ -15,6 +16,7 @@ export function Head({ session, conversation }: { session: Session; conversation
   follow();
   const [group, setGroup] = useState(false);
   const [seal, setSeal] = useState(false);
+  const [search, setSearch] = useState(false);
   const { kind, name, peer } = conversation;
   return (
     <header class="head">
@@ -24,9 +26,11 @@ export function Head({ session, conversation }: { session: Session; conversation
         <h1>{name}</h1>
         <small>{kind === "direct" ? presenceText(session, peer) : t("members", { n: conversation.memberCount ?? conversation.members?.length ?? 1 })}</small>
       </div>
-      {kind === "direct" && canSeal() && (
+      {kind === "direct" && (canSeal() || isSealed(conversation)) && (
         <IconButton icon={isSealed(conversation) ? "lock" : "unlock"} label={t(isSealed(conversation) ? "e2ee.on" : "e2ee.off")} pressed={isSealed(conversation)} onClick={() => setSeal(true)} />
       )}
+      {conversation.conversationId !== undefined && <IconButton icon="search" label={t("search")} onClick={() => setSearch(true)} />}
+      {search && <SearchDialog session={session} conversation={conversation} onClose={() => setSearch(false)} />}
       {seal && <SealDialog conversation={conversation} onClose={() => setSeal(false)} />}
       {kind === "direct" ? <Block session={session} conversation={conversation} /> : <IconButton icon="group" label={t("group.info")} onClick={() => setGroup(true)} />}
       {group && <GroupDialog session={session} conversation={conversation} onClose={() => setGroup(false)} onGone={() => (open.value = location.hash = "")} />}

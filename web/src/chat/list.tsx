@@ -7,6 +7,7 @@ import { Avatar } from "./avatar";
 import { listTime } from "./format";
 import { Icon, IconButton } from "./icons";
 import { NewDirect, NewGroup } from "./new";
+import { SearchEverywhere } from "./search";
 import { attempt, follow, type Session, show } from "./session";
 import { t } from "./strings";
 import { summary } from "./summary";
@@ -22,7 +23,7 @@ export function List({ session, open }: { session: Session; open: string | undef
   return (
     <nav class="list" aria-label={t("list")}>
       <div class="list-tools">
-        <input type="search" placeholder={t("list.search")} aria-label={t("list.search")} value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
+        <input type="search" maxLength={100} placeholder={t("list.search")} aria-label={t("list.search")} value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
         <IconButton icon="pen" label={t("newDirect")} onClick={() => setDialog("direct")} />
         <IconButton icon="group" label={t("newGroup")} onClick={() => setDialog("group")} />
       </div>
@@ -33,6 +34,7 @@ export function List({ session, open }: { session: Session; open: string | undef
       </ul>
       {listed.length === 0 && <p class="notice">{chat.live ? t("list.empty") : t("loading")}</p>}
       {listed.length > 0 && found.length === 0 && <p class="notice">{t("list.none")}</p>}
+      <SearchEverywhere session={session} query={search} />
       {chat.hasMore && (
         <button type="button" class="quiet" onClick={() => void attempt(() => chat.loadMore())}>
           {t("list.more")}

@@ -1,14 +1,16 @@
 /** Who this is, whether others see it online, and whom it has blocked. */
 import { useEffect } from "preact/hooks";
-import { keepToken } from "../shared/identity";
 import { Modal } from "../shared/pieces";
-import { attempt, blocked, loadBlocked, type Session, setBlocked, setVisible, visible } from "./session";
+import { mayNotify, notifies, setNotifies, whyNot } from "./notify";
+import { attempt, blocked, leave, loadBlocked, type Session, setBlocked, setVisible, visible } from "./session";
 import { t } from "./strings";
 
 export function Me({ session, onClose }: { session: Session; onClose: () => void }) {
   useEffect(() => void attempt(() => loadBlocked(session)), []);
-  const forget = (): void => {
-    keepToken(undefined);
+  const forget = async (): Promise<void> => {
+    const unsent = session.chat.outbox.entries.length;
+    if (unsent > 0 && !window.confirm(t("signOut.unsent", { n: unsent }))) return;
+    await leave(session);
     location.reload();
   };
   return (
@@ -20,6 +22,12 @@ export function Me({ session, onClose }: { session: Session; onClose: () => void
         <label class="check">
           <input type="checkbox" checked={visible.value} onChange={(e) => void attempt(() => setVisible(session, e.currentTarget.checked))} />
           <span>{t("me.visible")}</span>
+        </label>
+        <label class="check">
+          <input type="checkbox" checked={notifies()} disabled={!mayNotify()} onChange={(e) => void attempt(() => setNotifies(e.currentTarget.checked))} />
+          <span>
+            {t("notify")} {whyNot() !== "" && <small>{whyNot()}</small>}
+          </span>
         </label>
         <h3>{t("me.blocked")}</h3>
         {blocked.value.size === 0 && <p class="dim">{t("me.blocked.none")}</p>}
@@ -35,7 +43,7 @@ export function Me({ session, onClose }: { session: Session; onClose: () => void
         </ul>
         <div class="row end">
           {session.hasToken && (
-            <button type="button" class="warn" onClick={forget}>
+            <button type="button" class="warn" onClick={() => void forget()}>
               {t("signOut")}
             </button>
           )}

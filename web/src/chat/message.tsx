@@ -1,16 +1,18 @@
-/** One message: its bubble, its time and ticks, and what can be done with it. Text from people is only ever text. */
+/** One message: what it answers, its bubble, its time and ticks, its reactions. Text from people is only ever text. */
 import type { ChatMessage, Conversation } from "@barrage/client";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { locale } from "../console/language";
-import { Attachment } from "./attachment";
+import { Attachment, Leak } from "./attachment";
 import { clock, hueOf, pieces } from "./format";
-import { Icon, IconButton } from "./icons";
-import { textOf } from "./sealed";
-import { attempt, type Session } from "./session";
+import { Icon } from "./icons";
+import { found } from "./jump";
+import { MessageMenu } from "./message-menu";
+import { Quote } from "./quote";
+import { Reactions } from "./reactions";
+import { bodyOf, isLeak } from "./sealed";
+import type { SealedBody } from "./sealed-body";
+import type { Session } from "./session";
 import { sentence, t } from "./strings";
-
-/** As long as the server lets a message be taken back. */
-const RECALL_MS = 120_000;
+import { settingText } from "./summary";
 
 interface Props {
   session: Session;
@@ -24,19 +26,30 @@ export function MessageRow({ session, conversation, message, follows }: Props) {
   if (message.state === "recalled") {
     return <li class="recalled">{message.own ? t("msg.recalledOwn") : t("msg.recalled")}</li>;
   }
+  const body = message.msg_type === "encrypted" ? bodyOf(session.chat, message) : undefined;
+  if (body?.kind === "setting" && message.state !== "failed") {
+    return (
+      <li class="setting">
+        <Icon name={body.sealed ? "lock" : "unlock"} /> {settingText(session.chat, message, body.sealed)}
+      </li>
+    );
+  }
+  const isFound = message.id !== undefined && found.value === message.id;
   const showName = conversation.kind === "group" && !message.own && !follows;
   return (
-    <li class={`message ${message.own ? "own" : "other"}${follows ? " follows" : ""}`} data-type={message.msg_type} data-state={message.state}>
+    <li class={`message ${message.own ? "own" : "other"}${follows ? " follows" : ""}${isFound ? " found" : ""}`} tabIndex={-1} data-key={`${message.from_user} ${message.client_msg_id}`} data-type={message.msg_type} data-state={message.state}>
       <div class="bubble">
         {showName && (
           <span class="name" style={{ "--hue": hueOf(message.from_user) }}>
             {message.from_name ?? message.from_user}
           </span>
         )}
-        <Content session={session} message={message} />
+        {message.reply_to !== undefined && <Quote session={session} conversation={conversation} id={message.reply_to} />}
+        <Content session={session} message={message} body={body} leak={isLeak(conversation, message)} />
         <Meta conversation={conversation} message={message} />
       </div>
-      <Menu session={session} conversation={conversation} message={message} />
+      <MessageMenu session={session} conversation={conversation} message={message} />
+      <Reactions session={session} conversation={conversation} message={message} />
       {message.state === "failed" && (
         <p class="why" role="alert">
           {t("msg.failed", { why: sentence(message.error?.code ?? "", message.error?.message ?? "") })}
@@ -46,14 +59,29 @@ export function MessageRow({ session, conversation, message, follows }: Props) {
   );
 }
 
-function Content({ session, message }: { session: Session; message: ChatMessage }) {
-  if (message.msg_type === "text") return <Text text={message.content} />;
-  if (message.msg_type === "encrypted") return <Sealed session={session} message={message} />;
-  return <Attachment session={session} uploadId={message.content} type={message.msg_type} />;
+interface ContentProps {
+  session: Session;
+  message: ChatMessage;
+  body: SealedBody | undefined;
+  leak: boolean;
 }
 
-function Sealed({ session, message }: { session: Session; message: ChatMessage }) {
-  const text = textOf(session.chat, message);
+function Content({ session, message, body, leak }: ContentProps) {
+  if (message.msg_type === "text") {
+    return (
+      <>
+        <Text text={message.content} />
+        {leak && <Leak />}
+      </>
+    );
+  }
+  if (message.msg_type === "encrypted") return <Sealed session={session} message={message} body={body} />;
+  return <Attachment session={session} source={{ uploadId: message.content }} type={message.msg_type} message={message} leak={leak} />;
+}
+
+function Sealed({ session, message, body }: Omit<ContentProps, "leak">) {
+  if (body?.kind === "file") return <Attachment session={session} source={{ sealed: body }} type={body.msg_type} message={message} leak={false} />;
+  const text = body?.kind === "text" ? body.text : body?.kind === "setting" ? settingText(session.chat, message, body.sealed) : undefined;
   return (
     <>
       <span class="seal" role="img" aria-label={t("e2ee.on")} title={t("e2ee.on")}>
@@ -82,11 +110,12 @@ function Text({ text }: { text: string }) {
 
 /** When, and how far it has come. */
 function Meta({ conversation, message }: { conversation: Conversation; message: ChatMessage }) {
-  const { own, state, read_count = 0, created_at } = message;
+  const { own, state, read_count = 0, created_at, edited_at } = message;
   const readers = conversation.kind === "group" && own && read_count > 0;
   return (
     <span class="meta">
       {readers && <span class="readers">{state === "read" ? t("msg.readByAll") : t("msg.readBy", { n: read_count })}</span>}
+      {edited_at !== undefined && <span title={clock(edited_at, locale.value)}>{t("msg.edited")}</span>}
       <time dateTime={created_at}>{clock(created_at, locale.value)}</time>
       {own && <Tick state={state} />}
     </span>
@@ -101,67 +130,4 @@ function Tick({ state }: { state: ChatMessage["state"] }) {
       <Icon name={name} />
     </span>
   );
-}
-
-interface Action {
-  label: string;
-  run: () => void;
-}
-
-function actionsFor({ chat }: Session, conversation: Conversation, message: ChatMessage): Action[] {
-  const { id, own, state, content, msg_type, created_at, client_msg_id } = message;
-  const actions: Action[] = [];
-  const text = msg_type === "encrypted" ? textOf(chat, message) : msg_type === "text" ? content : undefined;
-  if (text !== undefined) actions.push({ label: t("menu.copy"), run: () => void attempt(() => navigator.clipboard.writeText(text)) });
-  if (own && id !== undefined && Date.now() - Date.parse(created_at) < RECALL_MS) {
-    actions.push({ label: t("menu.recall"), run: () => void attempt(() => chat.recall(conversation, id)) });
-  }
-  if (state === "failed") actions.push({ label: t("menu.retry"), run: () => chat.outbox.retry(client_msg_id) });
-  if (state === "failed") actions.push({ label: t("menu.discard"), run: () => void chat.outbox.remove(client_msg_id) });
-  return actions;
-}
-
-/** A button that opens a menu. What it holds is worked out when it opens: two minutes pass. */
-function Menu({ session, conversation, message }: Omit<Props, "follows">) {
-  const [actions, setActions] = useState<Action[] | undefined>();
-  const menu = useRef<HTMLDivElement>(null);
-  const close = (): void => {
-    // Whoever came by keyboard goes on from here.
-    if (menu.current?.contains(document.activeElement)) menu.current.parentElement?.querySelector("button")?.focus();
-    setActions(undefined);
-  };
-  useLayoutEffect(() => {
-    if (!actions) return;
-    menu.current?.querySelector("button")?.focus();
-    menu.current?.scrollIntoView({ block: "nearest" });
-    const outside = (event: Event): void => {
-      if (!(event.target instanceof Node && menu.current?.parentElement?.contains(event.target))) close();
-    };
-    document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
-  }, [actions]);
-  return (
-    <div class="menu-anchor" onKeyDown={(e) => onMenuKey(e, close)}>
-      <IconButton icon="dots" label={t("menu")} onClick={() => setActions(actions ? undefined : actionsFor(session, conversation, message))} />
-      {actions && (
-        <div class="menu" role="menu" ref={menu}>
-          {actions.map(({ label, run }) => (
-            <button key={label} type="button" role="menuitem" onClick={() => (close(), run())}>
-              {label}
-            </button>
-          ))}
-        </div>
-      )}
-    </div>
-  );
-}
-
-function onMenuKey(event: KeyboardEvent & { currentTarget: HTMLElement }, close: () => void): void {
-  if (event.key === "Escape") close();
-  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
-  const items = [...event.currentTarget.querySelectorAll<HTMLElement>("[role=menuitem]")];
-  if (items.length === 0) return;
-  event.preventDefault();
-  const at = items.findIndex((item) => item === document.activeElement);
-  items.at((at + (event.key === "ArrowDown" ? 1 : -1)) % items.length)?.focus();
 }

@@ -2,9 +2,14 @@
  * Who is chatting: the client, its chat and what this tab remembers for them. Made once per visit by `app.tsx`; the
  * components get it as a prop. Never draws.
  */
-import { Api, Chat, ChatApi, Client, type Conversation, webStorage } from "@barrage/client";
+import { Api, Chat, ChatApi, type ChatStorage, Client, type Conversation, webStorage } from "@barrage/client";
 import { signal } from "@preact/signals";
-import type { PageIdentity } from "../shared/identity";
+import { type PageIdentity, signOut } from "../shared/identity";
+import { randomId } from "../shared/ids";
+import { CHAT_PREFIX, messagesOf } from "../shared/kept";
+import { readInTab, readStored, removeInTab, removeStored, writeInTab, writeStored } from "../shared/storage";
+import { claimsOf } from "../shared/token";
+import { loadAgreements, sealing } from "./sealed";
 import { explain } from "./strings";
 
 const DEVICE_KEY = "barrage.chat.device";
@@ -14,18 +19,22 @@ export interface Session {
   client: Client;
   chat: Chat;
   device: string;
-  /** Whether the device will be there again on the next visit. */
-  lasting: boolean;
+  /** The device that encrypts: one for all tabs of this browser. Absent where nothing lasts, as keys have to. */
+  sealDevice: string | undefined;
   hasToken: boolean;
 }
 
 export async function startSession(who: PageIdentity): Promise<Session> {
-  const user = who.identity?.user_id ?? "token";
-  const { device, lasting } = await thisDevice(user);
+  // What is kept is kept by person: a browser may be used by one after the other.
+  const user = who.identity?.user_id ?? claimsOf(who.token ?? "")?.sub ?? "token";
+  loadAgreements(user);
+  const { device, lasting, sealDevice } = await thisDevice(user);
   const client = new Client({ url: location.origin, deviceId: device, ...who });
-  const storage = webStorage(`barrage.chat.${user}.${device}`, lasting ? localStorage : sessionStorage);
-  const chat = new Chat(client, new ChatApi(new Api(who)), { storage });
-  const session = { client, chat, device, lasting, hasToken: who.token !== undefined };
+  const browser = { getItem: readStored, setItem: writeStored, removeItem: removeStored };
+  const tab = { getItem: readInTab, setItem: writeInTab, removeItem: removeInTab };
+  const storage = webStorage(`${CHAT_PREFIX}${user}.${device}`, lasting ? browser : tab);
+  const chat = new Chat(client, new ChatApi(new Api(who)), { storage, sealing, cache: await cacheOf(user, lasting) });
+  const session = { client, chat, device, sealDevice, hasToken: who.token !== undefined };
   chat.on("conversations", () => watch(session));
   for (const event of ["conversations", "conversation", "presence", "live"] as const) chat.on(event, happened);
   for (const event of ["state", "identified"] as const) client.on(event, happened);
@@ -33,16 +42,37 @@ export async function startSession(who: PageIdentity): Promise<Session> {
   return session;
 }
 
+/** The messages of earlier visits. Passing tabs read them too, and leave writing to the lasting one. */
+async function cacheOf(user: string, lasting: boolean): Promise<ChatStorage> {
+  const messages = await messagesOf(user);
+  return lasting ? messages : { load: () => messages.load(), save: () => undefined };
+}
+
+/** Signs out and leaves nothing of the conversations here. */
+export async function leave({ chat, client }: Session): Promise<void> {
+  client.close();
+  await Promise.allSettled([chat.forget(), signOut()]);
+}
+
 /** One named in the address; or this browser's own, for the first tab of it; every other tab is a passing device. */
-async function thisDevice(user: string): Promise<{ device: string; lasting: boolean }> {
+async function thisDevice(user: string): Promise<{ device: string; lasting: boolean; sealDevice: string | undefined }> {
   const named = new URLSearchParams(location.search).get("device_id");
-  if (named) return { device: named, lasting: true };
+  if (named) return { device: named, lasting: true, sealDevice: named };
   const key = `${DEVICE_KEY}.${user}`;
   const lasting = await held(key);
-  const storage = lasting ? localStorage : sessionStorage;
-  const device = storage.getItem(key) ?? `web-${crypto.randomUUID().slice(0, 8)}`;
-  storage.setItem(key, device);
-  return { device, lasting };
+  const [read, write] = lasting ? [readStored, writeStored] : [readInTab, writeInTab];
+  const device = read(key) ?? `web-${randomId().slice(0, 8)}`;
+  write(key, device);
+  return { device, lasting, sealDevice: persisted(key) };
+}
+
+/** What the browser itself keeps under this name. */
+function persisted(key: string): string | undefined {
+  try {
+    return localStorage.getItem(key) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether this tab got the lock of that name; it keeps it as long as it is open. Without HTTPS there are no locks. */
@@ -122,11 +152,11 @@ export async function setBlocked({ chat }: Session, userId: string, on: boolean)
   blocked.value = next;
 }
 
-export const visible = signal(localStorage.getItem(VISIBLE_KEY) !== "no");
+export const visible = signal(readStored(VISIBLE_KEY) !== "no");
 
 export async function setVisible({ chat }: Session, on: boolean): Promise<void> {
   await chat.api.setVisible(on);
-  localStorage.setItem(VISIBLE_KEY, on ? "yes" : "no");
+  writeStored(VISIBLE_KEY, on ? "yes" : "no");
   visible.value = on;
 }
 

@@ -9,24 +9,37 @@ import { Composer } from "./composer";
 import { dayName, sameDay } from "./format";
 import { Head } from "./head";
 import { Icon } from "./icons";
+import { markFound, target } from "./jump";
+import { Lightbox } from "./lightbox";
 import { MessageRow } from "./message";
-import { follow, type Session, watch } from "./session";
+import { canSeal, hearAll, sealedUploads } from "./sealed";
+import { complain, follow, type Session, watch } from "./session";
 import { t } from "./strings";
 import { Uploads } from "./uploads";
+import { earlier, later, sliceOf } from "./window";
 
 /** This near the bottom counts as being there. */
 const NEAR_PX = 60;
 /** This near the top loads what is older. */
 const AHEAD_PX = 400;
+/** Messages drawn below one that was jumped to. */
+const AROUND = 30;
 
 export function Thread({ session, conversation }: { session: Session; conversation: Conversation }) {
   follow();
-  const { messages } = conversation;
+  const all = conversation.messages;
+  const uploads = sealedUploads(all);
+  const messages = all.filter((message) => !isCarried(message, uploads));
   const box = useRef<HTMLDivElement>(null);
   const scroll = useScroll(box, conversation, messages);
+  const { from, to } = scroll.slice;
   const newAfter = useReading(conversation, scroll.atEnd);
   const fresh = messages.filter((message) => !message.own && isAfter(message.id, newAfter));
 
+  useTarget(conversation, messages, scroll.toKey);
+  // What could not be loaded without the network.
+  useEffect(() => session.chat.on("live", () => scroll.failed && scroll.load()), [session, scroll.failed]);
+  useEffect(() => hearAll(session.chat, conversation), [conversation, all.length, canSeal()]);
   useEffect(() => {
     watch(session);
     if (conversation.kind === "group") void conversation.loadMembers().catch(() => undefined); // read counts stay the server's own
@@ -37,10 +50,10 @@ export function Thread({ session, conversation }: { session: Session; conversati
     <section class="thread" aria-label={conversation.name}>
       <Head session={session} conversation={conversation} />
       <div class="messages" ref={box} onScroll={scroll.moved} tabIndex={0} role="log" aria-live="polite" aria-label={conversation.name}>
-        <Older conversation={conversation} failed={scroll.failed} again={scroll.load} />
+        {from === 0 ? <Older conversation={conversation} failed={scroll.failed} again={scroll.load} /> : <p class="edge">{t("older")}</p>}
         <ol>
-          {messages.map((message, index) => (
-            <Item key={keyOf(message)} session={session} conversation={conversation} message={message} before={messages[index - 1]} firstNew={message === fresh[0]} />
+          {messages.slice(from, to).map((message, index) => (
+            <Item key={keyOf(message)} session={session} conversation={conversation} message={message} before={messages[from + index - 1]} firstNew={message === fresh[0]} />
           ))}
         </ol>
         <Uploads conversation={conversation} />
@@ -51,9 +64,15 @@ export function Thread({ session, conversation }: { session: Session; conversati
         </button>
       )}
       <TypingLine session={session} conversation={conversation} />
+      <Lightbox session={session} conversation={conversation} />
       <Composer session={session} conversation={conversation} onSent={scroll.toEnd} />
     </section>
   );
+}
+
+/** Names an upload whose key came in an encrypted message, which shows the file. */
+function isCarried({ msg_type, content }: ChatMessage, uploads: ReadonlySet<string>): boolean {
+  return msg_type === "file" && uploads.has(content);
 }
 
 /** The same before and after it is stored, so that it is not drawn anew. */
@@ -118,12 +137,18 @@ function TypingLine({ session: { chat }, conversation }: { session: Session; con
   );
 }
 
-/** Keeps the reader's place: at the end as long as they are there, where they were when older messages come in above. */
+/**
+ * Draws a window of the history around the reader and keeps their place: at the end as long as they are there, and
+ * otherwise at the message they look at, whatever comes and goes above and below.
+ */
 function useScroll(box: { current: HTMLDivElement | null }, conversation: Conversation, messages: ChatMessage[]) {
-  const [atEnd, setAtEnd] = useState(true);
+  const [end, setEnd] = useState<string | undefined>();
+  const [near, setNear] = useState(true);
   const [failed, setFailed] = useState(false);
-  const anchor = useRef<{ height: number; top: number; first: string | undefined }>({ height: 0, top: 0, first: undefined });
-  const first = messages[0] && keyOf(messages[0]);
+  const anchor = useRef<{ key: string; top: number } | undefined>(undefined);
+  const keys = messages.map(keyOf);
+  const slice = sliceOf(keys, end);
+  const atEnd = near && slice.to === keys.length;
 
   const load = (): void => {
     setFailed(false);
@@ -132,22 +157,42 @@ function useScroll(box: { current: HTMLDivElement | null }, conversation: Conver
   const moved = (): void => {
     const element = box.current;
     if (!element) return;
-    setAtEnd(element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX);
-    anchor.current = { ...anchor.current, height: element.scrollHeight, top: element.scrollTop };
-    if (element.scrollTop < AHEAD_PX && conversation.hasOlder && !failed) load();
+    const below = element.scrollHeight - element.scrollTop - element.clientHeight;
+    setNear(below < NEAR_PX);
+    anchor.current = anchorIn(element);
+    if (element.scrollTop < AHEAD_PX) {
+      if (slice.from > 0) setEnd(earlier(keys, slice));
+      else if (conversation.hasOlder && !failed) {
+        setEnd(keys[slice.to - 1]); // what is loaded goes above; what is drawn stays
+        load();
+      }
+    } else if (below < AHEAD_PX && slice.to < keys.length) setEnd(later(keys, slice));
+    else if (below < NEAR_PX && slice.to === keys.length) setEnd(undefined);
   };
   const toEnd = (): void => {
-    setAtEnd(true);
+    setEnd(undefined);
+    setNear(true);
     requestAnimationFrame(() => box.current?.scrollTo({ top: box.current.scrollHeight }));
+  };
+
+  const toKey = (key: string): void => {
+    setEnd(keys[Math.min(keys.indexOf(key) + AROUND, keys.length - 1)]);
+    setNear(false);
+    anchor.current = undefined;
+    // Once it is drawn.
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      const row = box.current?.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`);
+      row?.scrollIntoView({ block: "center" });
+      row?.focus({ preventScroll: true });
+    }));
   };
 
   useLayoutEffect(() => {
     const element = box.current;
     if (!element) return;
-    const { height, top, first: before } = anchor.current;
     if (atEnd) element.scrollTop = element.scrollHeight;
-    else if (before !== undefined && before !== first) element.scrollTop = top + element.scrollHeight - height;
-    anchor.current = { height: element.scrollHeight, top: element.scrollTop, first };
+    else if (anchor.current) element.scrollTop += offsetOf(element, anchor.current.key, anchor.current.top) - anchor.current.top;
+    anchor.current = anchorIn(element);
   });
   // What is empty has no scroll bar to ask with: a thread just opened, or emptied because it had a gap.
   const short = messages.length < 20 && conversation.hasOlder && conversation.conversationId !== undefined;
@@ -163,7 +208,44 @@ function useScroll(box: { current: HTMLDivElement | null }, conversation: Conver
     for (const child of element.children) watcher.observe(child);
     return () => watcher.disconnect();
   }, [atEnd]);
-  return { atEnd, failed, load, moved, toEnd };
+  return { atEnd, failed, load, moved, toEnd, toKey, slice };
+}
+
+/** Goes to the message that was asked for, loading history until it is there. */
+function useTarget(conversation: Conversation, messages: ChatMessage[], toKey: (key: string) => void): void {
+  const wanted = target.value?.key === conversation.key ? target.value.id : undefined;
+  const row = wanted === undefined ? undefined : messages.find(({ id }) => id === wanted);
+  useEffect(() => {
+    if (wanted === undefined) return;
+    if (row) {
+      target.value = undefined;
+      markFound(wanted);
+      return toKey(keyOf(row));
+    }
+    let current = true;
+    const missed = (): void => {
+      if (!current || target.peek()?.id !== wanted) return;
+      target.value = undefined;
+      complain(t("reply.gone"));
+    };
+    conversation.seek(wanted).then((here) => here || missed(), missed);
+    return () => void (current = false);
+  }, [wanted, row?.id]);
+}
+
+/** The topmost message on screen and where it is. */
+function anchorIn(box: HTMLElement): { key: string; top: number } | undefined {
+  const edge = box.getBoundingClientRect().top;
+  for (const row of box.querySelectorAll<HTMLElement>("[data-key]")) {
+    const { top, bottom } = row.getBoundingClientRect();
+    if (bottom > edge) return { key: row.dataset["key"] ?? "", top: top - edge };
+  }
+  return undefined;
+}
+
+function offsetOf(box: HTMLElement, key: string, otherwise: number): number {
+  const row = box.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  return row ? row.getBoundingClientRect().top - box.getBoundingClientRect().top : otherwise;
 }
 
 /** Marks as read what is on screen; the line above what is new stays where it was when the reader came. */

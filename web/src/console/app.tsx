@@ -1,20 +1,23 @@
 /** The console's shell: signing in, the sections' menu, and the section the address names. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { getServer, listReviews } from "./api";
 import { Audit } from "./audit";
 import { Bans } from "./bans";
-import { Desk } from "./desk";
+import { Desk } from "./desk/desk";
+import { queueMax } from "./desk/use-queue";
+import { RoomPage } from "./room";
 import { LanguageSwitch, t } from "./i18n";
 import { Overview } from "./overview";
 import { usePoll } from "./poll";
-import { Reviews } from "./reviews";
 import { Rooms } from "./rooms";
 import { Settings } from "./settings";
 import { linkTo, route, sections, type Route } from "./route";
 import { scope, server, signedIn, signOut } from "./session";
 import { SignIn } from "./sign-in";
 import { Toasts } from "./toast";
+import { UserCards } from "./user-card";
 import { waitingReviews } from "./waiting";
+import { Webhooks } from "./webhooks";
 import { Words } from "./words";
 
 export function App() {
@@ -78,21 +81,25 @@ function Shell() {
       <main id="main" tabIndex={-1}>
         <Page here={here} />
       </main>
+      <UserCards />
     </div>
   );
 }
 
-/** A moderator's token opens the sections about its rooms; words, audit and numbers belong to the admin. */
+/** A moderator's token opens the sections about its rooms; words, audit, webhooks and numbers belong to the admin. */
 function Menu({ here }: { here: Route }) {
   useWaitingReviews();
   const waiting = waitingReviews.value;
-  const shown = sections.filter((name) => scope.value.everything || ["rooms", "reviews", "bans"].includes(name));
+  const shown = sections.filter((name) => scope.value.everything || ["desk", "rooms", "bans"].includes(name));
+  const nav = useRef<HTMLElement>(null);
+  // On a phone the menu is pushed sideways: where one is has to be seen.
+  useEffect(() => nav.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [here.section]);
   return (
-    <nav aria-label={t("menu")}>
+    <nav aria-label={t("menu")} ref={nav}>
       {shown.map((name) => (
         <a key={name} href={linkTo(name)} aria-current={here.section === name ? "page" : undefined}>
           {t(`section.${name}`)}
-          {name === "reviews" && waiting > 0 && <b class="count">{waiting > 99 ? "99+" : waiting}</b>}
+          {name === "desk" && waiting > 0 && <b class="count">{waiting > 99 ? "99+" : waiting}</b>}
         </a>
       ))}
     </nav>
@@ -101,8 +108,7 @@ function Menu({ here }: { here: Route }) {
 
 /** Keeps the menu's count of waiting comments: a glance every few seconds is enough. */
 function useWaitingReviews(): void {
-  const admin = scope.value.everything;
-  const { data } = usePoll(() => (admin ? listReviews("pending", "", 100) : Promise.resolve([])), 8000, `waiting ${admin}`);
+  const { data } = usePoll(() => listReviews("pending", "", queueMax), 8000, "waiting");
   useEffect(() => {
     waitingReviews.value = data?.length ?? 0;
   }, [data]);
@@ -113,20 +119,22 @@ function Page({ here }: { here: Route }) {
     return here.settings === true ? (
       <Settings key={here.room} room={here.room} />
     ) : (
-      <Desk key={here.room} room={here.room} />
+      <RoomPage key={here.room} room={here.room} />
     );
   }
   switch (here.section) {
     case "rooms":
       return <Rooms />;
-    case "reviews":
-      return <Reviews />;
+    case "desk":
+      return <Desk />;
     case "words":
       return <Words />;
     case "bans":
       return <Bans />;
     case "audit":
       return <Audit />;
+    case "webhooks":
+      return <Webhooks />;
     case "overview":
       return <Overview />;
   }

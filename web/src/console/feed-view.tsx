@@ -1,19 +1,27 @@
 /**
- * Draws a feed and puts delete, mute, ban and purge on every comment. While the pointer or the focus is inside,
+ * Draws a feed and puts delete, pin, mute, ban and purge on every comment. While the pointer or the focus is inside,
  * or the reader has scrolled up, the lines stand still, so that a button never moves away under the hand.
  */
 import type { Comment, RoomEvent } from "@barrage/client";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { deleteComment } from "./api";
+import { deleteComment, pinComment } from "./api";
 import type { Feed, Line } from "./feed";
-import { t } from "./i18n";
+import { has, t } from "./i18n";
+import { reasonOfKey, useReasons } from "./reasons";
 import type { Draft } from "./sanction";
 import { number, when } from "./time";
 import { attempt } from "./toast";
+import { UserName } from "./user-card";
 
 type OnSanction = (draft: Draft) => void;
 
-export function FeedView({ feed, onSanction }: { feed: Feed; onSanction: OnSanction }) {
+interface Hands {
+  feed: Feed;
+  onSanction: OnSanction;
+  onPinned: () => void;
+}
+
+export function FeedView({ feed, onSanction, onPinned }: Hands) {
   const list = useRef<HTMLOListElement>(null);
   const hands = useHold(feed, list);
   const lines = feed.lines.value;
@@ -22,19 +30,19 @@ export function FeedView({ feed, onSanction }: { feed: Feed; onSanction: OnSanct
   }, [lines]);
   return (
     <div class="card feed">
-      <ol ref={list} aria-label={t("desk.feed")} tabIndex={-1} {...hands.listeners}>
-        {lines.length === 0 && <li class="notice">{t("desk.quiet")}</li>}
+      <ol ref={list} aria-label={t("live.feed")} tabIndex={-1} {...hands.listeners}>
+        {lines.length === 0 && <li class="notice">{t("live.quiet")}</li>}
         {lines.map((line) => (
-          <FeedLine key={line.id} line={line} feed={feed} onSanction={onSanction} />
+          <FeedLine key={line.id} line={line} feed={feed} onSanction={onSanction} onPinned={onPinned} />
         ))}
       </ol>
       <div class="feed-foot">
         {feed.waiting.value > 0 ? (
-          <button type="button" onClick={hands.resume}>{t("desk.held", { n: number(feed.waiting.value) })}</button>
+          <button type="button" onClick={hands.resume}>{t("live.held", { n: number(feed.waiting.value) })}</button>
         ) : (
           <>
-            <p class="hint small keys">{t("desk.keys")}</p>
-            <p class="hint small touch">{t("desk.tap")}</p>
+            <p class="hint small keys">{t("live.keys")}</p>
+            <p class="hint small touch">{t("live.tap")}</p>
           </>
         )}
       </div>
@@ -70,24 +78,27 @@ function useHold(feed: Feed, list: { current: HTMLOListElement | null }) {
 
 const atEnd = (list: HTMLElement): boolean => list.scrollHeight - list.scrollTop - list.clientHeight < 24;
 
-function FeedLine({ line, feed, onSanction }: { line: Line; feed: Feed; onSanction: OnSanction }) {
+function FeedLine({ line, ...hands }: Hands & { line: Line }) {
   if ("event" in line) return <li class="line event">{eventInWords(line.event)}</li>;
-  return <CommentLine comment={line.comment} feed={feed} onSanction={onSanction} />;
+  return <CommentLine comment={line.comment} {...hands} />;
 }
 
-function CommentLine({ comment, feed, onSanction }: { comment: Comment; feed: Feed; onSanction: OnSanction }) {
+function CommentLine({ comment, feed, onSanction, onPinned }: Hands & { comment: Comment }) {
   const [busy, setBusy] = useState(false);
   const gone = feed.deleted.value.has(comment.id);
-  const remove = async () => {
+  const reasons = useReasons();
+  const remove = async (reason?: string) => {
     if (busy || gone) return;
     setBusy(true);
-    if (await attempt(() => deleteComment(comment.id), t("desk.deleted"))) feed.strike([comment.id]);
+    if (await attempt(() => deleteComment(comment.id, reason), t("live.deleted"))) feed.strike([comment.id]);
     setBusy(false);
   };
+  const pin = () => void attempt(() => pinComment(feed.room, comment.id), t("pin.on")).then(onPinned);
   const sanction = (kind: Draft["kind"], purge: boolean) =>
     onSanction({ kind, purge, userId: comment.user_id, username: comment.username, room: feed.room });
   const keys: Record<string, () => void> = {
     d: () => void remove(),
+    t: pin,
     m: () => sanction("mute", false),
     b: () => sanction("ban", false),
     p: () => sanction("ban", true),
@@ -95,7 +106,8 @@ function CommentLine({ comment, feed, onSanction }: { comment: Comment; feed: Fe
   const onKey = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== event.currentTarget) return;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event);
-    const action = keys[event.key.toLowerCase()];
+    const reason = reasonOfKey(event.key, reasons);
+    const action = reason === undefined ? keys[event.key.toLowerCase()] : () => void remove(reason);
     if (action === undefined) return;
     event.preventDefault();
     action();
@@ -103,7 +115,7 @@ function CommentLine({ comment, feed, onSanction }: { comment: Comment; feed: Fe
   return (
     <li class={`line ${gone ? "gone" : ""} ${busy ? "busy" : ""}`} data-comment={comment.id} tabIndex={0} onKeyDown={onKey}>
       <time class="dim mono" dateTime={comment.created_at}>{when(comment.created_at)}</time>
-      <span class={`who ${comment.level}`} title={comment.user_id}>{comment.username}</span>
+      <UserName class={`who ${comment.level}`} person={{ userId: comment.user_id, username: comment.username, room: feed.room }} />
       <span class="content">
         {comment.content}
         {(comment.count ?? 1) > 1 && <b class="count">×{comment.count}</b>}
@@ -111,10 +123,11 @@ function CommentLine({ comment, feed, onSanction }: { comment: Comment; feed: Fe
       </span>
       <span class="actions">
         {gone ? (
-          <span class="dim small">{t("desk.gone")}</span>
+          <span class="dim small">{t("live.gone")}</span>
         ) : (
           <button type="button" title="d" onClick={() => void remove()}>{t("delete")}</button>
         )}
+        {!gone && <button type="button" title="t" onClick={pin}>{t("pin")}</button>}
         <button type="button" title="m" onClick={() => sanction("mute", false)}>{t("mute")}</button>
         <button type="button" title="b" class="warn" onClick={() => sanction("ban", false)}>{t("ban")}</button>
         <button type="button" title="p" class="warn" onClick={() => sanction("ban", true)}>{t("purge")}</button>
@@ -142,7 +155,18 @@ function eventInWords(event: RoomEvent): string {
       return t("event.room_state", { state: t(`state.${event.state}`) });
     case "follow":
       return t("event.follow", { user: event.username ?? event.user_id });
+    case "pin":
+      return event.comment === null ? t("event.unpinned") : t("event.pinned", { content: event.comment.content });
+    case "poll":
+      return t(`event.poll.${event.state}`, { question: event.question, votes: event.options.map(({ text, votes }) => `${text} ${votes}`).join(" · ") });
+    case "question":
+      return t(`event.question.${event.state}`, { user: event.username, content: event.content, n: event.upvotes });
+    case "combo":
+      return t("event.combo", { user: event.user_id, gift: event.gift, n: event.count });
+    case "comments_restored":
+      return t("event.comments_restored", { n: event.comments.length });
     case "notice":
+      if (has(`notice.${event.code ?? ""}`)) return t(`notice.${event.code ?? ""}`);
       return event.message ?? event.code ?? "";
     default:
       return event.kind;

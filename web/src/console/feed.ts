@@ -1,5 +1,5 @@
 /**
- * What one room's desk shows live: the last comments and events, how many come a second, and what was left out.
+ * What one room's page shows live: the last comments and events, how many come a second, and what was left out.
  * Listens on a socket; where the key at hand is no identity for a socket (the admin key), it reads the same
  * comments by long polling. Bounded: the newest lines stay, what falls off is gone. Knows nothing of the page.
  */
@@ -54,6 +54,19 @@ export class Feed {
   /** Marks a comment as deleted before the server's own word of it arrives. */
   strike(ids: readonly string[]): void {
     this.deleted.value = new Set([...[...this.deleted.value].slice(-kept), ...ids]);
+  }
+
+  #unstrike(ids: readonly string[]): void {
+    this.deleted.value = new Set([...this.deleted.value].filter((id) => !ids.includes(id)));
+  }
+
+  /** Puts an event into the line that it has already; tells whether it had one. */
+  #replaced(id: string, event: RoomEvent): boolean {
+    const at = this.#arrived.findIndex((line) => line.id === id);
+    if (at !== -1) this.#arrived[at] = { id, event };
+    const shown = this.lines.value.some((line) => line.id === id);
+    if (shown) this.lines.value = this.lines.value.map((line) => (line.id === id ? { id, event } : line));
+    return at !== -1 || shown;
   }
 
   stop(): void {
@@ -123,7 +136,10 @@ export class Feed {
   #happened(event: RoomEvent): void {
     if (event.kind === "comment_deleted") return this.strike(idsOf(event));
     if (event.kind === "ranking" || event.kind === "hot_comments") return;
-    this.#arrived.push({ id: event.event_id, event });
+    if (event.kind === "comments_restored") this.#unstrike(event.comments.map(({ id }) => id));
+    // A poll is told with every few votes, a question with each upvote: one line each, where it stands last.
+    const id = event.kind === "poll" ? `poll ${event.poll_id}` : event.kind === "question" ? `question ${event.question_id}` : event.event_id;
+    if (!this.#replaced(id, event)) this.#arrived.push({ id, event });
   }
 
   #tick(): void {

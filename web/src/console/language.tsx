@@ -3,15 +3,30 @@
  * read by whoever draws text. Reading `locale` while drawing redraws when it changes.
  */
 import { effect, signal } from "@preact/signals";
-import { SettingsStore } from "../viewer/settings";
+import { readStored, writeStored } from "../shared/storage";
 
 /** As BCP 47 has it, for `lang` and for numbers and dates. */
 type Locale = "en" | "zh-CN";
 
-/** Read afresh each time: another tab may have changed the other settings. */
-const settings = () => new SettingsStore(localStorage, navigator.language.startsWith("zh") ? "zh" : "en");
+/** Where the viewer page keeps its settings; the language is one of them. */
+const SETTINGS_KEY = "barrage.settings";
 
-export const locale = signal<Locale>(settings().value.language === "zh" ? "zh-CN" : "en");
+/** Read afresh each time: another tab may have changed the other settings. */
+function settings(): Record<string, unknown> {
+  try {
+    return (JSON.parse(readStored(SETTINGS_KEY) ?? "{}") ?? {}) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+function chosen(): Locale {
+  const { language } = settings();
+  const wanted = typeof language === "string" ? language : navigator.language;
+  return wanted.startsWith("zh") ? "zh-CN" : "en";
+}
+
+export const locale = signal<Locale>(chosen());
 
 effect(() => {
   document.documentElement.lang = locale.value;
@@ -30,7 +45,7 @@ export function translator<K extends string>(en: Record<K, string>, zh: Record<K
 
 function choose(next: Locale): void {
   locale.value = next;
-  settings().change({ language: next === "en" ? "en" : "zh" });
+  writeStored(SETTINGS_KEY, JSON.stringify({ ...settings(), language: next === "en" ? "en" : "zh" }));
 }
 
 /** One button that names the other language in that language. */

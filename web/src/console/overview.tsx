@@ -69,9 +69,16 @@ function Numbers({ reading }: { reading: Reading }) {
         <Breakdown title={t("m.byOutcome")} rows={byLabel(reading.samples, "barrage_comments_total", "outcome")} />
         <Breakdown title={t("m.omittedBy")} rows={byLabel(reading.samples, "barrage_omitted_comments_total", "reason")} />
         <Breakdown title={t("m.closesBy")} rows={byLabel(reading.samples, "barrage_closes_total", "code")} />
+        <Breakdown title={t("m.fallbacksBy")} names="noAnswer" rows={fallbacks(reading.samples)} />
       </div>
     </>
   );
+}
+
+/** Comments about which the moderation hook gave no answer in time, by why; and answers that came too late. */
+function fallbacks(samples: Sample[]): [string, number][] {
+  const late = total(samples, "barrage_moderation_hook_late_total") ?? 0;
+  return [...byLabel(samples, "barrage_moderation_hook_fallbacks_total", "reason"), ...(late > 0 ? [["late", late] as [string, number]] : [])];
 }
 
 /** The reading before this one, to tell rates by. */
@@ -102,7 +109,7 @@ function Tile(props: { name: string; value: number | null; rate?: number | null;
   );
 }
 
-function Breakdown({ title, rows }: { title: string; rows: [string, number][] }) {
+function Breakdown({ title, rows, names = "outcome" }: { title: string; rows: [string, number][]; names?: string }) {
   const most = Math.max(1, ...rows.map(([, value]) => value));
   return (
     <div class="card">
@@ -111,7 +118,7 @@ function Breakdown({ title, rows }: { title: string; rows: [string, number][] })
       <ul class="bars">
         {rows.map(([name, value]) => (
           <li key={name}>
-            <span>{has(`outcome.${name}`) ? t(`outcome.${name}`) : name}</span>
+            <span>{has(`${names}.${name}`) ? t(`${names}.${name}`) : name}</span>
             <meter min={0} max={most} value={value} aria-label={name} />
             <b>{number(value)}</b>
           </li>

@@ -1,4 +1,4 @@
-/** The rooms: which are on, how busy they are, and the way to each one's desk and settings. */
+/** The rooms: which are on, how busy they are, and the way to each one's page and settings. */
 import { useState } from "preact/hooks";
 import { listRooms, type Room } from "./api";
 import { t } from "./i18n";
@@ -6,7 +6,7 @@ import { OpenClose } from "./open-close";
 import { usePace } from "./pace";
 import { usePoll } from "./poll";
 import { isNamed, sortRooms } from "./room-order";
-import { deskOf, settingsOf } from "./route";
+import { roomOf, settingsOf } from "./route";
 import { scope } from "./session";
 import { number } from "./time";
 import { Field, Listing, maxRows, Modal, Section } from "./ui";
@@ -71,7 +71,7 @@ function RoomRow(props: { room: Room; watched: boolean; changed: () => void }) {
   const { room, watched, changed } = props;
   return (
     <li class="row room" data-room={room.room_id}>
-      <a class="row-main" href={deskOf(room.room_id)}>
+      <a class="row-main" href={roomOf(room.room_id)}>
         <strong>{isNamed(room) ? room.name : room.room_id}</strong>
         {isNamed(room) && <span class="dim mono">{room.room_id}</span>}
       </a>

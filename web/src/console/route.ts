@@ -1,10 +1,10 @@
 /**
  * Where the console is, kept in the address's hash so that links and the back button work:
- * `#/reviews`, `#/rooms`, `#/rooms/{id}` (its desk), `#/rooms/{id}/settings`.
+ * `#/desk`, `#/rooms`, `#/rooms/{id}` (the room, live), `#/rooms/{id}/settings`.
  */
 import { signal } from "@preact/signals";
 
-export const sections = ["rooms", "reviews", "words", "bans", "audit", "overview"] as const;
+export const sections = ["desk", "rooms", "words", "bans", "audit", "webhooks", "overview"] as const;
 export type SectionName = (typeof sections)[number];
 
 export interface Route {
@@ -16,10 +16,10 @@ export interface Route {
 export const route = signal<Route>(parseRoute(location.hash));
 window.addEventListener("hashchange", () => (route.value = parseRoute(location.hash)));
 
-/** Unknown hashes lead to the rooms. */
+/** Unknown hashes lead to the rooms; links to the reviews of earlier versions to the desk. */
 export function parseRoute(hash: string): Route {
   const [name, room, page] = hash.replace(/^#\/?/, "").split("/");
-  const section = sections.find((known) => known === name) ?? "rooms";
+  const section = sections.find((known) => known === (name === "reviews" ? "desk" : name)) ?? "rooms";
   if (section !== "rooms" || room === undefined || room === "") return { section };
   return { section, room: decode(room), settings: page === "settings" };
 }
@@ -33,5 +33,5 @@ function decode(text: string): string {
 }
 
 export const linkTo = (section: SectionName) => `#/${section}`;
-export const deskOf = (room: string) => `#/rooms/${encodeURIComponent(room)}`;
-export const settingsOf = (room: string) => `${deskOf(room)}/settings`;
+export const roomOf = (room: string) => `#/rooms/${encodeURIComponent(room)}`;
+export const settingsOf = (room: string) => `${roomOf(room)}/settings`;

@@ -2,6 +2,7 @@
  * What a key may moderate, as far as it says so itself. Pure. Read only to choose what to show:
  * the server alone decides what is allowed.
  */
+import { claimsOf } from "../shared/token";
 
 export interface Scope {
   /** May see every room and the deployment's own lists. */
@@ -10,12 +11,6 @@ export interface Scope {
   rooms: string[];
   /** The token's user, who may also moderate the rooms they own. */
   userId: string | null;
-}
-
-interface Claims {
-  sub?: string;
-  level?: string;
-  rooms?: unknown[];
 }
 
 /** An admin key or level `admin` sees everything; any other token its own rooms. */
@@ -29,15 +24,5 @@ export function scopeOf(key: string): Scope {
 /** True for a token (rather than the admin key): only tokens are an identity on a socket. */
 export const isToken = (key: string): boolean => claimsOf(key) !== null;
 
-/** The claims of a JWT (RFC 7519), unverified; null when the text is no JWT. */
-function claimsOf(key: string): Claims | null {
-  const [, payload, signature] = key.split(".");
-  if (payload === undefined || signature === undefined) return null;
-  try {
-    const bytes = Uint8Array.from(atob(payload.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-    const claims: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    return typeof claims === "object" ? claims : null;
-  } catch {
-    return null;
-  }
-}
+/** True for a token whose level makes its holder a moderator wherever it is valid. */
+export const isModerators = (key: string): boolean => ["moderator", "admin"].includes(claimsOf(key)?.level ?? "");

@@ -1,14 +1,22 @@
 /**
- * Who is at the console: the key or token of this tab, and what kind of server it speaks to.
- * The key lives in sessionStorage, so it dies with the tab and never reaches another one.
+ * Who is at the console: the key or token at hand, and what kind of server it speaks to. A token serves all tabs of this
+ * browser until somebody signs out; the admin key dies with its tab and never reaches another one.
  */
 import type { DevIdentity, ServerInfo } from "@barrage/client";
 import { computed, signal } from "@preact/signals";
-import { scopeOf } from "./scope";
+import { keepToken, keptToken, onTokenChanged } from "../shared/identity";
+import { readInTab, removeInTab, writeInTab } from "../shared/storage";
+import { isModerators, isToken, scopeOf } from "./scope";
 
 const slot = "barrage.console.key";
 
-const key = signal(sessionStorage.getItem(slot) ?? "");
+/** A viewer's token opens no section, so it is not taken from the other pages; a moderator's is. */
+function tokenOfBrowser(): string {
+  const token = keptToken() ?? "";
+  return isModerators(token) ? token : "";
+}
+
+const key = signal(readInTab(slot) ?? tokenOfBrowser());
 
 /** What the server says about itself; null until it has answered. */
 export const server = signal<ServerInfo | null>(null);
@@ -26,12 +34,24 @@ export const signedIn = computed(() => server.value !== null && (key.value !== "
 /** What the key at hand may moderate. */
 export const scope = computed(() => scopeOf(key.value));
 
+/** How the server names whoever is here, in claims and decisions. All who share the admin key are one to it. */
+export const myName = computed(() => scope.value.userId ?? (key.value === "" ? (devIdentity()?.user_id ?? "") : "admin key"));
+
 export function signIn(value: string): void {
   key.value = value;
-  sessionStorage.setItem(slot, value);
+  writeInTab(slot, value);
+  if (isToken(value)) keepToken(value);
 }
 
 export function signOut(): void {
+  if (isToken(key.value)) keepToken(undefined);
   key.value = "";
-  sessionStorage.removeItem(slot);
+  removeInTab(slot);
 }
+
+onTokenChanged((token) => {
+  if (token === undefined && isToken(key.value)) {
+    key.value = "";
+    removeInTab(slot);
+  } else if (key.value === "") key.value = tokenOfBrowser();
+});

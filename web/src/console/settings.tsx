@@ -2,11 +2,14 @@
 import { BarrageError } from "@barrage/client";
 import { useEffect, useState } from "preact/hooks";
 import { getSettings, putRoom, type RoomSettings, type Speakers } from "./api";
-import { changes } from "./changes";
+import { changes, merge } from "./changes";
 import { explain } from "./errors";
 import { t } from "./i18n";
-import { deskOf } from "./route";
+import { Roles } from "./roles";
+import { roomOf } from "./route";
+import { Rules } from "./rules";
 import { attempt } from "./toast";
+import { Text, Whole } from "./fields";
 import { Check, Field, Section } from "./ui";
 
 const speakers: Speakers[] = ["everyone", "vip", "moderators", "nobody"];
@@ -28,10 +31,11 @@ export function Settings({ room }: { room: string }) {
   }, [room]);
   const title = isNew ? t("settings.new", { room }) : t("settings.of", { room });
   return (
-    <Section title={title} tools={<a class="button" href={deskOf(room)}>{t("desk")}</a>}>
+    <Section title={title} tools={<a class="button" href={roomOf(room)}>{t("live")}</a>}>
       {problem !== null && <p class="notice bad" role="alert">{explain(problem)}</p>}
       {stored === null && problem === null && <p class="notice">{t("loading")}</p>}
       {stored !== null && <SettingsForm room={room} stored={stored} />}
+      {stored !== null && !isNew && <Roles room={room} />}
     </Section>
   );
 }
@@ -44,9 +48,11 @@ function SettingsForm({ room, stored }: { room: string; stored: RoomSettings }) 
   const submit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
-    const saved = await attempt(() => putRoom(room, changes(stored, form)), t("settings.saved"));
+    const { moderation, ...rest } = changes(stored, form);
+    const rules = moderation === undefined ? {} : { moderation: merge(stored.moderation ?? {}, moderation) };
+    const saved = await attempt(() => putRoom(room, { ...rest, ...rules }), t("settings.saved"));
     setBusy(false);
-    if (saved) location.hash = deskOf(room);
+    if (saved) location.hash = roomOf(room);
   };
   return (
     <form class="settings" onSubmit={(e) => void submit(e)}>
@@ -78,73 +84,33 @@ function SettingsForm({ room, stored }: { room: string; stored: RoomSettings }) 
                 name={name}
                 min={1}
                 max={name === "comment_chars_max" ? 2000 : 1_000_000}
-                empty
+                empty="default"
                 value={form.limits?.[name] ?? null}
                 onInput={(n) => set({ limits: withLimit(form.limits ?? {}, name, n) })}
               />
             ))}
           </div>
         </fieldset>
+        <Rules rules={form.moderation ?? {}} set={(moderation) => set({ moderation })} />
         <fieldset>
           <legend>{t("settings.delivery")}</legend>
           <div class="columns two tight">
             <Whole name="priority" min={-100} max={100} value={form.priority ?? 0} onInput={(n) => set({ priority: n ?? 0 })} />
-            <Whole name="window_ms_max" min={0} max={100} empty value={form.window_ms_max ?? null} onInput={(n) => set({ window_ms_max: n })} />
+            <Whole name="window_ms_max" min={0} max={100} empty="default" value={form.window_ms_max ?? null} onInput={(n) => set({ window_ms_max: n })} />
             <Whole name="reader_groups" min={1} max={64} value={form.reader_groups ?? 1} onInput={(n) => set({ reader_groups: n ?? 1 })} />
           </div>
         </fieldset>
         <fieldset>
           <legend>{t("settings.keeping")}</legend>
           <Check label={t("set.store")} checked={form.store ?? true} onChange={(store) => set({ store })} />
-          <Whole name="retention_days" min={1} max={36_500} empty value={form.retention_days ?? null} onInput={(n) => set({ retention_days: n })} />
+          <Whole name="retention_days" min={1} max={36_500} empty="default" value={form.retention_days ?? null} onInput={(n) => set({ retention_days: n })} />
         </fieldset>
       </div>
       <div class="row end">
-        <a class="button" href={deskOf(room)}>{t("cancel")}</a>
+        <a class="button" href={roomOf(room)}>{t("cancel")}</a>
         <button type="submit" class="primary" disabled={busy}>{t("save")}</button>
       </div>
     </form>
-  );
-}
-
-function Text(props: { name: string; max: number; value: string; onInput: (value: string) => void }) {
-  return (
-    <Field label={t(`set.${props.name}`)} hint={t(`set.${props.name}.hint`)}>
-      {(id) => (
-        <input id={id} name={props.name} maxLength={props.max} value={props.value} onInput={(e) => props.onInput(e.currentTarget.value)} />
-      )}
-    </Field>
-  );
-}
-
-/** A whole number; where `empty` is allowed, an empty field means "as the deployment says". */
-function Whole(props: {
-  name: string;
-  min: number;
-  max: number;
-  empty?: boolean;
-  value: number | null;
-  onInput: (value: number | null) => void;
-}) {
-  const read = (input: HTMLInputElement) => props.onInput(input.value === "" ? null : input.valueAsNumber);
-  return (
-    <Field label={t(`set.${props.name}`)} hint={t(`set.${props.name}.hint`)}>
-      {(id) => (
-        <input
-          id={id}
-          name={props.name}
-          type="number"
-          inputMode="numeric"
-          step={1}
-          min={props.min}
-          max={props.max}
-          required={props.empty !== true}
-          placeholder={props.empty === true ? t("set.default") : ""}
-          value={props.value ?? ""}
-          onInput={(e) => read(e.currentTarget)}
-        />
-      )}
-    </Field>
   );
 }
 

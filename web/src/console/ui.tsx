@@ -3,6 +3,8 @@
  * empty and failed states. Draws only; knows nothing of the API.
  */
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { Modal } from "../shared/pieces";
 import { explain } from "./errors";
 import { t } from "./i18n";
 
@@ -29,6 +31,29 @@ export function Check(props: { label: string; checked: boolean; onChange: (on: b
       <input type="checkbox" checked={props.checked} onChange={(e) => props.onChange(e.currentTarget.checked)} />
       <span>{props.label}</span>
     </label>
+  );
+}
+
+/** Asks before something is done that cannot be undone. The focus starts on the way out. */
+export function Confirm(props: { title: string; text: string; action: string; onYes: () => Promise<unknown>; onClose: () => void }) {
+  const [busy, setBusy] = useState(false);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    await props.onYes();
+    props.onClose();
+  };
+  return (
+    <Modal title={props.title} onClose={props.onClose}>
+      <form onSubmit={(e) => void submit(e)}>
+        <p>{props.text}</p>
+        <div class="row end">
+          <button type="button" autofocus onClick={props.onClose}>{t("cancel")}</button>
+          <button type="submit" class="primary danger" aria-disabled={busy}>{props.action}</button>
+        </div>
+      </form>
+    </Modal>
   );
 }
 

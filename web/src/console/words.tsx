@@ -1,7 +1,8 @@
 /** The three word lists: add and remove single words, replace a whole list by pasting, and try it on a room's history first. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { addWord, dryRun, getWords, putWords, removeWord, type DryRun, type WordList, type Words as Lists } from "./api";
 import { explain } from "./errors";
+import { useFocusHeld } from "./focus";
 import { t } from "./i18n";
 import { usePoll } from "./poll";
 import { number } from "./time";
@@ -34,17 +35,22 @@ function List(props: { list: WordList; words: string[] | null; error: unknown; c
   const { list, words, changed } = props;
   const [word, setWord] = useState("");
   const [pasting, setPasting] = useState(false);
+  const chips = useRef<HTMLUListElement>(null);
+  const field = useRef<HTMLInputElement>(null);
+  useFocusHeld(chips, field);
   const all = words ?? [];
   const shown = word.trim() === "" ? all : all.filter((one) => one.toLowerCase().includes(word.trim().toLowerCase()));
-  const change = async (action: () => Promise<unknown>, done: string) => {
-    const ok = await attempt(action, done);
+  const change = async (action: () => Promise<unknown>, done: string, undo?: () => void) => {
+    const ok = await attempt(action, done, undo);
     changed();
     return ok;
   };
+  const put = (one: string, undo?: () => void) => change(() => addWord(list, one), t("words.added", { word: one }), undo);
+  const take = (one: string, undo?: () => void) => change(() => removeWord(list, one), t("words.removed", { word: one }), undo);
   const add = async (event: Event) => {
     event.preventDefault();
     const wanted = word.trim();
-    if (await change(() => addWord(list, wanted), t("words.added", { word: wanted }))) setWord("");
+    if (await put(wanted, () => void take(wanted))) setWord("");
   };
   return (
     <div class="card word-list" data-list={list}>
@@ -56,6 +62,7 @@ function List(props: { list: WordList; words: string[] | null; error: unknown; c
       <form class="row" onSubmit={(e) => void add(e)}>
         <input
           class="grow"
+          ref={field}
           required
           maxLength={64}
           aria-label={t("words.add.to", { list: t(`words.${list}`) })}
@@ -66,14 +73,15 @@ function List(props: { list: WordList; words: string[] | null; error: unknown; c
         <button type="submit">{t("add")}</button>
       </form>
       <Listing loaded={words !== null} error={props.error} count={shown.length} empty={t(all.length === 0 ? "words.empty" : "words.none")}>
-        <ul class="chips">
+        <ul class="chips" ref={chips}>
           {shown.slice(0, maxRows).map((one) => (
             <li key={one} class="chip">
               <span>{one}</span>
               <button
                 type="button"
+                data-action="remove"
                 aria-label={t("words.remove", { word: one })}
-                onClick={() => void change(() => removeWord(list, one), t("words.removed", { word: one }))}
+                onClick={() => void take(one, () => void put(one))}
               >
                 ×
               </button>
@@ -94,11 +102,20 @@ function Replace(props: { list: WordList; words: string[]; onClose: () => void; 
   const parsed = parseWords(text);
   const save = async (event: Event) => {
     event.preventDefault();
+    if (busy) return;
     setBusy(true);
-    const saved = await attempt(
-      async () => putWords({ ...(await getWords()), [list]: parsed }),
-      t("words.replaced", { n: number(parsed.length) }),
-    );
+    let before: string[] = [];
+    const replace = (words: string[], undo?: () => void) =>
+      attempt(
+        async () => {
+          const inForce = await getWords();
+          before = inForce[list];
+          await putWords({ ...inForce, [list]: words });
+        },
+        t("words.replaced", { n: number(words.length) }),
+        undo,
+      );
+    const saved = await replace(parsed, () => void replace(before).then(changed));
     setBusy(false);
     changed();
     if (saved) onClose();
@@ -112,7 +129,7 @@ function Replace(props: { list: WordList; words: string[]; onClose: () => void; 
         <Tester lists={{ mask: [], review: [], block: [], [list]: parsed }} />
         <div class="row end">
           <button type="button" onClick={onClose}>{t("cancel")}</button>
-          <button type="submit" class="primary" disabled={busy}>{t("words.replace.save")}</button>
+          <button type="submit" class="primary" aria-disabled={busy}>{t("words.replace.save")}</button>
         </div>
       </form>
     </Modal>

@@ -11,7 +11,7 @@ export function QuickStart({ dev }: { dev: boolean }) {
     <section class="quick">
       <h2>{t("start")}</h2>
       {dev ? (
-        <p class="dim">{t("start.dev")}</p>
+        <p class="dim">{t("start.dev")} {t("enter.dev")}</p>
       ) : (
         <>
           <p>{t("start.token")}</p>

@@ -1,27 +1,38 @@
-/** Which comments this viewer wants to see, and how they go onto the stage. Pure. */
+/** Which comments this viewer wants to see. Pure. */
 import type { Comment } from "@barrage/client";
+import { colorOf, shownText, WHITE } from "@barrage/players";
 import type { Settings } from "./settings";
-import type { StageItem } from "./stage/messages";
-
-export const WHITE = "#FFFFFF";
-
-const OWN_PRIORITY = 3;
-const STAFF_PRIORITY = 2;
-const MENTION_PRIORITY = 1;
-const VIP_PRIORITY = 0;
-const NORMAL_PRIORITY = -1;
-/** How long a comment may wait for a lane, in stage milliseconds. */
-const PATIENCE_MS = 2_500;
-const OWN_PATIENCE_MS = 10_000;
-/** Standing ones need a lane without anything in its middle, which takes longer to come by. */
-const STANDING_PATIENCE_MS = 6_000;
 
 /** Whether settings let a comment through at all (stage and list alike). */
 export function isWanted(comment: Comment, settings: Settings, onlyUser: string | undefined): boolean {
   if (onlyUser !== undefined && comment.user_id !== onlyUser) return false;
   if (settings.blockedUsers.includes(comment.user_id)) return false;
-  const text = comment.content.toLowerCase();
-  return !settings.blockedWords.some((word) => text.includes(word.toLowerCase()));
+  const text = shownText(comment);
+  return text !== undefined && !settings.blockedWords.some((word) => blocks(word, text));
+}
+
+/** Words in any case; `/a|b/` and `/a|b/i` are regular expressions. */
+export function blocks(word: string, text: string): boolean {
+  const expression = expressionOf(word);
+  return expression ? expression.test(text) : text.toLowerCase().includes(word.toLowerCase());
+}
+
+const expressions = new Map<string, RegExp | undefined>();
+
+/** The regular expression an entry stands for; undefined for a word, and for what cannot be compiled. */
+export function expressionOf(word: string): RegExp | undefined {
+  if (!expressions.has(word)) expressions.set(word, compile(word));
+  return expressions.get(word);
+}
+
+function compile(word: string): RegExp | undefined {
+  const [, source, flags] = /^\/(.+)\/([imsu]*)$/.exec(word) ?? [];
+  if (source === undefined) return undefined;
+  try {
+    return new RegExp(source, flags);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether its kind may fly; a hidden kind is still listed. */
@@ -31,40 +42,4 @@ export function mayFly({ style }: Comment, settings: Settings): boolean {
   if (mode === "top" && settings.hideTop) return false;
   if (mode === "bottom" && settings.hideBottom) return false;
   return !(settings.hideColoured && colorOf(style?.color) !== WHITE);
-}
-
-/** The comment as the stage draws it. */
-export function toStageItem(comment: Comment, me: string | undefined): StageItem {
-  const own = comment.user_id === me;
-  const staff = isStaff(comment);
-  const mode = comment.style?.mode ?? "scroll";
-  const times = comment.count !== undefined && comment.count > 1 ? ` ×${comment.count}` : "";
-  return {
-    id: comment.id,
-    userId: comment.user_id,
-    text: oneLine(comment.content) + times,
-    color: colorOf(comment.style?.color),
-    mode,
-    size: comment.style?.size ?? "normal",
-    look: own ? "own" : staff ? "staff" : "plain",
-    priority: own ? OWN_PRIORITY : staff ? STAFF_PRIORITY : priorityOf(comment, me),
-    patienceMs: own ? OWN_PATIENCE_MS : mode === "scroll" ? PATIENCE_MS : STANDING_PATIENCE_MS,
-  };
-}
-
-export function isStaff({ level }: Comment): boolean {
-  return level === "owner" || level === "moderator" || level === "admin";
-}
-
-function priorityOf(comment: Comment, me: string | undefined): number {
-  if (me !== undefined && comment.mentions?.includes(me)) return MENTION_PRIORITY;
-  return comment.level === "vip" ? VIP_PRIORITY : NORMAL_PRIORITY;
-}
-
-function colorOf(color: string | undefined): string {
-  return color !== undefined && /^#[0-9a-f]{6}$/i.test(color) ? color.toUpperCase() : WHITE;
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, " ").trim();
 }

@@ -2,24 +2,27 @@
  * What plays under the comments, and in a recording which comments are due: owns the media and the timeline and keeps
  * the two in step. Tells the viewer what became due; shows nothing itself.
  */
-import type { Api, Comment, Session } from "@barrage/client";
+import { type Api, type Comment, type Session, Timeline } from "@barrage/client";
+import { Recording } from "@barrage/client/recording";
 import { ClipMedia } from "./media/clip";
-import type { Media } from "./media/media";
-import { VideoMedia } from "./media/video";
-import { Timeline } from "./timeline";
+import type { Media, MediaFailure } from "./media/media";
+import { isHls, VideoMedia } from "./media/video";
 
 const TICK_MS = 50;
+/** The clip of a live room starts again every day; its motions stay exact. */
+const CLIP_DAY_S = 86_400;
 
 export interface PlaybackHandlers {
   /** Another media took the place of the last one. */
   attached(media: Media): void;
-  /** It plays, pauses or changes speed: the stage's clock follows. */
+  /** It plays, pauses, waits for data or changes speed: the stage's clock follows. */
   changed(): void;
   /** It jumped, or something else is watched: what is on the screen belongs to the past. */
   jumped(): void;
   /** Comments of the recording whose moment has come. */
   due(comments: Comment[]): void;
-  videoFailed(): void;
+  /** It cannot be played; the clip is shown instead. */
+  videoFailed(why: MediaFailure): void;
   commentsFailed(): void;
   /** Milliseconds of the server's clock. */
   now(): number;
@@ -31,15 +34,19 @@ export class Playback {
   #media: Media;
   #roomVideo: string | undefined;
   #chosen: string | File | undefined;
+  /** The source that could not be played. */
+  #broken: string | File | undefined;
   #recording: Session | undefined;
+  #comments: Recording | undefined;
   #timeline: Timeline | undefined;
+  #shiftMs = 0;
 
   constructor(
     private readonly api: Api,
     private readonly roomId: string,
     private readonly handlers: PlaybackHandlers,
   ) {
-    this.#media = this.#make();
+    this.#media = this.#make(0);
   }
 
   /** Starts playing. */
@@ -57,37 +64,68 @@ export class Playback {
     return this.#recording;
   }
 
-  /** How fast comments shall fly. A recording's pause and speed are theirs; live ones do not wait for the picture. */
+  /** Where the comments of the recording come from. */
+  get comments(): Recording | undefined {
+    return this.#comments;
+  }
+
+  /**
+   * How fast comments shall fly. A recording's pause, speed and waiting for data are theirs; at its end they finish
+   * their way. Live ones do not wait for the picture.
+   */
   get rate(): number {
     if (!this.#recording) return 1;
-    return this.#media.paused ? 0 : this.#media.rate;
+    const { ended, paused, stalled, rate } = this.#media;
+    return ended || !(paused || stalled) ? rate : 0;
   }
 
-  /** Where in the recording the video is. */
+  /** Of live: when the picture that is shown was recorded, where that is known. */
+  get pictureMs(): number | undefined {
+    return this.#recording ? undefined : this.#media.pictureMs;
+  }
+
+  /** Where in the recording the viewer is. */
   get offsetMs(): number {
-    return Math.round(this.#media.time * 1_000);
+    return Math.max(0, Math.round(this.#media.time * 1_000) - this.#shiftMs);
   }
 
-  /** Goes to a recording, or back to live. */
-  watch(recording: Session | undefined): void {
+  /** How much later than their own time comments come, in milliseconds; negative: earlier. */
+  get shiftMs(): number {
+    return this.#shiftMs;
+  }
+
+  set shiftMs(ms: number) {
+    this.#shiftMs = ms;
+    if (this.#timeline) this.#restart();
+  }
+
+  /** Goes to a recording, at `seconds`, or back to live. */
+  watch(recording: Session | undefined, seconds = 0): void {
     this.#recording = recording;
-    this.#timeline = recording && this.#timelineOf(recording);
-    this.#replaceMedia();
-    this.#restart(0);
+    this.#comments = recording && new Recording(this.api, this.roomId, recording.session_id);
+    this.#timeline = this.#comments && this.#timelineOf(this.#comments);
+    this.#replaceMedia(seconds);
+    this.#restart();
   }
 
-  /** The video the room itself names. */
+  /** The media's time at which a moment of the recording is shown. */
+  goTo(offsetMs: number): void {
+    if (this.#media.seekable) this.#media.time = Math.max(0, (offsetMs + this.#shiftMs) / 1_000);
+  }
+
+  /** The video the room itself names. Another one goes on where the last one was. */
   showRoomVideo(url: string | undefined): void {
     if (url === this.#roomVideo) return;
     this.#roomVideo = url;
-    if (this.#chosen === undefined) this.#replaceMedia();
+    if (this.#chosen === undefined) this.#replaceMedia(this.#recording ? this.#media.time : 0);
   }
 
   /** A URL, a file, or undefined for whatever the room has. */
   choose(source: string | File | undefined): void {
     this.#chosen = source;
-    this.#replaceMedia();
-    if (this.#timeline) this.#restart(0);
+    this.#broken = undefined;
+    this.#replaceMedia(this.#recording ? this.#media.time : 0);
+    if (this.#timeline) this.#restart();
   }
 
   /** Fetches the recording's comments anew, from where the video is: the wishes changed. */
@@ -100,20 +138,34 @@ export class Playback {
     this.#timeline?.posted(id);
   }
 
-  #timelineOf({ session_id }: Session): Timeline {
+  /** These were deleted: they do not come any more. */
+  deleted(ids: ReadonlySet<string>): void {
+    this.#comments?.remove(ids);
+    this.#timeline?.remove(ids);
+  }
+
+  #timelineOf(comments: Recording): Timeline {
     return new Timeline(
       (window) => {
         const by_user = this.handlers.onlyUser();
-        return this.api.replay(this.roomId, { session_id, ...window, ...(by_user === undefined ? {} : { by_user }) });
+        return comments.window({ ...window, ...(by_user === undefined ? {} : { by_user }) });
       },
       () => this.handlers.commentsFailed(),
     );
   }
 
-  #make(): Media {
+  #make(at: number): Media {
+    const source = this.#source();
+    if (source) return new VideoMedia(source, !this.#recording, at);
+    if (!this.#recording) return new ClipMedia(Infinity, () => (this.handlers.now() / 1_000) % CLIP_DAY_S);
+    const clip = new ClipMedia(this.#secondsOf(this.#recording));
+    if (at > 0) clip.time = at;
+    return clip;
+  }
+
+  #source(): string | File | undefined {
     const source = this.#chosen ?? this.#roomVideo;
-    if (source) return new VideoMedia(source, !this.#recording);
-    return new ClipMedia(this.#recording ? this.#secondsOf(this.#recording) : Infinity);
+    return source === this.#broken ? undefined : source;
   }
 
   #secondsOf({ started_at, ended_at }: Session): number {
@@ -121,10 +173,10 @@ export class Playback {
     return Math.max(1, (end - Date.parse(started_at)) / 1_000);
   }
 
-  #replaceMedia(): void {
+  #replaceMedia(at: number): void {
     this.#media.dispose();
     this.#media.element.remove();
-    this.#media = this.#make();
+    this.#media = this.#make(at);
     this.#attach();
   }
 
@@ -132,20 +184,41 @@ export class Playback {
     const media = this.#media;
     this.handlers.attached(media);
     media.onChange((seeked) => {
+      if (media !== this.#media) return;
+      if (this.#isStreamOfNow(media)) return this.#giveUp();
+      if (media.ended) this.#tick();
       this.handlers.changed();
-      if (seeked && this.#timeline) this.#restart(this.offsetMs);
+      if (seeked && this.#timeline) this.#restart();
     });
-    media.onError(() => this.handlers.videoFailed());
+    media.onError((why) => {
+      if (media !== this.#media) return;
+      this.#giveUp();
+      this.handlers.videoFailed(why);
+    });
     media.play();
   }
 
-  #restart(ms: number): void {
+  /** A room's live stream says nothing about its recordings. */
+  #isStreamOfNow(media: Media): boolean {
+    const source = this.#source();
+    return this.#recording !== undefined && typeof source === "string" && isHls(source) && media.duration === Infinity;
+  }
+
+  /** The clip instead, from the same time on. */
+  #giveUp(): void {
+    this.#broken = this.#source();
+    const { time } = this.#media;
+    this.#replaceMedia(Number.isFinite(time) ? time : 0);
+  }
+
+  #restart(): void {
     this.handlers.jumped();
-    this.#timeline?.seek(ms);
+    this.#timeline?.seek(this.offsetMs);
   }
 
   #tick(): void {
-    if (!this.#timeline || this.#media.paused) return;
+    const { paused, ended, stalled } = this.#media;
+    if (!this.#timeline || stalled || (paused && !ended)) return;
     const due = this.#timeline.advance(this.offsetMs);
     if (due.length > 0) this.handlers.due(due);
   }

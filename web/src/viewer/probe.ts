@@ -1,5 +1,5 @@
 /** `window.__barrage`: what the renderer says it has done. Read-only, for tests and for measuring. */
-import type { StageReport } from "./stage/messages";
+import type { StageReport } from "@barrage/danmaku";
 
 const DRAWN_KEPT = 500;
 const FRAMES_KEPT = 20_000;
@@ -19,12 +19,14 @@ export interface Probe {
   readonly frames: readonly number[];
   /** Where the video is, in seconds. */
   readonly time: number;
+  /** When the live picture that is shown was recorded, where that is known. */
+  readonly pictureMs: number | undefined;
 }
 
 export class ProbeRecorder {
   #drawn: { id: string; text: string }[] = [];
   #frames: number[] = [];
-  #last: StageReport = { drawn: [], shown: 0, dropped: { late: 0, crowded: 0, cleared: 0 }, flying: 0, frames: [] };
+  #last: StageReport = { drawn: [], shown: 0, dropped: { late: 0, crowded: 0, cleared: 0 }, merged: 0, flying: 0, frames: [] };
   received = 0;
   omitted = 0;
 
@@ -39,16 +41,16 @@ export class ProbeRecorder {
     this.#last = report;
   }
 
-  /** Puts the probe onto the window; `time` tells where the video is. */
-  expose(time: () => number): void {
-    Object.defineProperty(window, "__barrage", { get: () => this.#snapshot(time()) });
+  /** Puts the probe onto the window; `where` tells where the video is. */
+  expose(where: () => Pick<Probe, "time" | "pictureMs">): void {
+    Object.defineProperty(window, "__barrage", { get: () => this.#snapshot(where()) });
   }
 
-  #snapshot(time: number): Probe {
+  #snapshot(where: Pick<Probe, "time" | "pictureMs">): Probe {
     const { shown, dropped, flying } = this.#last;
     return Object.freeze({
       drawn: [...this.#drawn], shown, dropped: { ...dropped }, flying,
-      omitted: this.omitted, received: this.received, frames: [...this.#frames], time,
+      omitted: this.omitted, received: this.received, frames: [...this.#frames], ...where,
     });
   }
 }

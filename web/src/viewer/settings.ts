@@ -1,4 +1,7 @@
-/** What a viewer chose, kept in localStorage. A stored value that no longer makes sense reads as the default. */
+/**
+ * What a viewer chose, kept in the browser's storage. A stored value that no longer makes sense reads as the default.
+ * All pages and tabs of a browser share it: a change is laid over what is stored by then, never over what this tab read.
+ */
 
 export type Language = "en" | "zh";
 
@@ -21,8 +24,17 @@ export interface Settings {
   blockedUsers: string[];
   /** Comments a second asked of the server. */
   budget: number;
+  /** 0–1; what the viewer's videos sound like. */
+  volume: number;
+  /** The picture takes the room of the panel beside it. */
+  theatre: boolean;
+  /** Whether comments fly: as the system's wish for less motion says, always, or never. */
+  motion: Motion;
   language: Language;
 }
+
+export const MOTIONS = ["system", "fly", "list"] as const;
+export type Motion = (typeof MOTIONS)[number];
 
 const KEY = "barrage.settings";
 const LIST_MAX = 200;
@@ -34,7 +46,8 @@ export function defaults(language: Language): Settings {
   return {
     on: true, opacity: 0.9, speed: 1, area: 0.75, scale: 1,
     hideScroll: false, hideTop: false, hideBottom: false, hideColoured: false,
-    blockedWords: [], blockedUsers: [], budget: 50, language,
+    blockedWords: [], blockedUsers: [], budget: 50,
+    volume: 0.8, theatre: false, motion: "system", language,
   };
 }
 
@@ -69,17 +82,26 @@ export function parseSettings(text: string | null, language: Language): Settings
     blockedWords: list("blockedWords"),
     blockedUsers: list("blockedUsers"),
     budget: within("budget", 5, 200),
+    volume: within("volume", 0, 1),
+    theatre: flag("theatre"),
+    motion: MOTIONS.find((motion) => motion === stored.motion) ?? base.motion,
     language: stored.language === "en" || stored.language === "zh" ? stored.language : base.language,
   };
 }
 
-/** Settings that tell whoever listens when they change. */
+/** `elsewhere`: another tab changed them. Lists that did not change are the same arrays as before. */
+export type SettingsListener = (value: Settings, before: Settings, elsewhere: boolean) => void;
+
+/** Settings that tell whoever listens when they change, here or in another tab. */
 export class SettingsStore {
   #value: Settings;
-  readonly #listeners: ((value: Settings, before: Settings) => void)[] = [];
+  readonly #listeners: SettingsListener[] = [];
 
-  constructor(private readonly storage: Storage, language: Language) {
-    this.#value = parseSettings(storage.getItem(KEY), language);
+  constructor(
+    private readonly storage: Pick<Storage, "getItem" | "setItem">,
+    private readonly language: Language,
+  ) {
+    this.#value = this.#stored();
   }
 
   get value(): Settings {
@@ -87,13 +109,28 @@ export class SettingsStore {
   }
 
   change(part: Partial<Settings>): void {
-    const before = this.#value;
-    this.#value = { ...before, ...part };
-    this.storage.setItem(KEY, JSON.stringify(this.#value));
-    for (const listener of this.#listeners) listener(this.#value, before);
+    const next = { ...this.#stored(), ...part };
+    this.storage.setItem(KEY, JSON.stringify(next));
+    this.#become(next, false);
   }
 
-  onChange(listener: (value: Settings, before: Settings) => void): void {
+  onChange(listener: SettingsListener): void {
     this.#listeners.push(listener);
+  }
+
+  /** Takes over what other tabs change, from now on. */
+  follow(): void {
+    addEventListener("storage", ({ key }) => (key === KEY || key === null) && this.#become(this.#stored(), true));
+  }
+
+  #stored(): Settings {
+    return parseSettings(this.storage.getItem(KEY), this.language);
+  }
+
+  #become(next: Settings, elsewhere: boolean): void {
+    const before = this.#value;
+    const same = (key: "blockedWords" | "blockedUsers"): string[] => (next[key].join("\n") === before[key].join("\n") ? before[key] : next[key]);
+    this.#value = { ...next, blockedWords: same("blockedWords"), blockedUsers: same("blockedUsers") };
+    for (const listener of this.#listeners) listener(this.#value, before, elsewhere);
   }
 }

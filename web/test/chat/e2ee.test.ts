@@ -22,6 +22,7 @@ function memory(): Storage & { entries: Map<string, string> } {
     entries,
     get: (name) => Promise.resolve(entries.get(name)),
     put: (added) => Promise.resolve(Object.entries(added).forEach(([name, text]) => entries.set(name, text))),
+    remove: (name) => Promise.resolve(void entries.delete(name)),
   };
 }
 

@@ -1,47 +1,14 @@
-import type { Comment } from "@barrage/client";
+import { type Comment, Timeline } from "@barrage/client";
+import { toStageItem } from "@barrage/players";
 import { describe, expect, it } from "vitest";
-import { isWanted, mayFly, toStageItem } from "../../src/viewer/choose";
-import { defaults, parseSettings } from "../../src/viewer/settings";
-import { Waiting } from "../../src/viewer/stage/waiting";
-import { Timeline } from "../../src/viewer/timeline";
+import { isWanted, mayFly } from "../../src/viewer/choose";
+import { heatOf } from "../../src/viewer/recording";
+import { defaults, parseSettings, SettingsStore } from "../../src/viewer/settings";
+import { onEnter } from "../../src/viewer/ui/enter";
 
 const comment = (part: Partial<Comment> = {}): Comment => ({
   id: "1", room_id: "r", user_id: "u", username: "U", level: "normal", content: "hello",
   created_at: "2026-01-01T00:00:00.000Z", offset_ms: 0, like_count: 0, ...part,
-});
-
-describe("waiting", () => {
-  const item = (name: string, priority = 0, patienceMs = 100) => ({ name, priority, patienceMs });
-  const served = (waiting: Waiting<ReturnType<typeof item>>, limit = 100): string[] => {
-    const names: string[] = [];
-    waiting.serve(limit, ({ name }) => names.push(name) > 0);
-    return names;
-  };
-
-  it("serves by priority, then the newest first", () => {
-    const waiting = new Waiting<ReturnType<typeof item>>(10);
-    for (const one of [item("a"), item("owner", 2), item("b"), item("own", 3), item("c")]) waiting.offer(one, 0);
-    expect(served(waiting)).toEqual(["own", "owner", "c", "b", "a"]);
-    expect(waiting.size).toBe(0);
-  });
-
-  it("keeps what is not taken, and looks at no more than the limit", () => {
-    const waiting = new Waiting<ReturnType<typeof item>>(10);
-    for (const name of ["a", "b", "c"]) waiting.offer(item(name), 0);
-    const looked: string[] = [];
-    waiting.serve(2, ({ name }) => looked.push(name) === 1);
-    expect(looked).toEqual(["c", "b"]);
-    expect(served(waiting)).toEqual(["b", "a"]);
-  });
-
-  it("counts what it drops, by reason", () => {
-    const waiting = new Waiting<ReturnType<typeof item>>(3);
-    for (const name of ["a", "b", "c", "d"]) waiting.offer(item(name, name === "a" ? 1 : 0), 0);
-    expect(waiting.dropped).toEqual({ late: 0, crowded: 1, cleared: 0 });
-    waiting.remove(({ name }) => name === "d");
-    waiting.expire(101);
-    expect(waiting.dropped).toEqual({ late: 2, crowded: 1, cleared: 1 });
-  });
 });
 
 describe("choosing", () => {
@@ -62,9 +29,39 @@ describe("choosing", () => {
     expect(mayFly(comment({ style: { color: "#ffffff" } }), { ...settings, hideColoured: true })).toBe(true);
   });
 
-  it("makes one line, a count, and never trusts a colour", () => {
-    const item = toStageItem(comment({ content: " a\n\tb ", count: 3, style: { color: "red;}" } }), "me");
-    expect(item).toMatchObject({ text: "a b ×3", color: "#FFFFFF", mode: "scroll", look: "plain" });
+  it("tidies one line, counts, and never trusts a colour", () => {
+    const item = toStageItem(comment({ content: " a \t b ", count: 3, style: { color: "red;}" } }), "me");
+    expect(item).toMatchObject({ text: "a b", count: 3, color: "#FFFFFF", mode: "scroll", look: "plain" });
+  });
+
+  it("keeps the lines of art and the spaces that shape it", () => {
+    const item = toStageItem(comment({ content: "\n  /\\\u3000 /\\  \r\n (  o.o ) \n" }), "me");
+    expect(item.text).toBe("  /\\\u3000 /\\\n (  o.o )");
+  });
+
+  it("blocks by regular expression, and takes one that cannot be compiled for a word", () => {
+    const blocking = (word: string) => ({ ...settings, blockedWords: [word] });
+    expect(isWanted(comment({ content: "66666" }), blocking("/^6+$/"), undefined)).toBe(false);
+    expect(isWanted(comment({ content: "666 ok" }), blocking("/^6+$/"), undefined)).toBe(true);
+    expect(isWanted(comment({ content: "HAHA" }), blocking("/ha{1}/i"), undefined)).toBe(false);
+    expect(isWanted(comment({ content: "hello" }), blocking("/(/"), undefined)).toBe(true);
+    expect(isWanted(comment({ content: "what is /(/ for" }), blocking("/(/"), undefined)).toBe(false);
+  });
+
+  it("makes what speaks to the viewer stand out", () => {
+    expect(toStageItem(comment({ mentions: ["me"], level: "owner" }), "me").look).toBe("mention");
+    expect(toStageItem(comment({ mentions: ["me"], user_id: "me" }), "me").look).toBe("own");
+  });
+
+  it("places a positioned comment or leaves it out, and shows its list to nobody", () => {
+    const placed = comment({ kind: "imported", content: '["0.5","0.2","1-0.5",4,"a/nb",90,0,"336","219",500,0]' });
+    const item = toStageItem(placed, "me");
+    expect(item.text).toBe("a\nb");
+    expect(item.path).toMatchObject({ x: 0.5, y: 0.2, alphaFrom: 1, alphaTo: 0.5, lastsMs: 4_000, toX: 0.5, toY: 0.5, moveMs: 500 });
+    expect(isWanted(placed, settings, undefined)).toBe(true);
+    expect(isWanted({ ...placed, kind: "comment" }, settings, undefined)).toBe(false);
+    expect(isWanted(comment({ kind: "imported", content: '["0.5","0.2","1-1"' }), settings, undefined)).toBe(false);
+    expect(isWanted(comment({ kind: "imported", content: "[0.5] stars" }), settings, undefined)).toBe(true);
   });
 
   it("puts own before staff before mentions before vip before the rest", () => {
@@ -83,6 +80,59 @@ describe("settings", () => {
 
   it.each(["", "{", "null", "7", "[]"])("survives %j", (text) => {
     expect(parseSettings(text, "en")).toEqual(defaults("en"));
+  });
+});
+
+describe("settings of two tabs", () => {
+  const shared = () => {
+    const kept = new Map<string, string>();
+    return { getItem: (key: string) => kept.get(key) ?? null, setItem: (key: string, text: string) => void kept.set(key, text) };
+  };
+
+  it("do not undo each other", () => {
+    const storage = shared();
+    const [one, two] = [new SettingsStore(storage, "en"), new SettingsStore(storage, "en")];
+    one.change({ blockedWords: ["spoiler"] });
+    two.change({ opacity: 0.5 });
+    expect(new SettingsStore(storage, "en").value).toMatchObject({ blockedWords: ["spoiler"], opacity: 0.5 });
+  });
+
+  it("keep a list that did not change", () => {
+    const store = new SettingsStore(shared(), "en");
+    store.change({ blockedWords: ["a"] });
+    const before = store.value.blockedWords;
+    store.change({ speed: 2 });
+    expect(store.value.blockedWords).toBe(before);
+  });
+});
+
+describe("heat of a recording", () => {
+  it("is highest where most was said, and nothing without comments", () => {
+    const heat = heatOf([1_000, 5_000, 5_100, 5_200, 9_999], 10_000, 10);
+    expect(heat).toHaveLength(10);
+    expect(heat.indexOf(1)).toBe(5);
+    expect(Math.max(...heatOf([], 10_000, 10))).toBe(0);
+  });
+});
+
+describe("Enter", () => {
+  const field = () => {
+    const target = new EventTarget();
+    let entered = 0;
+    onEnter(target as HTMLInputElement, () => entered++);
+    const key = (part: object) => target.dispatchEvent(Object.assign(new Event("keydown", { cancelable: true }), { key: "Enter", keyCode: 13, isComposing: false, ...part }));
+    return { target, key, count: () => entered };
+  };
+
+  it("sends, but not while a word is composed, in either order of events", () => {
+    const { target, key, count } = field();
+    expect(key({})).toBe(false); // the form is not submitted by the key itself
+    expect(count()).toBe(1);
+    key({ isComposing: true });
+    target.dispatchEvent(new Event("compositionend"));
+    key({ keyCode: 229 });
+    key({}); // Safari: at once after the end of the composition
+    expect(count()).toBe(1);
   });
 });
 

@@ -1,7 +1,7 @@
 /** The chat's HTTP endpoints, one typed function each, over an `Api` and its identity. Keeps no state, never retries. */
 import type { Api } from "../http.js";
 import type { Id } from "../types.js";
-import type { Address, ClaimedKey, ConversationInfo, DeviceKeys, Group, GroupMember, GroupRole, Message, MessageAck, MessageType, Presence, UploadType } from "./types.js";
+import type { Address, ClaimedKey, ConversationInfo, DeviceKeys, EditAck, Group, GroupMember, GroupRole, Message, MessageAck, MessageType, Presence, ReactAck, UploadType } from "./types.js";
 import { put } from "./upload.js";
 
 export interface ConversationPage {
@@ -14,6 +14,11 @@ export interface HistoryPage {
   /** Oldest first. */
   messages: Message[];
   more: boolean;
+}
+
+export interface FoundMessages {
+  messages: Message[];
+  next_cursor?: Id;
 }
 
 export interface MemberPage {
@@ -42,8 +47,23 @@ export class ChatApi {
   constructor(private readonly api: Pick<Api, "call" | "absolute">) {}
 
   /** Says something; the same `client_msg_id` gets the first answer again. */
-  send(draft: Address & { client_msg_id: string; content: string; msg_type: MessageType }): Promise<MessageAck> {
+  send(draft: Address & { client_msg_id: string; content: string; msg_type: MessageType; reply_to?: Id; uploads?: Id[] }): Promise<MessageAck> {
     return this.api.call("POST", "/messages", { body: draft });
+  }
+
+  /** Gives one's own message another content, within two minutes. */
+  edit(id: Id, content: string): Promise<EditAck> {
+    return this.api.call("PATCH", `/messages/${encodeURIComponent(id)}`, { body: { content } });
+  }
+
+  /** Adds a reaction, or takes it back. */
+  react(id: Id, emoji: string, on: boolean): Promise<ReactAck> {
+    return this.api.call(on ? "PUT" : "DELETE", `/messages/${encodeURIComponent(id)}/reactions/${encodeURIComponent(emoji)}`);
+  }
+
+  /** One's own texts with all of these words, newest first. A page may be empty and still have a cursor. */
+  search(q: string, query: { conversation_id?: string; limit?: number; cursor?: Id } = {}): Promise<FoundMessages> {
+    return this.api.call("GET", "/messages/search", { query: { q, ...query } });
   }
 
   conversations(query: { limit?: number; before?: string } = {}): Promise<ConversationPage> {

@@ -7,13 +7,13 @@
  * Pushes are sent at most once, so the cursors move only with what sync says: a push that got lost comes with the next
  * one. Whatever way a message arrives, it is merged by its id and told once.
  */
-import { type BarrageError, isPassing } from "../codes.js";
+import { BarrageError, isPassing } from "../codes.js";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import type { AnyMessage, Connected, Id } from "../types.js";
 import type { ChatApi, ConversationPage } from "./api.js";
-import { Conversation, type ConversationLink } from "./conversation.js";
-import { isUpTo, laterId } from "./ids.js";
+import { Conversation, type ConversationLink, type KeptConversation } from "./conversation.js";
+import { compareIds, isUpTo, laterId } from "./ids.js";
 import { Names } from "./names.js";
 import { addressKey, Outbox, type OutboxEntry, type OutboxLink } from "./outbox.js";
 import { type ChatStorage, memoryStorage } from "./storage.js";
@@ -22,6 +22,7 @@ import type {
   ChatClientMessage,
   ChatPush,
   ConversationInfo,
+  EditAck,
   GroupChanged,
   Message,
   MessageAck,
@@ -29,12 +30,25 @@ import type {
   NewMessage,
   Presence,
   PresenceList,
+  ReactAck,
   SyncResponse,
 } from "./types.js";
 
 export interface ChatOptions {
   /** Where cursors and unsent messages outlive the page. Default: nowhere. */
   storage?: ChatStorage;
+  /** Where conversations and their newest messages outlive the page, so that it opens without the network. Default: nowhere. */
+  cache?: ChatStorage;
+  /** What encrypts messages said with `Conversation.sendSealed`. */
+  sealing?: Sealing;
+}
+
+/** Encrypts at the moment of sending, so that what is written offline can wait. */
+export interface Sealing {
+  /** The content to send. A rejection that may pass is tried again later, any other one fails the message. */
+  seal(address: Address, draft: string): Promise<string>;
+  /** The server has the message: its draft is not needed any more. */
+  sent(draft: string): void;
 }
 
 export interface ChatEvents {
@@ -68,6 +82,24 @@ const SOCKET_BYTES_MAX = 15_000;
 /** The server watches as many. */
 const WATCHED_MAX = 200;
 
+/** Pushes that wait while what came before them is read. */
+const ORDERED: ReadonlySet<string> = new Set(["new_message", "message_read", "message_recalled", "message_edited", "message_reacted", "message_refreshed"]);
+
+/** Of so many conversations so many messages are kept for a visit without the network. */
+const KEPT_CONVERSATIONS = 100;
+const KEPT_MESSAGES = 50;
+const KEPT_MESSAGES_MIN = 5;
+const KEPT_CHARACTERS_MAX = 4_000_000;
+const KEEP_MS = 1_000;
+
+/** The cursors are those of these messages: what came later is synced again. */
+interface Cached {
+  me: string;
+  since_id?: Id | undefined;
+  since_change?: string | undefined;
+  conversations: KeptConversation[];
+}
+
 interface Kept {
   since_id?: Id;
   since_change?: string;
@@ -81,6 +113,8 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   readonly presence = new Map<string, Presence>();
 
   readonly #storage: ChatStorage;
+  readonly #cache: ChatStorage | undefined;
+  readonly #sealing: Sealing | undefined;
   readonly #conversations = new Map<string, Conversation>();
   readonly #byId = new Map<string, Conversation>();
   readonly #unreported = new Map<Conversation, Id>();
@@ -95,7 +129,7 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   #live = false;
   #connection = 0;
   #settlesAt = 0;
-  #timers: Partial<Record<"settle" | "retry" | "refresh" | "save", ReturnType<typeof setTimeout>>> = {};
+  #timers: Partial<Record<"settle" | "retry" | "refresh" | "save" | "keep", ReturnType<typeof setTimeout>>> = {};
 
   constructor(
     private readonly client: Pick<Client, "connected" | "identity" | "on" | "request" | "send">,
@@ -104,8 +138,11 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   ) {
     super();
     this.#storage = options.storage ?? memoryStorage();
+    this.#cache = options.cache;
+    this.#sealing = options.sealing;
     this.outbox = new Outbox(this);
     this.#restore();
+    this.#uncache();
     this.#off = [
       client.on("identified", (connected) => this.#identified(connected)),
       client.on("message", (message) => this.#pushed(message)),
@@ -119,7 +156,17 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     this.#lost();
     this.outbox.stop();
     this.#save();
+    this.#keep();
     for (const off of this.#off) off();
+  }
+
+  /** Stops, and erases what this device kept of it: messages, cursors, and what was not sent. */
+  async forget(): Promise<void> {
+    this.#lost();
+    this.outbox.stop();
+    for (const name of ["save", "keep"] as const) this.#clear(name);
+    for (const off of this.#off) off();
+    await Promise.all([this.#storage, this.#cache].map((kept) => kept && (kept.erase ? kept.erase() : kept.save(""))));
   }
 
   /** Who this is, as the server said. */
@@ -178,6 +225,19 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     conversation.recalled(id, new Date().toISOString());
   }
 
+  /** Gives one's own message another content; rejects with `too_late` after two minutes. */
+  async edit(conversation: Conversation, id: Id, content: string): Promise<void> {
+    const edit = { type: "edit_message", message_id: id, content } as const;
+    const ack = isTooLong(edit) ? await this.api.edit(id, content) : ((await this.client.request(edit, false)) as unknown as EditAck);
+    if (ack.edited_at !== undefined) conversation.edited(id, content, ack.edited_at);
+  }
+
+  /** Adds a reaction to a message, or takes it back. */
+  async react(conversation: Conversation, id: Id, emoji: string, on: boolean): Promise<void> {
+    const ack = (await this.client.request({ type: "react", message_id: id, emoji, on }, false)) as unknown as ReactAck;
+    conversation.reacted({ ...ack, user_id: this.#me });
+  }
+
   /** Whose coming and going to be told; replaces those watched before. */
   watchPresence(userIds: string[]): void {
     this.#watched = [...new Set(userIds)].slice(0, WATCHED_MAX);
@@ -193,9 +253,10 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
 
   /** Over the socket, or over HTTP what is too long for one of its messages. */
   async deliver(entry: OutboxEntry): Promise<MessageAck> {
-    const { address, client_msg_id, content, msg_type } = entry;
-    const draft = { client_msg_id, content, msg_type, ...address };
-    if (new TextEncoder().encode(JSON.stringify(draft)).length > SOCKET_BYTES_MAX) return this.api.send(draft);
+    if (entry.draft !== undefined && entry.content === "") await this.#seal(entry, entry.draft);
+    const { address, client_msg_id, content, msg_type, reply_to, uploads } = entry;
+    const draft = { client_msg_id, content, msg_type, ...address, ...(reply_to ? { reply_to } : {}), ...(uploads ? { uploads } : {}) };
+    if (isTooLong(draft)) return this.api.send(draft);
     const type = "to_user" in address ? "send_message" : "send_group_message";
     return (await this.client.request({ type, ...draft } as ChatClientMessage, false)) as unknown as MessageAck;
   }
@@ -218,9 +279,11 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
   }
 
   acknowledged(entry: OutboxEntry, ack: MessageAck): void {
+    if (entry.draft !== undefined) this.#sealing?.sent(entry.draft);
     this.#receive({
       id: ack.server_msg_id, client_msg_id: entry.client_msg_id, conversation_id: ack.conversation_id, from_user: this.#me, ...entry.address,
       content: entry.content, msg_type: entry.msg_type, status: "delivered", created_at: ack.created_at ?? entry.created_at,
+      ...(entry.reply_to ? { reply_to: entry.reply_to } : {}),
     });
   }
 
@@ -229,15 +292,32 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     this.#timers.save ??= setTimeout(() => this.#save(), 0);
   }
 
+  /** What was encrypted is kept before it leaves: a repeat must be the same message. */
+  async #seal(entry: OutboxEntry, draft: string): Promise<void> {
+    if (!this.#sealing) throw new BarrageError("sealing_unavailable", "nothing here encrypts");
+    entry.content = await this.#sealing.seal(entry.address, draft);
+    this.changed(entry.address);
+  }
+
   // ---- coming and going -------------------------------------------------------------------------
 
   #identified({ user_id }: Connected): void {
     if (user_id === undefined) return;
+    if (this.#me !== "" && this.#me !== user_id) this.#startOver();
     this.#me = user_id;
     this.#lost();
     this.outbox.resume();
     if (this.#watched.length > 0) void this.#watch();
     void this.#goLive(this.#connection);
+  }
+
+  /** Somebody else's: nothing that was kept here is shown to this user. */
+  #startOver(): void {
+    this.#conversations.clear();
+    this.#byId.clear();
+    this.#sinceId = undefined;
+    this.#sinceChange = undefined;
+    this.emit("conversations", undefined);
   }
 
   #lost(): void {
@@ -332,8 +412,7 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
 
   #pushed(message: AnyMessage): void {
     const push = message as unknown as ChatPush;
-    const waits = push.type === "new_message" || push.type === "message_read" || push.type === "message_recalled";
-    if (!waits || !this.#held) return this.#apply(push);
+    if (!ORDERED.has(push.type) || !this.#held) return this.#apply(push);
     if (this.#held.length < HELD_MAX) this.#held.push(push);
     else this.#overflowed = true;
   }
@@ -349,6 +428,15 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
       case "message_recalled":
         this.#settleLater();
         return this.#byId.get(push.conversation_id)?.recalled(push.message_id, push.recalled_at);
+      case "message_edited":
+        this.#settleLater();
+        return this.#byId.get(push.conversation_id)?.edited(push.message_id, push.content, push.edited_at);
+      case "message_refreshed":
+        return this.#byId.get(push.conversation_id)?.refreshed(push.message);
+      case "message_reacted":
+        this.#settleLater();
+        if (compareIds(push.change, this.#sinceChange ?? "0") > 0) this.#byId.get(push.conversation_id)?.reacted(push);
+        return;
       case "typing":
         return this.#conversationOf(push).applyTyping(push.from_user, push.typing);
       case "presence":
@@ -358,9 +446,10 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     }
   }
 
-  #applyChange({ message_id, conversation_id, status, by_user, at }: MessageChange): void {
+  #applyChange({ message_id, conversation_id, status, by_user, at, message }: MessageChange): void {
     const conversation = this.#byId.get(conversation_id);
-    if (status === "recalled") conversation?.recalled(message_id, at);
+    if (message) conversation?.refreshed(message);
+    else if (status === "recalled") conversation?.recalled(message_id, at);
     else if (status === "read") conversation?.applyRead(by_user, message_id);
   }
 
@@ -384,7 +473,10 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     const known = this.#conversations.get(key);
     if (known) return known;
     const conversation = new Conversation(address, this);
-    conversation.on("changed", () => this.emit("conversation", conversation));
+    conversation.on("changed", () => {
+      this.#keepLater();
+      this.emit("conversation", conversation);
+    });
     this.#conversations.set(key, conversation);
     return conversation;
   }
@@ -496,10 +588,50 @@ export class Chat extends Emitter<ChatEvents> implements ConversationLink, Outbo
     this.#storage.save(JSON.stringify(kept));
   }
 
-  #clear(name: "settle" | "retry" | "refresh" | "save"): void {
+  #keepLater(): void {
+    if (this.#cache) this.#timers.keep ??= setTimeout(() => this.#keep(), KEEP_MS);
+  }
+
+  /** Only what has been caught up with: while pushes are held back, the messages would be newer than the cursors. */
+  #keep(): void {
+    this.#clear("keep");
+    if (!this.#cache || this.#me === "" || this.#held) return;
+    const known = this.conversations.filter(({ conversationId }) => conversationId !== undefined).slice(0, KEPT_CONVERSATIONS);
+    for (let messages = KEPT_MESSAGES; messages >= KEPT_MESSAGES_MIN; messages >>= 1) {
+      const cached: Cached = { me: this.#me, since_id: this.#sinceId, since_change: this.#sinceChange, conversations: known.map((conversation) => conversation.kept(messages)) };
+      const text = JSON.stringify(cached);
+      if (text.length <= KEPT_CHARACTERS_MAX) return this.#cache.save(text);
+    }
+  }
+
+  /** Shows what an earlier visit kept, and goes on from its cursors. */
+  #uncache(): void {
+    let cached: Cached;
+    try {
+      cached = JSON.parse(this.#cache?.load() ?? "null") as Cached;
+      if (!cached || !Array.isArray(cached.conversations) || cached.since_id === undefined) return;
+      this.#me = cached.me;
+      for (const kept of cached.conversations) {
+        const conversation = this.#conversation(kept.address);
+        conversation.restore(kept);
+        if (kept.conversation_id !== undefined) this.#byId.set(kept.conversation_id, conversation);
+      }
+    } catch {
+      return this.#conversations.clear(); // not ours, or of another version
+    }
+    this.#sinceId = cached.since_id;
+    this.#sinceChange = cached.since_change;
+  }
+
+  #clear(name: "settle" | "retry" | "refresh" | "save" | "keep"): void {
     clearTimeout(this.#timers[name]);
     this.#timers[name] = undefined;
   }
+}
+
+/** What does not fit into one message of a socket goes over HTTP. */
+function isTooLong(message: object): boolean {
+  return new TextEncoder().encode(JSON.stringify(message)).length > SOCKET_BYTES_MAX;
 }
 
 function addressOf(info: ConversationInfo): Address {

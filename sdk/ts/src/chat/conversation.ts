@@ -3,13 +3,14 @@
  * Made by `Chat`, which feeds it what the server says. Never opens a connection and never asks for what was missed.
  */
 import { Emitter } from "../emitter.js";
+import { randomId } from "../random.js";
 import type { Id } from "../types.js";
 import type { ChatApi } from "./api.js";
 import { compareIds, isUpTo, laterId } from "./ids.js";
 import type { Names } from "./names.js";
-import { addressKey, type Outbox } from "./outbox.js";
-import { Thread } from "./thread.js";
-import type { Address, ChatClientMessage, ConversationInfo, GroupMember, GroupRole, Message, MessageType, UploadType } from "./types.js";
+import { addressKey, type Outbox, type OutboxEntry } from "./outbox.js";
+import { isEditedLater, Thread } from "./thread.js";
+import type { Address, ChatClientMessage, ConversationInfo, GroupMember, GroupRole, Message, MessageReacted, MessageType, Reaction, UploadType } from "./types.js";
 
 /** As the sender's device sees it: `sending` and `failed` exist only there, the rest is the server's word. */
 export type MessageState = "sending" | "failed" | "delivered" | "read" | "recalled";
@@ -20,6 +21,8 @@ export interface ChatMessage extends Omit<Message, "id" | "status" | "conversati
   id?: Id;
   own: boolean;
   state: MessageState;
+  /** What an unsent message will be encrypted from; its content is empty until then. */
+  draft?: string;
   /** Why it `failed`. */
   error?: { code: string; message: string };
 }
@@ -27,6 +30,22 @@ export interface ChatMessage extends Omit<Message, "id" | "status" | "conversati
 export interface ConversationEvents {
   /** Something about it is different: draw it again. */
   changed: undefined;
+}
+
+/** A conversation as a device keeps it: enough to show it without the network. */
+export interface KeptConversation {
+  address: Address;
+  conversation_id?: string | undefined;
+  name?: string | undefined;
+  role?: GroupRole | undefined;
+  member_count?: number | undefined;
+  started_at: string;
+  read_id?: Id | undefined;
+  peer_read_id?: Id | undefined;
+  unread: number;
+  last?: Message | undefined;
+  /** The newest ones, an unbroken run. */
+  messages: Message[];
 }
 
 /** What a conversation needs of its chat. */
@@ -46,6 +65,9 @@ export interface ConversationLink {
 /** Messages kept while nobody scrolls back. */
 const KEPT = 500;
 const PAGE = 50;
+/** Looking for one message ends after so many pages of the largest size. */
+const SEEK_PAGES = 20;
+const SEEK_PAGE = 200;
 /** Somebody who says nothing more is not typing any more. */
 const TYPING_MS = 6_000;
 const TYPING_EVERY_MS = 3_000;
@@ -129,12 +151,31 @@ export class Conversation extends Emitter<ConversationEvents> {
     return [...this.#typing.keys()];
   }
 
-  /** Says something. It is shown as `sending` at once and sent until the server has it. */
-  send(content: string, msgType: MessageType = "text"): string {
-    const client_msg_id = crypto.randomUUID();
-    this.#typingToldAt = 0;
-    this.link.outbox.add({ client_msg_id, address: this.address, content, msg_type: msgType, created_at: new Date().toISOString() });
-    return client_msg_id;
+  /** Says something, perhaps in answer to a message here. It is shown as `sending` at once and sent until the server has it. */
+  send(content: string, msgType: MessageType = "text", about: { replyTo?: Id | undefined } = {}): string {
+    return this.#say({ content, msg_type: msgType, ...(about.replyTo ? { reply_to: about.replyTo } : {}) });
+  }
+
+  /** Says something that is encrypted at the moment of sending, by `ChatOptions.sealing`; `draft` is what that gets. */
+  sendSealed(draft: string, about: { replyTo?: Id | undefined; uploads?: Id[] } = {}): string {
+    const { replyTo, uploads } = about;
+    return this.#say({ content: "", msg_type: "encrypted", draft, ...(replyTo ? { reply_to: replyTo } : {}), ...(uploads ? { uploads } : {}) });
+  }
+
+  /** One stored message, if it is here. */
+  message(id: Id): ChatMessage | undefined {
+    const found = this.#thread.get(id);
+    return found && this.#shown(found);
+  }
+
+  /** Loads history until this message is here; false when it is not, after some thousand messages. */
+  async seek(id: Id): Promise<boolean> {
+    for (let page = 0; page < SEEK_PAGES && !this.#thread.get(id); page++) {
+      const oldest = this.#thread.oldest;
+      if (!this.hasOlder || (oldest && isUpTo(oldest.id, id))) break;
+      await this.loadOlder(SEEK_PAGE);
+    }
+    return this.#thread.get(id) !== undefined;
   }
 
   /** Uploads a file, then sends the message that shows it. */
@@ -220,11 +261,28 @@ export class Conversation extends Emitter<ConversationEvents> {
   }
 
   recalled(id: Id, at: string): void {
-    const gone: Partial<Message> = { status: "recalled", content: "", recalled_at: at };
+    const gone: Partial<Message> = { status: "recalled", content: "", recalled_at: at, reactions: [] };
     this.#thread.change(id, gone);
     if (this.#last?.id === id) this.#last = { ...this.#last, ...gone };
     if (this.#counted.unread > 0 && isUpTo(id, this.#counted.upTo) && !isUpTo(id, this.#readId)) this.link.refresh(); // was it counted?
     this.emit("changed", undefined);
+  }
+
+  /** It has another content; an edit that overtook a later one changes nothing. */
+  edited(id: Id, content: string, edited_at: string): void {
+    this.#change(id, (known) => (isEditedLater({ edited_at }, known) ? { content, edited_at } : {}));
+  }
+
+  /** Somebody reacted, or took it back. */
+  reacted({ message_id, user_id, emoji, on, count }: Pick<MessageReacted, "message_id" | "user_id" | "emoji" | "on" | "count">): void {
+    const own = user_id === this.link.me;
+    this.#change(message_id, ({ reactions = [] }) => ({ reactions: withReaction(reactions, emoji, count, own ? on : undefined) }));
+  }
+
+  /** The server says how it is now. */
+  refreshed(message: Message): void {
+    if (message.status === "recalled") return this.recalled(message.id, message.recalled_at ?? message.created_at);
+    this.#change(message.id, (known) => ({ reactions: message.reactions ?? [], ...(isEditedLater(message, known) ? { content: message.content, ...(message.edited_at ? { edited_at: message.edited_at } : {}) } : {}) }));
   }
 
   /** Somebody, perhaps this user on another device, has read up to there. */
@@ -242,6 +300,32 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.emit("changed", undefined);
   }
 
+  /** What of it is worth keeping, with at most so many messages. */
+  kept(messagesMax: number): KeptConversation {
+    return {
+      address: this.address, conversation_id: this.conversationId, name: this.#name, role: this.role, member_count: this.memberCount,
+      started_at: this.#startedAt, read_id: this.#readId, peer_read_id: this.#peerReadId, unread: this.unread, last: this.#last,
+      messages: this.#thread.messages.slice(-messagesMax),
+    };
+  }
+
+  /** Takes back what an earlier visit kept. */
+  restore(kept: KeptConversation): void {
+    this.conversationId = kept.conversation_id;
+    this.#name = kept.name;
+    this.role = kept.role;
+    this.memberCount = kept.member_count;
+    this.#startedAt = kept.started_at;
+    this.#readId = kept.read_id;
+    this.#peerReadId = kept.peer_read_id;
+    for (const message of kept.messages) {
+      this.#thread.put(message);
+      this.link.names.learn(message);
+    }
+    this.#last = kept.last;
+    this.#counted = { unread: kept.unread, upTo: laterId(kept.last?.id, this.#thread.newest?.id) };
+  }
+
   /** What is held has a gap: the history is to be read again. */
   reset(): void {
     this.#thread.clear();
@@ -254,6 +338,22 @@ export class Conversation extends Emitter<ConversationEvents> {
   }
 
   // ---------------------------------------------------------------------------------------------
+
+  #say(said: Pick<OutboxEntry, "content" | "msg_type" | "draft" | "reply_to" | "uploads">): string {
+    const client_msg_id = randomId();
+    this.#typingToldAt = 0;
+    this.link.outbox.add({ client_msg_id, address: this.address, created_at: new Date().toISOString(), ...said });
+    return client_msg_id;
+  }
+
+  /** Changes a message where it is held; one that was recalled stays as it is. */
+  #change(id: Id, part: (known: Message) => Partial<Message>): void {
+    const known = this.#thread.get(id) ?? (this.#last?.id === id ? this.#last : undefined);
+    if (!known || known.status === "recalled") return;
+    this.#thread.change(id, part(known));
+    if (this.#last?.id === id) this.#last = { ...this.#last, ...part(known) };
+    this.emit("changed", undefined);
+  }
 
   #readHere(id: Id): void {
     if (isUpTo(id, this.#readId)) return;
@@ -317,6 +417,14 @@ export class Conversation extends Emitter<ConversationEvents> {
     const others = this.members?.filter(({ user_id }) => user_id !== this.link.me) ?? [];
     return others.filter(({ read_id, joined_at }) => joined_at <= message.created_at && isUpTo(message.id, read_id)).length;
   }
+}
+
+/** In the order of their first use; `mine` undefined leaves it as it is. */
+function withReaction(reactions: readonly Reaction[], emoji: string, count: number, mine: boolean | undefined): Reaction[] {
+  const known = reactions.find((reaction) => reaction.emoji === emoji);
+  const next: Reaction = { emoji, count, mine: mine ?? known?.mine ?? false };
+  const all = known ? reactions.map((reaction) => (reaction === known ? next : reaction)) : [...reactions, next];
+  return all.filter((reaction) => reaction.count > 0);
 }
 
 function withReadId(member: GroupMember, id: Id): GroupMember {

@@ -4,6 +4,7 @@
  * conversation keeps their order. A refusal that time does not heal fails the message; the ones after it go on.
  */
 import { BarrageError, isPassing } from "../codes.js";
+import type { Id } from "../types.js";
 import type { Address, MessageAck, MessageType } from "./types.js";
 
 export interface OutboxEntry {
@@ -12,6 +13,12 @@ export interface OutboxEntry {
   content: string;
   msg_type: MessageType;
   created_at: string;
+  /** The message that it answers. */
+  reply_to?: Id;
+  /** Uploads that an encrypted content names. */
+  uploads?: Id[];
+  /** What `Sealing.seal` makes the content of, at the moment of sending; until then the content is empty. */
+  draft?: string;
   /** Why it was refused for good. */
   failed?: { code: string; message: string };
 }

@@ -70,10 +70,16 @@ export class Thread {
   }
 }
 
-/** Answers may overtake each other: what was read stays read, what was recalled stays recalled. */
+/** Whether the first one is a later edit; both times have the same form. */
+export function isEditedLater(one: Pick<Message, "edited_at">, other: Pick<Message, "edited_at">): boolean {
+  return (one.edited_at ?? "") > (other.edited_at ?? "");
+}
+
+/** Answers may overtake each other: what was read stays read, what was recalled recalled, and the last edit the last. */
 function merged(known: Message, told: Message): Message {
   if (known.status === "recalled") return known;
   const status = known.status === "read" && told.status === "delivered" ? "read" : told.status;
   const read_count = Math.max(known.read_count ?? 0, told.read_count ?? 0);
-  return { ...known, ...told, status, ...(read_count > 0 ? { read_count } : {}) };
+  const later = isEditedLater(known, told) ? { content: known.content, ...(known.edited_at ? { edited_at: known.edited_at } : {}) } : {};
+  return { ...known, ...told, ...later, status, ...(read_count > 0 ? { read_count } : {}) };
 }

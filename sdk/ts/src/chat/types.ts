@@ -29,6 +29,19 @@ export interface Message {
   /** RFC 3339, UTC, milliseconds. */
   created_at: string;
   recalled_at?: string;
+  /** The message that this one answers; it may be recalled or gone. */
+  reply_to?: Id;
+  /** When its content was last edited; rises with every edit. */
+  edited_at?: string;
+  reactions?: Reaction[];
+}
+
+export interface Reaction {
+  emoji: string;
+  /** How many people gave it. */
+  count: number;
+  /** Whether this user did. */
+  mine: boolean;
 }
 
 export interface ConversationInfo {
@@ -79,10 +92,12 @@ export interface Presence {
 export interface MessageChange {
   message_id: Id;
   conversation_id: string;
-  status: "recalled" | "read";
+  status: "recalled" | "read" | "edited" | "reacted";
   by_user: string;
   /** RFC 3339. */
   at: string;
+  /** Of `edited` and `reacted`: the message as it is now. */
+  message?: Message;
 }
 
 /** One device's public keys for end-to-end encryption. */
@@ -106,6 +121,9 @@ interface Sent {
   client_msg_id: string;
   content: string;
   msg_type: MessageType;
+  reply_to?: Id;
+  /** Of an encrypted message: the uploads that its content names. */
+  uploads?: Id[];
 }
 
 export type ChatClientMessage =
@@ -114,6 +132,8 @@ export type ChatClientMessage =
   | { type: "mark_as_read"; message_id: Id }
   | { type: "sync_messages"; since_id?: Id; since_change?: string; limit?: number }
   | { type: "recall_message"; message_id: Id }
+  | { type: "edit_message"; message_id: Id; content: string }
+  | { type: "react"; message_id: Id; emoji: string; on: boolean }
   | ({ type: "typing"; typing: boolean } & Address)
   | { type: "watch_presence"; user_ids: string[] };
 
@@ -135,6 +155,19 @@ export interface ReadAck {
   unread_count: number;
 }
 
+export interface EditAck {
+  message_id: Id;
+  /** Absent when it already had this content and was never edited. */
+  edited_at?: string;
+}
+
+export interface ReactAck {
+  message_id: Id;
+  emoji: string;
+  on: boolean;
+  count: number;
+}
+
 export interface SyncResponse {
   type: "sync_response";
   /** Oldest first, own ones from other devices included. */
@@ -152,7 +185,7 @@ export interface PresenceList {
   users: Presence[];
 }
 
-export interface NewMessage extends Omit<Message, "id" | "status" | "read_count" | "recalled_at"> {
+export interface NewMessage extends Omit<Message, "id" | "status" | "read_count" | "recalled_at" | "reactions"> {
   type: "new_message";
   server_msg_id: Id;
 }
@@ -172,6 +205,35 @@ export interface MessageRecalled {
   conversation_id: string;
   recalled_by: string;
   recalled_at: string;
+}
+
+export interface MessageEdited {
+  type: "message_edited";
+  message_id: Id;
+  conversation_id: string;
+  content: string;
+  edited_at: string;
+}
+
+export interface MessageReacted {
+  type: "message_reacted";
+  message_id: Id;
+  conversation_id: string;
+  user_id: string;
+  emoji: string;
+  on: boolean;
+  /** How many people react with it now. */
+  count: number;
+  /** Its number among the changes: one up to the last `latest_change` is old. */
+  change: string;
+}
+
+/** A message as it is by now. Only polling over HTTP makes it: it learns of edits and reactions by what they left. */
+export interface MessageRefreshed {
+  type: "message_refreshed";
+  message_id: Id;
+  conversation_id: string;
+  message: Message;
 }
 
 export interface Typing {
@@ -194,4 +256,4 @@ export interface GroupChanged {
 }
 
 /** What the server pushes unasked. */
-export type ChatPush = NewMessage | MessageRead | MessageRecalled | Typing | GroupChanged | ({ type: "presence" } & Presence);
+export type ChatPush = NewMessage | MessageRead | MessageRecalled | MessageEdited | MessageReacted | MessageRefreshed | Typing | GroupChanged | ({ type: "presence" } & Presence);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { type Api, BarrageError, Chat, ChatApi, type ChatStorage, Client, memoryStorage, OUTBOX_MAX, webSocketTransport } from "../../src/index.js";
+import { type Api, BarrageError, Chat, ChatApi, type ChatStorage, Client, memoryStorage, OUTBOX_MAX, type Sealing, webSocketTransport, webStorage } from "../../src/index.js";
 import { type Peer, TestServer } from "../server.js";
 
 type Body = Record<string, unknown>;
@@ -34,10 +34,10 @@ const api = {
   },
 } as unknown as Pick<Api, "call" | "absolute">;
 
-function make(storage: ChatStorage = memoryStorage()): void {
+function make(storage: ChatStorage = memoryStorage(), sealing?: Sealing, cache?: ChatStorage, user_id = "u"): void {
   const transport = webSocketTransport(WebSocket as unknown as typeof globalThis.WebSocket);
-  client = new Client({ url: server.url, identity: { user_id: "u" }, retry: () => 5, requestTimeoutMs: 2_000, transport });
-  chat = new Chat(client, new ChatApi(api), { storage });
+  client = new Client({ url: server.url, identity: { user_id }, retry: () => 5, requestTimeoutMs: 2_000, transport });
+  chat = new Chat(client, new ChatApi(api), { storage, ...(sealing ? { sealing } : {}), ...(cache ? { cache } : {}) });
   client.connect();
 }
 
@@ -158,6 +158,63 @@ describe("sending", () => {
     make();
     for (let i = 0; i < OUTBOX_MAX; i++) chat.direct("bob").send("x");
     expect(() => chat.direct("bob").send("one more")).toThrow(expect.objectContaining({ code: "outbox_full" }) as Error);
+  });
+});
+
+describe("sealing", () => {
+  it("encrypts when it is sent, once, and sends the same again after a lost connection", async () => {
+    const sealed: string[] = [];
+    const done: string[] = [];
+    make(memoryStorage(), {
+      seal: (address, draft) => {
+        sealed.push(draft);
+        return Promise.resolve(`sealed ${draft} for ${JSON.stringify(address)}`);
+      },
+      sent: (draft) => void done.push(draft),
+    });
+    const first = await server.connection();
+    await goesLive(first);
+    chat.direct("bob").sendSealed("draft:1");
+    expect(chat.direct("bob").messages).toMatchObject([{ content: "", draft: "draft:1", msg_type: "encrypted", state: "sending" }]);
+    const sent = await first.hears("send_message");
+    expect(sent).toMatchObject({ content: 'sealed draft:1 for {"to_user":"bob"}', msg_type: "encrypted" });
+    first.socket.terminate();
+    const second = await server.connection();
+    second.greet();
+    const again = await second.hears("send_message");
+    expect(again).toMatchObject({ content: sent.content, client_msg_id: sent.client_msg_id });
+    second.say({ type: "message_ack", ref: again.ref, client_msg_id: again.client_msg_id, server_msg_id: "7", conversation_id: "u|bob", status: "delivered", created_at: "2026-01-01T00:00:00.000Z" });
+    await until(() => chat.direct("bob").messages.every(({ state }) => state === "delivered"));
+    expect([sealed, done]).toEqual([["draft:1"], ["draft:1"]]);
+  });
+
+  it("waits while encryption is not possible, fails when it never will be, and never goes out in plain", async () => {
+    let tries = 0;
+    make(memoryStorage(), {
+      seal: (_, draft) => {
+        const code = draft === "later" && ++tries > 1 ? undefined : draft === "later" ? "unavailable" : "unreachable";
+        return code === undefined ? Promise.resolve("sealed") : Promise.reject(new BarrageError(code, code, 5));
+      },
+      sent: () => undefined,
+    });
+    const peer = await server.connection();
+    await goesLive(peer);
+    chat.direct("bob").sendSealed("never");
+    chat.direct("bob").sendSealed("later");
+    expect(await peer.hears("send_message")).toMatchObject({ content: "sealed" });
+    expect(tries).toBe(2);
+    expect(chat.direct("bob").messages[0]).toMatchObject({ state: "failed", error: { code: "unreachable" }, content: "" });
+  });
+});
+
+describe("storage", () => {
+  it("that is denied or full leaves the visit in memory", () => {
+    const denied = (): never => {
+      throw new Error("SecurityError");
+    };
+    const storage = webStorage("k", { getItem: denied, setItem: denied });
+    expect(storage.load()).toBeNull();
+    storage.save("x");
   });
 });
 
@@ -295,5 +352,64 @@ describe("the rest", () => {
     await chat.direct("bob").loadOlder();
     expect(chat.direct("bob").messages.map(({ id }) => id)).toEqual(["48", "49", "50"]);
     expect(chat.direct("bob").hasOlder).toBe(false);
+  });
+});
+
+describe("without the network", () => {
+  const message = (id: string, content: string): Body => ({
+    id, client_msg_id: `c${id}`, conversation_id: "k", from_user: "bob", from_name: "Bob", to_user: "u", content, msg_type: "text", status: "delivered", created_at: `2026-01-01T00:00:${id}.000Z`,
+  });
+
+  async function visit(): Promise<ChatStorage> {
+    const cache = memoryStorage();
+    http["GET /conversations"] = { conversations: [{ conversation_id: "k", kind: "direct", with_user: "bob", name: "Bob", unread_count: 0, last_message: null }] };
+    make(memoryStorage(), undefined, cache);
+    await goesLive(await server.connection(), [message("10", "one"), message("11", "two")]);
+    chat.close();
+    client.close();
+    return cache;
+  }
+
+  it("opens with what the last visit knew, and goes on from there", async () => {
+    const cache = await visit();
+    server.close();
+    server = new TestServer();
+    await server.ready();
+    make(memoryStorage(), undefined, cache);
+    expect(chat.conversations.map(({ name, unread }) => `${name} ${unread}`)).toEqual(["Bob 2"]);
+    expect(chat.direct("bob").messages.map(({ content, own }) => `${content} ${own}`)).toEqual(["one false", "two false"]);
+    const peer = await server.connection();
+    const live = new Promise<void>((resolve) => chat.on("live", resolve));
+    peer.greet();
+    const sync = await peer.hears("sync_messages");
+    expect(sync).toMatchObject({ since_id: "11", since_change: "c1" });
+    peer.say({ type: "sync_response", ref: sync.ref, messages: [message("12", "three")], changes: [], latest_id: "12", latest_change: "c1", more: false });
+    await live;
+    expect(chat.direct("bob").messages.map(({ content }) => content)).toEqual(["one", "two", "three"]);
+  });
+
+  it("keeps nothing of what was recalled, and nothing at all once it is told to forget", async () => {
+    const cache = memoryStorage();
+    const storage = memoryStorage();
+    http["GET /conversations"] = { conversations: [{ conversation_id: "k", kind: "direct", with_user: "bob", name: "Bob", unread_count: 0, last_message: null }] };
+    make(storage, undefined, cache);
+    const peer = await server.connection();
+    await goesLive(peer, [message("10", "one"), message("11", "a secret")]);
+    await expect.poll(() => cache.load(), { timeout: 5_000 }).toContain("a secret");
+    peer.say({ type: "message_recalled", message_id: "11", conversation_id: "k", recalled_by: "bob", recalled_at: "2026-01-01T00:01:00.000Z" });
+    await expect.poll(() => cache.load(), { timeout: 5_000 }).not.toContain("a secret");
+    expect(cache.load()).toContain("one");
+    chat.direct("bob").send("never sent");
+    await chat.forget();
+    expect([cache.load(), storage.load()]).toEqual([null, null]);
+  });
+
+  it("shows nothing of it to somebody else", async () => {
+    const cache = await visit();
+    make(memoryStorage(), undefined, cache);
+    const peer = await server.connection();
+    peer.say({ type: "connected", user_id: "eve", device_id: "d", connection_id: "c", node_id: "n", heartbeat_s: 30, server_time_ms: Date.now() });
+    await new Promise<void>((resolve) => client.on("identified", () => resolve()));
+    expect(chat.conversations).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 /**
- * Whatever is cut, lost or repeated on the way: everybody ends up with every message once, in the order it was stored.
+ * Whatever is cut, lost or repeated on the way: everybody ends up with every message once, in the order it was stored,
+ * as it was edited last and with its reactions.
  * Random schedules over a manual clock; a failing seed is in the test's name.
  */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -56,8 +57,15 @@ test.each(Array.from({ length: 60 }, (_, seed) => seed + 1))("random cuts, losse
     else if (what < 0.84) {
       const own = conversation.messages.findLast(({ id, state }) => id !== undefined && (state === "delivered" || state === "read"));
       if (own?.own && own.id !== undefined) void one.chat.recall(conversation, own.id).catch(() => undefined);
-    } else if (what < 0.87) world.cutAll();
-    else if (what < 0.92) devices[index] = await reload(world, one, dice);
+    } else if (what < 0.88) {
+      const own = conversation.messages.findLast(({ id, own, state }) => own && id !== undefined && state !== "recalled");
+      if (own?.id !== undefined) void one.chat.edit(conversation, own.id, `${own.content}!`).catch(() => undefined);
+    } else if (what < 0.93) {
+      const any = conversation.messages.at(-1 - Math.floor(dice() * 3));
+      const emoji = ["👍", "😂"][Math.floor(dice() * 2)] as string;
+      if (any?.id !== undefined) void one.chat.react(conversation, any.id, emoji, dice() < 0.7).catch(() => undefined);
+    } else if (what < 0.95) world.cutAll();
+    else if (what < 0.98) devices[index] = await reload(world, one, dice);
     await vi.advanceTimersByTimeAsync(Math.floor(dice() * 400));
   }
   world.fate = () => true;
@@ -75,6 +83,7 @@ test.each(Array.from({ length: 60 }, (_, seed) => seed + 1))("random cuts, losse
       while (conversation.hasOlder && conversation.conversationId !== undefined) await conversation.loadOlder(10);
       expect(conversation.messages.map(({ id }) => id), `${one.user} with ${other}`).toEqual(stored.map(({ id }) => id));
       expect(conversation.messages.map(({ content, state }) => [content, state === "recalled"])).toEqual(stored.map(({ content, status }) => [content, status === "recalled"]));
+      expect(conversation.messages.map(({ reactions = [] }) => reactions)).toEqual(stored.map((message) => world.shown(message, one.user)["reactions"] ?? []));
       const counted = (await new ChatApi(world.http(one.user)).conversations()).conversations.find(({ with_user }) => with_user === other);
       expect(conversation.unread, `unread of ${one.user} with ${other}`).toBe(counted?.unread_count ?? 0);
     }

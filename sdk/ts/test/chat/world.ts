@@ -17,6 +17,9 @@ interface Stored {
   msg_type: string;
   status: string;
   created_at: string;
+  edited_at?: string;
+  /** Who gave which emoji, in the order of their first use. */
+  given: Map<string, Set<string>>;
 }
 
 interface Change {
@@ -91,12 +94,17 @@ export class World {
     if (known) return known;
     const message = {
       id: String(1_000 + this.stored.length), client_msg_id, conversation_id: conversationOf(from_user, to_user), from_user, to_user, content,
-      msg_type: "text", status: "delivered", created_at: new Date(1_700_000_000_000 + ++this.#clock).toISOString(),
+      msg_type: "text", status: "delivered", created_at: this.#now(), given: new Map<string, Set<string>>(),
     };
     this.stored.push(message);
-    const { id, ...rest } = message;
+    const { id, ...rest } = this.shown(message, from_user);
     this.#push([from_user, to_user], { ...rest, type: "new_message", server_msg_id: id });
     return message;
+  }
+
+  /** Later than every time before. */
+  #now(): string {
+    return new Date(1_700_000_000_000 + ++this.#clock).toISOString();
   }
 
   #push(users: string[], frame: Frame): void {
@@ -138,17 +146,55 @@ export class World {
         return this.#markRead(user, String(frame.message_id));
       case "recall_message":
         return this.#recall(user, String(frame.message_id));
+      case "edit_message":
+        return this.#edit(user, String(frame.message_id), String(frame.content));
+      case "react":
+        return this.#react(user, String(frame.message_id), String(frame.emoji), frame.on === true);
       default:
         return undefined;
     }
+  }
+
+  #edit(user: string, id: string, content: string): Frame {
+    const message = this.stored.find((stored) => stored.id === id && stored.from_user === user && stored.status !== "recalled");
+    if (!message) return { type: "error", code: "not_found", message: "no such message" };
+    if (message.content !== content) {
+      const edited_at = this.#now();
+      Object.assign(message, { content, edited_at });
+      this.#changed(message, { status: "edited", by_user: user }, { type: "message_edited", content, edited_at });
+    }
+    return { type: "edit_ack", message_id: id, edited_at: message.edited_at };
+  }
+
+  #react(user: string, id: string, emoji: string, on: boolean): Frame {
+    const message = this.stored.find((stored) => stored.id === id && isOf(stored, user) && stored.status !== "recalled");
+    if (!message) return { type: "error", code: "not_found", message: "no such message" };
+    const by = message.given.get(emoji) ?? new Set();
+    if (by.has(user) !== on) {
+      if (on) message.given.set(emoji, by.add(user));
+      else by.delete(user);
+      if (by.size === 0) message.given.delete(emoji);
+      this.#changed(message, { status: "reacted", by_user: user }, { type: "message_reacted", user_id: user, emoji, on, count: by.size, change: String(this.changes.length + 1) });
+    }
+    return { type: "react_ack", message_id: id, emoji, on, count: by.size };
+  }
+
+  /** A message as this user sees it now. */
+  shown({ given, ...message }: Stored, user: string): Frame {
+    const reactions = [...given].map(([emoji, by]) => ({ emoji, count: by.size, mine: by.has(user) }));
+    return { ...message, ...(reactions.length > 0 && message.status !== "recalled" ? { reactions } : {}) };
   }
 
   #sync(user: string, { since_id, since_change, limit }: Frame): Frame {
     const mine = this.stored.filter((message) => isOf(message, user) && Number(message.id) > Number(since_id ?? 0));
     const messages = mine.slice(0, Number(limit));
     const seen = since_change === undefined ? this.changes.length : Number(since_change);
-    const changes = this.changes.slice(seen).filter(({ message_id }) => this.stored.some((message) => message.id === message_id && isOf(message, user)));
-    return { messages, latest_id: messages.at(-1)?.id ?? since_id ?? "0", changes, latest_change: String(this.changes.length), more: mine.length > messages.length };
+    const changes = this.changes.slice(seen).flatMap((change) => {
+      const message = this.stored.find(({ id }) => id === change.message_id);
+      if (!message || !isOf(message, user)) return [];
+      return [{ ...change, ...(change.status === "edited" || change.status === "reacted" ? { message: this.shown(message, user) } : {}) }];
+    });
+    return { messages: messages.map((message) => this.shown(message, user)), latest_id: messages.at(-1)?.id ?? since_id ?? "0", changes, latest_change: String(this.changes.length), more: mine.length > messages.length };
   }
 
   #markRead(user: string, id: string): Frame | undefined {
@@ -187,7 +233,8 @@ export class World {
       const with_user = last_message?.from_user === user ? last_message.to_user : last_message?.from_user;
       const read = (who: string | undefined): Frame => ({ read_id: this.#read.get(`${who} ${conversation_id}`) });
       return {
-        conversation_id, kind: "direct", with_user, name: with_user, unread_count: this.#unread(user, conversation_id), last_message,
+        conversation_id, kind: "direct", with_user, name: with_user, unread_count: this.#unread(user, conversation_id),
+        last_message: last_message ? this.shown(last_message, user) : null,
         ...read(user), peer_read_id: read(with_user).read_id,
       };
     });
@@ -195,7 +242,7 @@ export class World {
 
   #history(user: string, conversationId: string, before: string | undefined, limit: number): Frame {
     const all = this.stored.filter((m) => m.conversation_id === conversationId && isOf(m, user) && (before === undefined || Number(m.id) < Number(before)));
-    return { messages: all.slice(-limit), more: all.length > limit };
+    return { messages: all.slice(-limit).map((message) => this.shown(message, user)), more: all.length > limit };
   }
 }
 

@@ -4,6 +4,7 @@
 // key directory, and the keeping of state. State is kept before anything leaves: a ratchet must never be used twice.
 // A message can be decrypted once, so its text is kept on this device under the digest of its content.
 import type { Storage } from "./storage";
+import { fromHex, nameOf, toHex } from "./hex";
 import init, { Device } from "./pkg/e2ee.js";
 
 /** A device's lasting keys, as the directory shows them. */
@@ -210,18 +211,4 @@ export class E2ee {
       throw code === undefined ? error : new E2eeError(code as E2eeCode, message ?? code);
     }
   }
-}
-
-/** Under which name the text of a content is kept. */
-async function nameOf(content: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(content));
-  return `text:${toHex(new Uint8Array(digest))}`;
-}
-
-function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function fromHex(text: string): Uint8Array {
-  return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }

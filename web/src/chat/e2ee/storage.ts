@@ -6,6 +6,7 @@
 export interface Storage {
   get(name: string): Promise<string | undefined>;
   put(entries: Record<string, string>): Promise<void>;
+  remove(name: string): Promise<void>;
 }
 
 interface Sealed {
@@ -46,6 +47,11 @@ export async function browserStorage(name: string): Promise<Storage> {
       const sealed = await Promise.all(Object.entries(entries).map(async ([name, text]) => [name, await seal(key, text)] as const));
       const transaction = db.transaction(TABLE, "readwrite", { durability: "strict" });
       for (const [name, value] of sealed) transaction.objectStore(TABLE).put(value, `v:${name}`);
+      await committed(transaction);
+    },
+    async remove(name) {
+      const transaction = db.transaction(TABLE, "readwrite");
+      transaction.objectStore(TABLE).delete(`v:${name}`);
       await committed(transaction);
     },
   };

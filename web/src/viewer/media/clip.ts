@@ -16,8 +16,13 @@ const TAU = Math.PI * 2;
 
 export class ClipMedia implements Media {
   readonly element: HTMLCanvasElement;
+  readonly pictureInPicture?: () => Promise<void>;
+  /** Shows the canvas in a window of its own; made when it is first asked for. */
+  #apart: HTMLVideoElement | undefined;
   readonly hasSound = false;
+  readonly stalled = false;
   muted = true;
+  volume = 1;
   readonly #ctx: CanvasRenderingContext2D;
   readonly #listeners: ((seeked: boolean) => void)[] = [];
   /** Sky, moon and sea, painted at each change of size. */
@@ -31,18 +36,20 @@ export class ClipMedia implements Media {
   #frame = 0;
   #drawnAt = 0;
 
-  /** `duration` in seconds; Infinity for a live room. */
-  constructor(readonly duration: number) {
+  /** `duration` in seconds. A live room's clip has no end and shows, on every screen, the time of `clock` in seconds. */
+  constructor(readonly duration: number, private readonly clock?: () => number) {
     this.element = Object.assign(document.createElement("canvas"), { className: "media" });
     const ctx = this.element.getContext("2d", { alpha: false });
     if (!ctx) throw new Error("no 2d canvas");
     this.#ctx = ctx;
+    if (document.pictureInPictureEnabled && "captureStream" in this.element) this.pictureInPicture = () => this.#showApart();
     this.#resize();
     this.#sizes.observe(this.element);
     this.#frame = requestAnimationFrame((ms) => this.#tick(ms));
   }
 
   get time(): number {
+    if (this.clock && !this.#paused) return this.clock();
     const run = this.#paused ? 0 : ((performance.now() - this.#since) / 1_000) * this.#rate;
     return Math.min(this.duration, this.#base + run);
   }
@@ -55,6 +62,14 @@ export class ClipMedia implements Media {
 
   get paused(): boolean {
     return this.#paused;
+  }
+
+  get ended(): boolean {
+    return this.#paused && this.time >= this.duration;
+  }
+
+  get seekable(): boolean {
+    return Number.isFinite(this.duration);
   }
 
   get rate(): number {
@@ -91,6 +106,16 @@ export class ClipMedia implements Media {
   dispose(): void {
     cancelAnimationFrame(this.#frame);
     this.#sizes.disconnect();
+    if (!this.#apart) return;
+    if (document.pictureInPictureElement === this.#apart) void document.exitPictureInPicture().catch(() => undefined);
+    for (const track of (this.#apart.srcObject as MediaStream).getTracks()) track.stop();
+  }
+
+  async #showApart(): Promise<void> {
+    if (this.#apart && document.pictureInPictureElement === this.#apart) return document.exitPictureInPicture();
+    this.#apart ??= Object.assign(document.createElement("video"), { muted: true, srcObject: this.element.captureStream(30) });
+    await this.#apart.play();
+    await this.#apart.requestPictureInPicture();
   }
 
   #resize(): void {

@@ -1,25 +1,33 @@
 /** The list of comments beside the picture. Bounded in elements and in how many it takes a second; it says what it left out. */
 import type { Comment } from "@barrage/client";
 import { h } from "../../shared/dom";
-import { isStaff } from "../choose";
+import { isStaff, mentions, shownText } from "@barrage/players";
+import { isRightToLeft } from "@barrage/danmaku";
 import type { Strings } from "../strings";
 
-const ROWS_MAX = 150;
+const ROWS_MAX = 200;
+/** While somebody reads further up nothing is taken away above them, up to here. */
+const ROWS_READING_MAX = 800;
 const FLUSH_MS = 200;
-/** More than this nobody reads, and each row costs a layout. */
+/** In the long run more than this nobody reads, and each row costs a layout… */
 const ROWS_PER_FLUSH = 8;
+/** …but what comes at once after a silence is all kept. */
+const BURST_ROWS = 60;
 /** Nearer than this to the end counts as being there. */
 const END_PX = 48;
 
 export class ChatList {
   readonly element: HTMLElement;
-  readonly #list = h("ol", { class: "chat-rows", role: "log", "aria-live": "off", tabindex: 0 });
+  readonly #list = h("div", { class: "chat-rows", role: "log", "aria-live": "off", tabindex: 0 });
   readonly #below: HTMLButtonElement;
-  readonly #rows = new Map<string, HTMLLIElement>();
+  readonly #rows = new Map<string, HTMLElement>();
   #waiting: Comment[] = [];
   #skipped = 0;
   #following = true;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Rows that may be added by now; grows with time. */
+  #allowance = BURST_ROWS;
+  #allowedAt = performance.now();
 
   constructor(
     private readonly t: Strings,
@@ -37,7 +45,7 @@ export class ChatList {
 
   add(comments: Comment[]): void {
     this.#waiting.push(...comments);
-    if (this.#waiting.length > ROWS_PER_FLUSH) this.#skipOrdinary();
+    this.#skipOrdinary();
     if (this.#timer === undefined) this.#timer = setTimeout(() => this.#flush(), FLUSH_MS);
   }
 
@@ -46,15 +54,20 @@ export class ChatList {
     this.#append(comments.map((comment) => this.#row(comment)));
   }
 
-  remove(id: string): void {
-    this.#waiting = this.#waiting.filter((comment) => comment.id !== id);
-    this.#rows.get(id)?.remove();
-    this.#rows.delete(id);
+  remove(ids: Iterable<string>): void {
+    const gone = new Set(ids);
+    this.#waiting = this.#waiting.filter(({ id }) => !gone.has(id));
+    for (const id of gone) {
+      const row = this.#rows.get(id);
+      if (row) this.#forget(row);
+    }
   }
 
-  removeWhere(matches: (userId: string) => boolean): void {
-    this.#waiting = this.#waiting.filter(({ user_id }) => !matches(user_id));
-    for (const [id, row] of this.#rows) if (matches(row.dataset.user ?? "")) this.remove(id);
+  showLikes(id: string, likes: number, mine: boolean): void {
+    const shown = this.#rows.get(id)?.querySelector<HTMLElement>(".likes");
+    if (!shown) return;
+    shown.textContent = likes > 0 ? `♥ ${likes}` : "";
+    shown.classList.toggle("mine", mine);
   }
 
   clear(): void {
@@ -63,41 +76,60 @@ export class ChatList {
     this.#list.replaceChildren();
   }
 
-  /** Keeps the newest, and whatever this viewer said. */
+  /** Keeps the newest, whatever this viewer said, and what speaks to them. */
   #skipOrdinary(): void {
-    const surplus = this.#waiting.length - ROWS_PER_FLUSH;
-    this.#waiting = this.#waiting.filter(({ user_id }, at) => at >= surplus || user_id === this.me());
-    this.#skipped += surplus;
+    const now = performance.now();
+    this.#allowance = Math.min(BURST_ROWS, this.#allowance + ((now - this.#allowedAt) / FLUSH_MS) * ROWS_PER_FLUSH);
+    this.#allowedAt = now;
+    const surplus = this.#waiting.length - Math.max(ROWS_PER_FLUSH, Math.floor(this.#allowance));
+    if (surplus <= 0) return;
+    const before = this.#waiting.length;
+    this.#waiting = this.#waiting.filter((comment, at) => at >= surplus || comment.user_id === this.me() || mentions(comment, this.me()));
+    this.#skipped += before - this.#waiting.length;
   }
 
   #flush(): void {
     this.#timer = undefined;
     const rows = this.#waiting.splice(0).map((comment) => this.#row(comment));
-    if (this.#skipped > 0) rows.push(h("li", { class: "chat-skipped" }, this.t.listOmitted(this.#skipped)));
+    this.#allowance -= rows.length;
+    if (this.#skipped > 0) rows.push(h("div", { class: "chat-skipped" }, this.t.listOmitted(this.#skipped)));
     this.#skipped = 0;
     this.#append(rows);
   }
 
-  #append(rows: HTMLLIElement[]): void {
+  #append(rows: HTMLElement[]): void {
     this.#list.append(...rows);
-    while (this.#list.childElementCount > ROWS_MAX) this.#forget(this.#list.firstElementChild as HTMLLIElement);
+    this.#trim(this.#following ? ROWS_MAX : ROWS_READING_MAX);
     if (this.#following) this.#toEnd();
     else if (rows.length > 0) this.#below.hidden = false;
   }
 
-  #forget(row: HTMLLIElement): void {
-    this.#rows.delete(row.dataset.id ?? "");
-    row.remove();
+  /** Takes the oldest away without moving what is read. */
+  #trim(most: number): void {
+    while (this.#list.childElementCount > most) this.#forget(this.#list.firstElementChild as HTMLElement);
   }
 
-  #row(comment: Comment): HTMLLIElement {
-    const name = h("button", { type: "button", class: "name", tabindex: -1 }, comment.username || comment.user_id);
+  /** Not every browser anchors the scrolling by itself, so none is left to do it. */
+  #forget(row: HTMLElement): void {
+    this.#rows.delete(row.dataset.id ?? "");
+    if (this.#following || row.offsetTop >= this.#list.scrollTop) return row.remove();
+    const before = this.#list.scrollHeight;
+    row.remove();
+    this.#list.scrollTop -= before - this.#list.scrollHeight;
+  }
+
+  #row(comment: Comment): HTMLElement {
+    const said = shownText(comment) ?? "";
+    const name = h("button", { type: "button", class: "name", tabindex: -1, dir: "auto" }, comment.username || comment.user_id);
     name.addEventListener("click", () => this.openMenu(comment, name));
-    const text = h("span", { class: "text" }, comment.content);
+    const text = h("span", { class: "text", dir: isRightToLeft(said) ? "rtl" : "ltr" }, said);
     const times = comment.count !== undefined && comment.count > 1 ? h("span", { class: "times" }, `×${comment.count}`) : undefined;
-    const kind = comment.user_id === this.me() ? "own" : isStaff(comment) ? "staff" : comment.level === "vip" ? "vip" : "";
-    const row = h("li", { class: `chat-row ${kind}`, "data-id": comment.id, "data-user": comment.user_id }, name, text, times);
+    const own = comment.user_id === this.me();
+    const kinds = [own ? "own" : isStaff(comment) ? "staff" : comment.level === "vip" ? "vip" : "", mentions(comment, this.me()) ? "mention" : "", said.includes("\n") ? "art" : ""];
+    const row = h("div", { class: `chat-row ${kinds.filter(Boolean).join(" ")}`, "data-id": comment.id }, name, text, times, h("span", { class: "likes" }));
+    if (mentions(comment, this.me())) row.title = this.t.mentionsYou;
     this.#rows.set(comment.id, row);
+    if (comment.like_count > 0) this.showLikes(comment.id, comment.like_count, false);
     return row;
   }
 

@@ -3,7 +3,9 @@
 let closeOpen: ((returnFocus: boolean) => void) | undefined;
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") closeOpen?.(true);
+  if (event.key !== "Escape" || !closeOpen) return;
+  event.preventDefault(); // one Escape closes one thing
+  closeOpen(true);
 });
 
 /** Makes `panel` open and close by `button`. Returns what closes it. */

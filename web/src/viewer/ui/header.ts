@@ -1,5 +1,5 @@
 /** The top of the page: room, state, viewers, connection, and who we are. */
-import type { ClientState, RoomState } from "@barrage/client";
+import { type ClientState, CloseCode, type RoomState } from "@barrage/client";
 import { h, icon } from "../../shared/dom";
 import { chatLink } from "../../shared/identity";
 import type { Strings } from "../strings";
@@ -21,9 +21,9 @@ export class Header {
 
   constructor(
     private readonly t: Strings,
-    who: string | undefined,
+    private readonly who: string | undefined,
     hasToken: boolean,
-    settings: HTMLElement,
+    source: HTMLElement[],
     handlers: HeaderHandlers,
   ) {
     this.element = h(
@@ -34,10 +34,10 @@ export class Header {
       this.#state,
       h("span", { class: "viewers" }, icon(ICONS.eye), this.#viewers, h("span", { class: "word" }, t.watching)),
       h("span", { class: "grow" }),
+      h("div", { class: "watching" }, ...source),
       this.#connection,
       h("a", { class: "tool", href: chatLink(), "aria-label": t.messages, title: t.messages }, icon(ICONS.letters)),
       this.#identity(who, hasToken, handlers),
-      settings,
     );
   }
 
@@ -55,7 +55,9 @@ export class Header {
   showConnection(state: ClientState): void {
     clearInterval(this.#countdown);
     this.#connection.dataset.state = state.name;
-    this.#connection.textContent = this.t.connection[state.name];
+    // Somebody unknown may read where the room lets them; that is no reason to say that all is well.
+    const signIn = this.who === undefined ? state.name === "connected" || state.name === "closed" : state.name === "closed" && state.code === CloseCode.Unauthorized;
+    this.#connection.textContent = signIn ? this.t.notSignedIn : this.t.connection[state.name];
     if (state.name !== "waiting") return;
     const until = performance.now() + state.retryInMs;
     const tell = (): void => {

@@ -5,14 +5,23 @@ import { openPanel } from "./dropdown";
 export interface MenuEntry {
   label: string;
   run(): void;
+  /** Cannot be undone, or concerns others. */
+  grave?: boolean;
+}
+
+export interface MenuHost {
+  /** The menu lives in here: in full screen only what is inside the picture can be seen. */
+  element: HTMLElement;
+  /** It keeps inside the element, not only inside the window. */
+  confining: boolean;
 }
 
 /** Shows a menu at a point of the window; `closed` is called when it goes. */
-export function openMenu(at: { x: number; y: number }, title: string, entries: MenuEntry[], opener: HTMLElement | undefined, closed: () => void): void {
+export function openMenu(host: MenuHost, at: { x: number; y: number }, title: string, entries: MenuEntry[], opener: HTMLElement | undefined, closed: () => void): void {
   const menu = h("div", { class: "menu", role: "menu", "aria-label": title });
-  menu.append(h("p", { class: "menu-title" }, title));
+  menu.append(h("p", { class: "menu-title", dir: "auto" }, title));
   const buttons = entries.map((entry) => {
-    const button = h("button", { type: "button", role: "menuitem" }, entry.label);
+    const button = h("button", { type: "button", role: "menuitem", class: entry.grave ? "grave" : undefined }, entry.label);
     button.addEventListener("click", () => {
       close();
       entry.run();
@@ -21,8 +30,8 @@ export function openMenu(at: { x: number; y: number }, title: string, entries: M
   });
   menu.append(...buttons);
   menu.addEventListener("keydown", (event) => moveFocus(event, buttons));
-  document.body.append(menu);
-  place(menu, at);
+  host.element.append(menu);
+  place(menu, host, at);
   const close = openPanel(menu, opener, () => {
     menu.remove();
     closed();
@@ -30,11 +39,16 @@ export function openMenu(at: { x: number; y: number }, title: string, entries: M
   buttons[0]?.focus({ preventScroll: true });
 }
 
-/** Beside the point, inside the window. */
-function place(menu: HTMLElement, { x, y }: { x: number; y: number }): void {
+/** Beside the point, inside what is seen of the host. */
+function place(menu: HTMLElement, { element, confining }: MenuHost, { x, y }: { x: number; y: number }): void {
+  const box = confining ? element.getBoundingClientRect() : new DOMRect(0, 0, innerWidth, innerHeight);
+  menu.style.position = confining ? "absolute" : "fixed";
+  menu.style.maxHeight = `${box.height - 16}px`;
   const { offsetWidth, offsetHeight } = menu;
-  menu.style.left = `${Math.max(8, Math.min(x, innerWidth - offsetWidth - 8))}px`;
-  menu.style.top = `${Math.max(8, y + offsetHeight + 8 > innerHeight ? y - offsetHeight : y + 8)}px`;
+  const [left, top] = [x - box.left, y - box.top];
+  const beneath = top + offsetHeight + 16 <= box.height;
+  menu.style.left = `${Math.max(8, Math.min(left, box.width - offsetWidth - 8))}px`;
+  menu.style.top = `${beneath ? top + 8 : Math.max(8, Math.min(top - offsetHeight, box.height - offsetHeight - 8))}px`;
 }
 
 function moveFocus(event: KeyboardEvent, buttons: HTMLElement[]): void {

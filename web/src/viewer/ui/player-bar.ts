@@ -1,70 +1,115 @@
-/** The bar under the picture: play, position, speed, sound, what to watch, which video. Drives a `Media`; decides nothing else. */
-import type { Session } from "@barrage/client";
-import { h, icon } from "../../shared/dom";
+/**
+ * The bar over the lower edge of the picture: play, position, speed, sound, danmaku, window. Has a place for the composer.
+ * Drives a `Media` and the settings; decides nothing else.
+ */
+import { h } from "../../shared/dom";
 import type { Media } from "../media/media";
+import { BUDGETS, type SettingsStore } from "../settings";
 import type { Strings } from "../strings";
-import { dropdown } from "./dropdown";
 import { ICONS } from "./icons";
+import { clockText, face, tool } from "./tools";
 
-const RATES = [0.5, 1, 1.25, 1.5, 2];
+const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
 const SEEK_STEPS = 1_000;
-const LIVE = "live";
+const SHOW_MS = 250;
+const SVG = "http://www.w3.org/2000/svg";
+export const STEP_S = 5;
+export const VOLUME_STEP = 0.05;
 
 export interface PlayerBarHandlers {
-  /** Undefined means live. */
-  watch(sessionId: string | undefined): void;
-  /** A URL, a file, or undefined for the built-in clip. */
-  video(source: string | File | undefined): void;
   fullscreen(): void;
 }
 
 export class PlayerBar {
   readonly element: HTMLElement;
+  /** Where the composer sits while it is over the picture. */
+  readonly composerPlace = h("div", { class: "composer-place" });
   readonly #play: HTMLButtonElement;
   readonly #sound: HTMLButtonElement;
+  readonly #volume: HTMLInputElement;
   readonly #seek: HTMLInputElement;
+  readonly #heat = document.createElementNS(SVG, "svg");
   readonly #time = h("span", { class: "time" });
   readonly #rate: HTMLSelectElement;
-  readonly #source: HTMLSelectElement;
+  readonly #toggle: HTMLButtonElement;
+  readonly #quality: HTMLSelectElement;
+  readonly #apart: HTMLButtonElement;
+  readonly #theatre: HTMLButtonElement;
+  readonly #full: HTMLButtonElement;
   #media: Media | undefined;
   #seeking = false;
+  /** Browsers start only silent videos; once the viewer has switched the sound on, it stays on. */
+  #muted = true;
+  #live = true;
 
   constructor(
     private readonly t: Strings,
+    private readonly settings: SettingsStore,
+    settingsPanel: HTMLElement,
+    recordingPanel: HTMLElement,
     handlers: PlayerBarHandlers,
   ) {
     this.#play = tool(t.play, ICONS.play, () => this.toggle());
-    this.#sound = tool(t.unmute, ICONS.silent, () => this.#switchSound());
+    this.#sound = tool(t.unmute, ICONS.silent, () => this.switchSound());
+    this.#volume = h("input", { type: "range", class: "volume", min: 0, max: 1, step: VOLUME_STEP, value: settings.value.volume, "aria-label": t.volume });
+    this.#volume.addEventListener("input", () => this.#setVolume(Number(this.#volume.value)));
     this.#seek = h("input", { type: "range", class: "seek", min: 0, max: SEEK_STEPS, value: 0, "aria-label": t.seek });
-    this.#seek.addEventListener("input", () => (this.#seeking = true));
-    this.#seek.addEventListener("change", () => this.#jump());
-    this.#rate = h("select", { "aria-label": t.rate, class: "rate" }, ...RATES.map((rate) => h("option", { value: rate, selected: rate === 1 }, `${rate}×`)));
+    this.#heat.setAttribute("class", "heat");
+    this.#heat.setAttribute("aria-hidden", "true");
+    this.#heat.setAttribute("preserveAspectRatio", "none");
+    this.#rate = h("select", { "aria-label": t.rate, title: t.rate, class: "rate" }, ...RATES.map((rate) => h("option", { value: rate, selected: rate === 1 }, `${rate}×`)));
     this.#rate.addEventListener("change", () => this.#media && (this.#media.rate = Number(this.#rate.value)));
-    this.#source = h("select", { "aria-label": t.source, class: "source" }, h("option", { value: LIVE }, t.live));
-    this.#source.addEventListener("change", () => handlers.watch(this.#source.value === LIVE ? undefined : this.#source.value));
-    this.element = h(
-      "div",
-      { class: "player-bar" },
-      this.#play, this.#seek, this.#time, this.#rate, h("span", { class: "grow" }), this.#source,
-      this.#videoMenu(handlers), this.#sound, tool(t.fullscreen, ICONS.full, handlers.fullscreen),
-    );
-    setInterval(() => this.#showTime(), 250);
+    this.#toggle = h("button", { type: "button", class: "tool danmaku-toggle" }, "弹");
+    this.#toggle.addEventListener("click", () => settings.change({ on: !settings.value.on }));
+    const qualities = BUDGETS.map((n) => h("option", { value: n }, t.qualities[n] ?? String(n)));
+    this.#quality = h("select", { "aria-label": t.quality, title: t.quality, class: "quality" }, ...qualities);
+    this.#quality.addEventListener("change", () => settings.change({ budget: Number(this.#quality.value) }));
+    this.#apart = tool(t.pictureInPicture, ICONS.apart, () => void this.#media?.pictureInPicture?.().catch(() => undefined));
+    this.#theatre = tool(t.theatre, ICONS.theatre, () => settings.change({ theatre: !settings.value.theatre }));
+    this.#theatre.classList.add("theatre");
+    this.#full = tool(t.fullscreen, ICONS.full, handlers.fullscreen);
+    this.element = h("div", { class: "controls" }, this.#seekRow(), this.#row(settingsPanel, recordingPanel));
+    this.#listenToSeek();
+    this.showSettings();
+    setInterval(() => this.#showTime(), SHOW_MS);
   }
 
   /** Takes control of another media. In a live room there is no position to show. */
   attach(media: Media, live: boolean): void {
     this.#media = media;
-    media.onChange(() => this.#show());
-    this.element.classList.toggle("is-live", live);
-    this.#rate.value = "1";
+    this.#live = live;
+    this.#seeking = false;
+    media.volume = this.settings.value.volume;
+    media.muted = this.#muted;
+    if (!live) media.rate = Number(this.#rate.value);
+    media.onChange(() => media === this.#media && this.#show());
     this.#show();
   }
 
-  showSessions(sessions: Session[], label: (session: Session) => string): void {
-    const selected = this.#source.value;
-    const options = sessions.map((session) => h("option", { value: session.session_id }, label(session)));
-    this.#source.replaceChildren(h("option", { value: LIVE }, this.t.live), ...options);
-    this.#source.value = selected;
+  /** What the settings say, here or changed elsewhere. */
+  showSettings(): void {
+    const { on, budget, volume, theatre } = this.settings.value;
+    this.#toggle.setAttribute("aria-pressed", String(on));
+    this.#toggle.setAttribute("aria-label", on ? this.t.commentsOn : this.t.commentsOff);
+    this.#toggle.title = on ? this.t.commentsOn : this.t.commentsOff;
+    this.#quality.value = String(budget);
+    this.#volume.value = String(volume);
+    this.#theatre.setAttribute("aria-pressed", String(theatre));
+    if (this.#media) this.#media.volume = volume;
+  }
+
+  showFullscreen(on: boolean): void {
+    face(this.#full, on ? this.t.leaveFullscreen : this.t.fullscreen, on ? ICONS.notFull : ICONS.full);
+  }
+
+  /** The curve over the position: shares of the liveliest part. Empty: none. */
+  showHeat(heat: readonly number[]): void {
+    const last = heat.length - 1;
+    this.#heat.setAttribute("viewBox", `0 0 ${Math.max(1, last)} 1`);
+    const shape = document.createElementNS(SVG, "path");
+    const points = heat.map((value, at) => `L${at} ${(1 - value).toFixed(3)}`).join("");
+    shape.setAttribute("d", heat.length > 1 ? `M0 1${points}L${last} 1Z` : "");
+    this.#heat.replaceChildren(shape);
   }
 
   toggle(): void {
@@ -72,73 +117,100 @@ export class PlayerBar {
     else this.#media?.pause();
   }
 
-  #jump(): void {
-    this.#seeking = false;
-    if (this.#media && Number.isFinite(this.#media.duration)) this.#media.time = (Number(this.#seek.value) / SEEK_STEPS) * this.#media.duration;
+  switchSound(): void {
+    if (!this.#media) return;
+    this.#muted = !this.#media.muted;
+    this.#media.muted = this.#muted;
+    if (!this.#muted && this.settings.value.volume === 0) this.#setVolume(0.5);
+    this.#show();
+  }
+
+  /** By a step up or down. */
+  changeVolume(by: number): void {
+    if (this.#media?.hasSound) this.#setVolume(this.settings.value.volume + by);
+  }
+
+  /** So many seconds on or back, where there is a position. */
+  step(seconds: number): void {
+    const media = this.#media;
+    if (!media || this.#live || !media.seekable) return;
+    media.time = Math.min(media.duration, Math.max(0, media.time + seconds));
     this.#showTime();
   }
 
-  #switchSound(): void {
-    if (this.#media) this.#media.muted = !this.#media.muted;
+  #seekRow(): HTMLElement {
+    const row = h("div", { class: "seek-row" });
+    row.append(this.#heat, this.#seek);
+    return row;
+  }
+
+  #row(settingsPanel: HTMLElement, recordingPanel: HTMLElement): HTMLElement {
+    const back = tool(this.t.back, ICONS.back, () => this.step(-STEP_S));
+    const forward = tool(this.t.forward, ICONS.forward, () => this.step(STEP_S));
+    for (const button of [back, forward]) button.classList.add("step");
+    return h(
+      "div",
+      { class: "controls-row" },
+      this.#play, back, forward, this.#time, this.#toggle, this.composerPlace,
+      this.#rate, this.#quality, recordingPanel, settingsPanel,
+      h("span", { class: "sound" }, this.#sound, this.#volume), this.#apart, this.#theatre, this.#full,
+    );
+  }
+
+  /** A drag may end outside, be taken away, or change nothing: none of them may leave the bar waiting. */
+  #listenToSeek(): void {
+    this.#seek.addEventListener("input", () => {
+      this.#seeking = true;
+      this.#showTime();
+    });
+    for (const name of ["change", "pointerup", "pointercancel", "lostpointercapture", "blur", "keyup"]) {
+      this.#seek.addEventListener(name, () => this.#jump());
+    }
+  }
+
+  #jump(): void {
+    if (!this.#seeking) return;
+    this.#seeking = false;
+    if (this.#media?.seekable) this.#media.time = this.#soughtTime();
+    this.#showTime();
+  }
+
+  #soughtTime(): number {
+    return (Number(this.#seek.value) / SEEK_STEPS) * (this.#media?.duration ?? 0);
+  }
+
+  #setVolume(volume: number): void {
+    const next = Math.round(Math.min(1, Math.max(0, volume)) * 100) / 100;
+    this.#muted = next === 0;
+    if (this.#media) this.#media.muted = this.#muted;
+    this.settings.change({ volume: next });
     this.#show();
   }
 
   #show(): void {
     const media = this.#media;
     if (!media) return;
+    this.#muted = media.muted;
     face(this.#play, media.paused ? this.t.play : this.t.pause, media.paused ? ICONS.play : ICONS.pause);
     face(this.#sound, media.muted ? this.t.unmute : this.t.mute, media.muted ? ICONS.silent : ICONS.sound);
-    this.#sound.hidden = !media.hasSound;
+    this.element.classList.toggle("no-sound", !media.hasSound);
+    this.element.classList.toggle("is-live", this.#live);
+    this.element.classList.toggle("no-position", this.#live || !media.seekable);
+    this.#seek.disabled = this.#live || !media.seekable;
+    this.#apart.hidden = media.pictureInPicture === undefined;
+    this.#rate.value = String(media.rate);
     this.#showTime();
   }
 
   #showTime(): void {
     const media = this.#media;
-    if (!media || this.element.classList.contains("is-live")) return;
-    const { time, duration } = media;
-    this.#time.textContent = Number.isFinite(duration) ? `${clock(time)} / ${clock(duration)}` : clock(time);
-    if (!this.#seeking && duration > 0 && Number.isFinite(duration)) this.#seek.value = String(Math.round((time / duration) * SEEK_STEPS));
-    this.#seek.setAttribute("aria-valuetext", clock(time));
+    if (!media || this.#live) return;
+    // A file may learn its length late.
+    if (this.#seek.disabled === media.seekable) return this.#show();
+    const time = this.#seeking ? this.#soughtTime() : media.time;
+    this.#time.textContent = media.seekable ? `${clockText(time)} / ${clockText(media.duration)}` : clockText(time);
+    if (!this.#seeking && media.seekable) this.#seek.value = String(Math.round((time / media.duration) * SEEK_STEPS));
+    this.#seek.style.setProperty("--done", `${Number(this.#seek.value) / 10}%`);
+    this.#seek.setAttribute("aria-valuetext", clockText(time));
   }
-
-  #videoMenu(handlers: PlayerBarHandlers): HTMLElement {
-    const button = h("button", { type: "button", class: "tool", "aria-label": this.t.video, title: this.t.video }, icon(ICONS.video));
-    const url = h("input", { type: "url", placeholder: "https://…", "aria-label": this.t.videoUrl });
-    const open = h("button", { type: "button", class: "primary" }, this.t.openUrl);
-    const file = h("input", { type: "file", accept: "video/*", class: "visually-hidden", tabindex: -1 });
-    const pick = h("button", { type: "button" }, this.t.pickFile);
-    const clip = h("button", { type: "button" }, this.t.useClip);
-    const panel = h("div", { class: "sheet video-sheet", role: "dialog", "aria-label": this.t.video }, h("div", { class: "row" }, url, open), pick, clip, file);
-    const close = dropdown(button, panel);
-    const choose = (source: string | File | undefined): void => {
-      close();
-      handlers.video(source);
-    };
-    open.addEventListener("click", () => url.value !== "" && url.checkValidity() && choose(url.value));
-    pick.addEventListener("click", () => file.click());
-    file.addEventListener("change", () => file.files?.[0] && choose(file.files[0]));
-    clip.addEventListener("click", () => choose(undefined));
-    return h("div", { class: "anchor" }, button, panel);
-  }
-}
-
-function tool(label: string, path: string, clicked: () => void): HTMLButtonElement {
-  const button = h("button", { type: "button", class: "tool" });
-  face(button, label, path);
-  button.addEventListener("click", clicked);
-  return button;
-}
-
-function face(button: HTMLButtonElement, label: string, path: string): void {
-  if (button.title === label) return;
-  button.title = label;
-  button.setAttribute("aria-label", label);
-  button.replaceChildren(icon(path));
-}
-
-function clock(seconds: number): string {
-  const whole = Math.floor(seconds);
-  const two = (n: number): string => String(n).padStart(2, "0");
-  const hours = Math.floor(whole / 3_600);
-  return `${hours > 0 ? `${hours}:` : ""}${hours > 0 ? two(Math.floor(whole / 60) % 60) : Math.floor(whole / 60)}:${two(whole % 60)}`;
 }

@@ -1,0 +1,1 @@
+export function startServer(options?: { dev?: boolean; tls?: boolean; env?: Record<string, string> }): Promise<{ url: string; kill(): Promise<void>; start(): Promise<void>; stop(): Promise<void>; token(user: string, level?: string): string }>;

@@ -1,0 +1,2 @@
+/** Random ids for messages and devices. */
+export { randomId } from "@barrage/client";
