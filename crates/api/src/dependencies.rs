@@ -1,34 +1,36 @@
-//! What this node leans on, and how each of it stands.
+//! The node's dependencies and their state.
 //!
-//! The server's wiring says what there is and how to ask; `/readyz` and the upkeep ask. Whoever uses a dependency says
-//! in its own code what happens without it: here is only whether the node can serve at all then.
+//! The server lists them with a check for each; `/readyz` and the periodic upkeep run the checks. The code that uses a
+//! dependency decides what happens without it; this module knows only whether the node can serve at all.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use model::Metrics;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// A dependency that has not answered by then is away.
+/// A dependency that has not answered within this time is away.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks a dependency whether it is there.
+/// Asks a dependency whether it is available.
 type Ask = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// What waits in the spool.
+/// Records that wait in the spool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpoolDepth {
-    /// Records to be handed over.
+    /// Records to hand over.
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Records put aside, because they were refused.
+    /// Records set aside because the sink refused them.
     pub aside: u64,
 }
 
-/// All of them.
+/// The list of a node's dependencies.
 pub struct Dependencies {
     shape: &'static str,
     list: Vec<Dependency>,
@@ -38,73 +40,73 @@ pub struct Dependencies {
 
 struct Dependency {
     name: &'static str,
-    needed: bool,
+    required: bool,
     ask: Ask,
 }
 
-/// How they stood when they were asked.
+/// The state of the dependencies at one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Readiness {
     /// Which of the shapes this node is.
     pub shape: &'static str,
-    /// Each by its name, and whether it was there.
+    /// Name of each dependency, and whether it was available.
     pub dependencies: Vec<(&'static str, bool)>,
-    /// Whether all that are needed were there.
+    /// Whether all required ones were available.
     pub can_serve: bool,
-    /// What waits in the spool, where there is one.
+    /// The spool's depth, where there is a spool.
     pub spool: Option<SpoolDepth>,
 }
 
 impl Dependencies {
-    /// None yet, for a node of this shape.
+    /// An empty list for a node of this shape.
     #[must_use]
     pub fn new(shape: &'static str, metrics: Arc<Metrics>) -> Self {
         Self { shape, list: Vec::new(), spool: None, metrics }
     }
 
-    /// One without which this node cannot serve.
+    /// Adds a dependency without which this node cannot serve.
     #[must_use]
-    pub fn needs<F>(self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn required<F>(self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
         self.with(name, true, ask)
     }
 
-    /// One without which this node goes on, degraded.
+    /// Adds a dependency without which this node serves on, degraded.
     #[must_use]
-    pub fn spares<F>(self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn optional<F>(self, name: &'static str, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
         self.with(name, false, ask)
     }
 
-    /// The spool; while something waits in it the node is degraded.
+    /// Adds the spool: while records wait in it the node is degraded.
     #[must_use]
     pub fn spool(mut self, depth: impl Fn() -> SpoolDepth + Send + Sync + 'static) -> Self {
         self.spool = Some(Box::new(depth));
         self
     }
 
-    fn with<F>(mut self, name: &'static str, needed: bool, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    fn with<F>(mut self, name: &'static str, required: bool, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
-        self.list.push(Dependency { name, needed, ask: Box::new(move || Box::pin(ask())) });
+        self.list.push(Dependency { name, required, ask: Box::new(move || Box::pin(ask())) });
         self
     }
 
-    /// Asks all of them, side by side, and shows the answers in the metrics. Takes a second at most.
-    pub async fn look(&self) -> Standing {
+    /// Checks all dependencies concurrently and publishes the answers as metrics. Takes a second at most.
+    pub async fn check(&self) -> Readiness {
         let answers = join_all(self.list.iter().map(Dependency::answers)).await;
         let named = self.list.iter().zip(&answers);
         for (dependency, up) in named.clone() {
             self.metrics.dependency_up.get_or_create(&vec![("name", dependency.name)]).set(i64::from(*up));
         }
-        Standing {
+        Readiness {
             shape: self.shape,
-            can_serve: named.clone().all(|(dependency, up)| *up || !dependency.needed),
+            can_serve: named.clone().all(|(dependency, up)| *up || !dependency.required),
             dependencies: named.map(|(dependency, up)| (dependency.name, *up)).collect(),
             spool: self.spool.as_ref().map(|depth| depth()),
         }
@@ -117,8 +119,8 @@ impl Dependency {
     }
 }
 
-impl Standing {
-    /// Whether something is away, or waits to be handed over: all is served, some of it in a lesser way.
+impl Readiness {
+    /// Whether a dependency is away or records wait in the spool: the node serves, with less.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.dependencies.iter().any(|(_, up)| !up) || self.spool.is_some_and(|spool| spool != SpoolDepth::default())
@@ -134,18 +136,41 @@ impl Standing {
         }
     }
 
-    /// `{name: {"state": "ok" | "away"}, …}`; the spool also says how much waits.
-    pub(crate) fn to_json(&self) -> Value {
-        let state = |up: bool| json!({ "state": if up { "ok" } else { "away" } });
-        let named = self.dependencies.iter().map(|(name, up)| ((*name).to_owned(), state(*up)));
-        let mut all: Map<String, Value> = named.collect();
+    /// State by name of each dependency, and of the spool where there is one.
+    pub(crate) fn states(&self) -> BTreeMap<&'static str, DependencyState> {
+        let state = |up: bool| DependencyState { state: if up { "ok" } else { "away" }, spool: SpoolCounts::default() };
+        let mut states: BTreeMap<_, _> = self.dependencies.iter().map(|(name, up)| (*name, state(*up))).collect();
         if let Some(SpoolDepth { records, bytes, aside }) = self.spool {
             let state = if records + aside > 0 { "waiting" } else { "ok" };
-            let spool = json!({ "state": state, "records": records, "bytes": bytes, "aside": aside });
-            all.insert("spool".to_owned(), spool);
+            let spool = SpoolCounts { records: Some(records), bytes: Some(bytes), aside: Some(aside) };
+            states.insert("spool", DependencyState { state, spool });
         }
-        Value::Object(all)
+        states
     }
+}
+
+/// The counts of [`SpoolDepth`], which only the spool has.
+#[derive(Default, Serialize, ToSchema)]
+struct SpoolCounts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    records: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    bytes: Option<u64>,
+    /// Records set aside because the sink refused them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    aside: Option<u64>,
+}
+
+/// A dependency in the answer of `/readyz`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DependencyState {
+    #[schema(pattern = "^(ok|away|waiting)$")]
+    state: &'static str,
+    #[serde(flatten)]
+    spool: SpoolCounts,
 }
 
 #[cfg(test)]
@@ -153,29 +178,33 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use prometheus_client::registry::Registry;
+    use serde_json::json;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_spared_degrades_and_what_is_needed_ends_service() {
+    async fn without_an_optional_one_the_node_is_degraded_and_without_a_required_one_unavailable() {
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let (store, redis) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let (asks_store, asks_redis) = (store.clone(), redis.clone());
         let dependencies = Dependencies::new("redis", metrics.clone())
-            .needs("number", move || std::future::ready(asks_store.load(Ordering::Relaxed)))
-            .spares("redis", move || {
+            .required("number", move || std::future::ready(asks_store.load(Ordering::Relaxed)))
+            .optional("redis", move || {
                 let up = asks_redis.load(Ordering::Relaxed);
                 // One that is away may as well never answer.
                 async move { if up { true } else { std::future::pending().await } }
             });
-        assert_eq!(dependencies.look().await.status(), "ready");
+        assert_eq!(dependencies.check().await.status(), "ready");
         redis.store(false, Ordering::Relaxed);
-        let standing = dependencies.look().await;
-        assert_eq!((standing.status(), standing.can_serve), ("degraded", true));
-        assert_eq!(standing.to_json(), json!({ "number": { "state": "ok" }, "redis": { "state": "away" } }));
+        let readiness = dependencies.check().await;
+        assert_eq!((readiness.status(), readiness.can_serve), ("degraded", true));
+        assert_eq!(
+            serde_json::to_value(readiness.states()).expect("plain data"),
+            json!({ "number": { "state": "ok" }, "redis": { "state": "away" } })
+        );
         assert_eq!(metrics.dependency_up.get_or_create(&vec![("name", "redis")]).get(), 0);
         store.store(false, Ordering::Relaxed);
-        assert_eq!(dependencies.look().await.status(), "unavailable");
+        assert_eq!(dependencies.check().await.status(), "unavailable");
     }
 
     #[tokio::test]
@@ -183,10 +212,10 @@ mod tests {
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let depth = |records| SpoolDepth { records, bytes: 10 * records, aside: 0 };
         let with = |records| Dependencies::new("redis", metrics.clone()).spool(move || depth(records));
-        assert_eq!(with(0).look().await.status(), "ready");
-        let standing = with(3).look().await;
-        assert_eq!(standing.status(), "degraded");
+        assert_eq!(with(0).check().await.status(), "ready");
+        let readiness = with(3).check().await;
+        assert_eq!(readiness.status(), "degraded");
         let spool = json!({ "state": "waiting", "records": 3, "bytes": 30, "aside": 0 });
-        assert_eq!(standing.to_json(), json!({ "spool": spool }));
+        assert_eq!(serde_json::to_value(readiness.states()).expect("plain data"), json!({ "spool": spool }));
     }
 }

@@ -1,4 +1,4 @@
-//! Groups: making, naming and closing them, and who belongs to them.
+//! Groups: creating, renaming and closing them, and their members.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,42 +7,70 @@ use axum::response::IntoResponse;
 use model::chat::{ConversationId, Group, GroupId, GroupMember, GroupRole};
 use model::{Snowflake, UserId, WireError, rfc3339_ms};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::App;
 use crate::caller::Caller;
-use crate::error::Answer;
-use crate::extract::{Json as Body, Path, Query};
+use crate::error::{Answer, BodyRefused, Conflict, RateLimited, Refused, TextRefused, Unknown};
+use crate::extract::{JsonBody, Path, Query};
+use crate::params::Limit;
+use crate::shared::Done;
 
-const MEMBERS_PAGE_MAX: usize = 500;
+type MemberLimit = Limit<100, 500>;
 
-#[derive(Deserialize)]
-pub(crate) struct NewGroup {
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(create))
+        .routes(routes!(show, rename, close))
+        .routes(routes!(list_members, add_members))
+        .routes(routes!(set_role, remove_member))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewGroup {
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
     #[serde(default)]
     members: Vec<UserId>,
 }
 
-/// Makes a group that the caller owns.
-pub(crate) async fn create(State(app): State<App>, caller: Caller, Body(new): Body<NewGroup>) -> Answer {
-    #[derive(Serialize)]
-    struct Created {
-        group_id: GroupId,
-        conversation_id: ConversationId,
-    }
-    let group_id = app.chat.create_group(caller.author()?, &new.name, new.members).await?;
-    let created = Created { group_id, conversation_id: group_id.conversation() };
+#[derive(Serialize, ToSchema)]
+struct GroupCreated {
+    group_id: GroupId,
+    conversation_id: ConversationId,
+    /// People who were left out: they block the caller or, if the server asks for that, have never written to the caller.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_added: Vec<UserId>,
+}
+
+/// Creates a group that the caller owns
+#[utoipa::path(
+    post, path = "/groups", tag = "chat", operation_id = "create_group", request_body = NewGroup,
+    responses(
+        (status = 201, description = "The group.", body = GroupCreated),
+        Refused, Unknown, Conflict, BodyRefused, TextRefused, RateLimited,
+    ),
+)]
+async fn create(State(app): State<App>, caller: Caller, JsonBody(new): JsonBody<NewGroup>) -> Answer {
+    let made = app.chat.create_group(caller.author()?, &new.name, new.members).await?;
+    let created =
+        GroupCreated { group_id: made.id, conversation_id: made.id.conversation(), not_added: made.not_added };
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Group)]
 struct GroupView {
     group_id: GroupId,
     conversation_id: ConversationId,
     name: Box<str>,
     owner_id: UserId,
     member_count: u32,
+    /// The caller's.
     role: GroupRole,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
@@ -53,48 +81,79 @@ impl From<Group> for GroupView {
     }
 }
 
-/// One group, to its members.
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Path(id): Path<GroupId>) -> Answer {
+/// Shows a group to its members
+#[utoipa::path(
+    get, path = "/groups/{id}", tag = "chat", operation_id = "show_group", params(("id" = GroupId, Path)),
+    responses((status = 200, description = "The group.", body = GroupView), Refused, Unknown),
+)]
+async fn show(State(app): State<App>, caller: Caller, Path(id): Path<GroupId>) -> Answer {
     Ok(Json(GroupView::from(app.chat.group(caller.author()?, id).await?)).into_response())
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Renamed {
+#[derive(Deserialize, ToSchema)]
+struct GroupPatch {
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
 }
 
-/// Gives a group another name.
-pub(crate) async fn rename(
+/// Renames a group
+///
+/// Its owner and its admins may.
+#[utoipa::path(
+    patch, path = "/groups/{id}", tag = "chat", operation_id = "rename_group", params(("id" = GroupId, Path)),
+    request_body = GroupPatch,
+    responses(
+        (status = 200, description = "The group as it is now.", body = GroupView),
+        Refused, Unknown, BodyRefused, TextRefused, RateLimited,
+    ),
+)]
+async fn rename(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<GroupId>,
-    Body(wish): Body<Renamed>,
+    JsonBody(patch): JsonBody<GroupPatch>,
 ) -> Answer {
     let who = caller.author()?;
-    app.chat.rename_group(who, id, &wish.name).await?;
+    app.chat.rename_group(who, id, &patch.name).await?;
     Ok(Json(GroupView::from(app.chat.group(who, id).await?)).into_response())
 }
 
-/// Ends a group.
-pub(crate) async fn close(State(app): State<App>, caller: Caller, Path(id): Path<GroupId>) -> Answer {
+/// Closes a group
+///
+/// Its owner may.
+#[utoipa::path(
+    delete, path = "/groups/{id}", tag = "chat", operation_id = "close_group", params(("id" = GroupId, Path)),
+    responses((status = 200, description = "It is closed.", body = Done), Refused, Unknown, RateLimited),
+)]
+async fn close(State(app): State<App>, caller: Caller, Path(id): Path<GroupId>) -> Answer {
     app.chat.close_group(caller.author()?, id).await?;
-    Ok(Json(json!({})).into_response())
+    Ok(Json(Done {}).into_response())
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Listing {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct MembersQuery {
+    /// The `next_cursor` of the page before.
+    #[param(nullable = false)]
     after: Option<UserId>,
-    limit: Option<usize>,
+    #[serde(default)]
+    #[param(inline)]
+    limit: MemberLimit,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = GroupMember)]
 struct MemberView {
     user_id: UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     username: Option<Box<str>>,
     role: GroupRole,
+    #[schema(format = DateTime)]
     joined_at: String,
+    /// The last message that this member has read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     read_id: Option<Snowflake>,
 }
 
@@ -104,74 +163,104 @@ impl From<GroupMember> for MemberView {
     }
 }
 
-/// A group's members, by id.
-pub(crate) async fn members(
+#[derive(Serialize, ToSchema)]
+struct MemberList {
+    members: Vec<MemberView>,
+    /// Absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_cursor: Option<UserId>,
+}
+
+/// Lists a group's members
+#[utoipa::path(
+    get, path = "/groups/{id}/members", tag = "chat", operation_id = "list_members",
+    params(("id" = GroupId, Path), MembersQuery),
+    responses((status = 200, description = "By id.", body = MemberList), Refused, Unknown),
+)]
+async fn list_members(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<GroupId>,
-    Query(query): Query<Listing>,
+    Query(query): Query<MembersQuery>,
 ) -> Answer {
-    #[derive(Serialize)]
-    struct Listed {
-        members: Vec<MemberView>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        next_cursor: Option<UserId>,
-    }
-    let limit = query.limit.map(|limit| limit.clamp(1, MEMBERS_PAGE_MAX));
-    let page = app.chat.group_members(caller.author()?, id, query.after, limit).await?;
+    let page = app.chat.group_members(caller.author()?, id, query.after, Some(query.limit.get())).await?;
     let members = page.members.into_iter().map(MemberView::from).collect();
-    Ok(Json(Listed { members, next_cursor: page.next_cursor }).into_response())
+    Ok(Json(MemberList { members, next_cursor: page.next_cursor }).into_response())
 }
 
-/// One or more users; the names mean the same.
-#[derive(Deserialize)]
-pub(crate) struct Added {
+/// One or more users; both names mean the same.
+#[derive(Deserialize, ToSchema)]
+struct NewMembers {
     user_id: Option<UserId>,
     #[serde(default, alias = "members")]
     user_ids: Vec<UserId>,
 }
 
-/// Adds people to a group: all of them or, when they do not fit, nobody.
-pub(crate) async fn add(
+#[derive(Serialize, ToSchema)]
+struct MembersAdded {
+    /// Those who were not in it before.
+    added: Vec<UserId>,
+}
+
+/// Adds people to a group
+///
+/// Its owner and its admins may. When not all of them fit, nobody is added, and the answer is `group_full`.
+#[utoipa::path(
+    post, path = "/groups/{id}/members", tag = "chat", operation_id = "add_members", params(("id" = GroupId, Path)),
+    request_body = NewMembers,
+    responses(
+        (status = 200, description = "Who was added.", body = MembersAdded),
+        Refused, Unknown, Conflict, BodyRefused, RateLimited,
+    ),
+)]
+async fn add_members(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<GroupId>,
-    Body(wish): Body<Added>,
+    JsonBody(new): JsonBody<NewMembers>,
 ) -> Answer {
-    #[derive(Serialize)]
-    struct Done {
-        added: Vec<UserId>,
-    }
-    let users: Vec<UserId> = wish.user_ids.into_iter().chain(wish.user_id).collect();
+    let users: Vec<UserId> = new.user_ids.into_iter().chain(new.user_id).collect();
     if users.is_empty() {
         return Err(WireError::invalid("user_id or user_ids is missing").into());
     }
     let added = app.chat.add_members(caller.author()?, id, users).await?;
-    Ok(Json(Done { added }).into_response())
+    Ok(Json(MembersAdded { added }).into_response())
 }
 
-/// Removes a member; oneself leaves.
-pub(crate) async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Path((id, user)): Path<(GroupId, UserId)>,
-) -> Answer {
+/// Removes a member, or leaves
+///
+/// Everybody may leave; admins remove members, the owner anybody. An owner who leaves hands over to the oldest admin,
+/// else to the oldest member; when the last one leaves, the group closes.
+#[utoipa::path(
+    delete, path = "/groups/{id}/members/{user_id}", tag = "chat", operation_id = "remove_member",
+    params(("id" = GroupId, Path), ("user_id" = UserId, Path)),
+    responses((status = 200, description = "Done.", body = Done), Refused, Unknown, RateLimited),
+)]
+async fn remove_member(State(app): State<App>, caller: Caller, Path((id, user)): Path<(GroupId, UserId)>) -> Answer {
     app.chat.remove_member(caller.author()?, id, user).await?;
-    Ok(Json(json!({})).into_response())
+    Ok(Json(Done {}).into_response())
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Role {
+#[derive(Deserialize, ToSchema)]
+struct MemberPatch {
     role: GroupRole,
 }
 
-/// Gives a member another role; `owner` hands the group over.
-pub(crate) async fn set_role(
+/// Gives a member another role
+///
+/// Its owner may. `owner` hands the group over; the owner before becomes an admin.
+#[utoipa::path(
+    patch, path = "/groups/{id}/members/{user_id}", tag = "chat", operation_id = "set_role",
+    params(("id" = GroupId, Path), ("user_id" = UserId, Path)), request_body = MemberPatch,
+    responses((status = 200, description = "Done.", body = Done), Refused, Unknown, BodyRefused, RateLimited),
+)]
+async fn set_role(
     State(app): State<App>,
     caller: Caller,
     Path((id, user)): Path<(GroupId, UserId)>,
-    Body(wish): Body<Role>,
+    JsonBody(patch): JsonBody<MemberPatch>,
 ) -> Answer {
-    app.chat.set_role(caller.author()?, id, user, wish.role).await?;
-    Ok(Json(json!({})).into_response())
+    app.chat.set_role(caller.author()?, id, user, patch.role).await?;
+    Ok(Json(Done {}).into_response())
 }

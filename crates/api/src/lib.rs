@@ -1,13 +1,15 @@
-//! HTTP: rooms, comments, event streams, replay, chat, administration, health and the pages.
+//! The HTTP side of a node: rooms, comments, event streams, replay, chat, moderation, health and the pages.
 //!
-//! Owns no state and no rule: who may do what is `ingest`'s and `chat`'s, what a room shows is `room`'s,
-//! what lasts is `store`'s. This crate reads requests, asks them, and writes answers in the one shape the
-//! contract gives every error. One file per resource; [`caller`] says who asks, [`error`] how a
-//! refusal is written, [`extract`] how requests are read.
+//! `server` builds [`Services`] and serves [`router`]. One file per resource, each with its own router; [`caller`] says
+//! who asks, [`extract`] reads requests, [`error`] writes refusals, [`reference`] describes it all. This crate holds no
+//! state and decides nothing: `ingest` and `chat` have the rules, `hub` what a room shows, `store` what is kept.
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod admin;
+mod admin_key;
+mod cacheable;
 mod caller;
 mod comments;
 mod conversations;
@@ -16,45 +18,65 @@ mod error;
 mod extract;
 mod groups;
 mod guard;
+mod interactions;
 mod keys;
+mod live;
 mod messages;
 mod ops;
 mod origins;
 mod pages;
+mod params;
 mod people;
+mod ranking_bodies;
+mod reference;
 mod replay;
 mod rooms;
+mod segments;
+mod shared;
+mod shares;
+mod signed_prefix;
 mod sse;
 mod uploads;
 
 use std::sync::Arc;
 
+use archive::Archive;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
+use axum::routing::get;
 use axum::{Router, middleware};
 use chat::{Chat, Keys, Uploads};
-use ingest::{Admission, Ingest, Tokens};
+use hub::Hub;
+use ingest::{Admission, Ingest};
 use model::{Clock, Metrics};
 use prometheus_client::registry::Registry;
-use room::Hub;
-use room::boards::Boards;
-use state::Heat;
+use state::{Addresses, HotRooms};
 use store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
+use utoipa_axum::router::OpenApiRouter;
+use worker::leaderboards::Leaderboards;
 
-pub use dependencies::{Dependencies, SpoolDepth, Standing};
-pub use origins::Origins;
+pub use admin::delete_comment;
+pub use admin_key::AdminKey;
+pub use caller::Caller;
+pub use dependencies::{Dependencies, Readiness, SpoolDepth};
+pub use error::ApiError;
+pub use ops::WebTransportInfo;
+pub use origins::{InvalidOrigin, Origins};
+pub use pages::EmbeddedPages;
+pub use replay::add_shadows;
+pub use shares::ReaderShares;
+pub use signed_prefix::SegmentSigner;
 
-/// Longest body of an import, in bytes; larger files come in several calls.
-const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What the API works with.
+/// What the handlers work with.
 #[derive(Clone)]
 pub struct Services {
     /// The rules.
     pub ingest: Arc<Ingest>,
-    /// Where comments are decided about.
+    /// Decides about comments, here or on another node.
     pub admission: Admission,
     /// The rules of private and group chat.
     pub chat: Arc<Chat>,
@@ -62,17 +84,21 @@ pub struct Services {
     pub keys: Arc<Keys>,
     /// Pictures, videos and files.
     pub uploads: Arc<Uploads>,
+    /// Which address a client has, and its limits.
+    pub addresses: Arc<Addresses>,
+    /// What one reader may use.
+    pub shares: Arc<ReaderShares>,
     /// The rooms held here.
     pub hub: Arc<Hub>,
     /// Rankings and hot comments.
-    pub boards: Arc<Boards>,
+    pub boards: Arc<Leaderboards>,
     /// Which rooms are hot.
-    pub heat: Arc<Heat>,
-    /// What lasts.
+    pub heat: Arc<HotRooms>,
+    /// What is kept.
     pub store: Arc<dyn Store>,
-    /// Who somebody is.
-    pub tokens: Arc<Tokens>,
-    /// What this node leans on.
+    /// Past sessions.
+    pub archive: Arc<Archive>,
+    /// What this node depends on.
     pub dependencies: Arc<Dependencies>,
     /// Time on the wire and of tokens.
     pub clock: Arc<dyn Clock>,
@@ -80,13 +106,15 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// What `/metrics` shows.
     pub registry: Arc<Registry>,
-    /// What is configured.
+    /// The configuration.
     pub settings: Arc<ApiSettings>,
     /// Turns true when the server drains: long polls answer, event streams end, `/readyz` says so.
     pub draining: watch::Receiver<bool>,
+    /// Notified to end this node as SIGTERM does.
+    pub shutdown: Arc<Notify>,
 }
 
-/// What the API can be told by configuration.
+/// The configuration of the HTTP side.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
     /// This node's name.
@@ -97,148 +125,88 @@ pub struct ApiSettings {
     pub serves_api: bool,
     /// Identities may come from the query, and the admin API needs no key.
     pub dev: bool,
-    /// Rooms that are not private may be read without an identity.
-    pub anonymous_read: bool,
     /// Opens the admin API as `Authorization: Bearer`.
-    pub admin_key: Option<String>,
+    pub admin_key: Option<Arc<AdminKey>>,
     /// Which hosts and origins are served.
     pub origins: Origins,
+    /// How WebTransport is reached, where it is accepted.
+    pub webtransport: Option<WebTransportInfo>,
+    /// Pages for other sites and for streaming programs.
+    pub embedded_pages: EmbeddedPages,
     /// Longest body of any request but an import, in bytes.
     pub body_bytes_max: usize,
-    /// Longest body of a message, in bytes: encrypted ones are longer than anything else that is said.
+    /// Longest body of a message, in bytes; encrypted ones are the longest.
     pub message_body_bytes_max: usize,
+    /// Signs the prefixes that open segments.
+    pub segment_signer: SegmentSigner,
 }
 
-/// What every handler is given.
-type App = Arc<Services>;
+/// The state of every handler.
+pub type App = Arc<Services>;
 
-/// The whole HTTP side but `/ws`, ready to serve.
+/// Every HTTP route but `/ws`, ready to serve.
 pub fn router(services: Services) -> Router {
-    let app = Arc::new(services);
-    let origins = app.settings.origins.clone();
-    let mut router = Router::new();
-    let ApiSettings { serves_api, body_bytes_max, message_body_bytes_max, .. } = *app.settings;
-    for (path, methods) in if serves_api { routes(body_bytes_max, message_body_bytes_max) } else { health() } {
-        router = router.route(path, methods);
-    }
+    router_with(Arc::new(services), |routes| routes)
+}
+
+/// As [`router`], with more routes under the same guards; a process that does not serve the API has none of them.
+pub fn router_with(app: App, more: impl FnOnce(Router<App>) -> Router<App>) -> Router {
+    let (origins, metrics) = (app.settings.origins.clone(), app.metrics.clone());
     // The last layer is met first.
-    router
-        .fallback(error::nothing_here)
+    routes(&app.settings, more)
+        .fallback(error::fallback)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(middleware::from_fn(guard::finish_changes))
         .layer(middleware::from_fn(guard::answer_in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), address::count))
         .layer(origins.cors())
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(compressible()))
+        .layer(middleware::from_fn(cacheable::share))
         .layer(middleware::from_fn_with_state(Arc::new(origins), guard::known_site))
-        .layer(middleware::from_fn(guard::safe_headers))
+        .layer(middleware::from_fn_with_state(metrics, guard::surround))
         .with_state(app)
 }
 
-/// Every path with its methods. `openapi.json` is held against this table by a test.
-fn routes(body_bytes_max: usize, message_body_bytes_max: usize) -> Vec<(&'static str, MethodRouter<App>)> {
-    let mut routes = health();
-    routes.extend(pages());
-    routes.extend(live_rooms());
-    routes.extend(private_chat());
-    routes.extend(administration());
-    let small = DefaultBodyLimit::max(body_bytes_max);
-    let mut routes: Vec<_> = routes.into_iter().map(|(path, methods)| (path, methods.layer(small))).collect();
-    let import = post(admin::import::import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX));
-    routes.push(("/api/v1/admin/rooms/{room_id}/import", import));
-    let send = post(messages::send).layer(DefaultBodyLimit::max(message_body_bytes_max));
-    routes.push(("/api/v1/messages", send.get(messages::list)));
-    routes
+/// What the compression layer compresses: what is large enough, and not finished already.
+fn compressible() -> impl Predicate {
+    let is_unfinished =
+        |_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions| !cacheable::is_encoded(extensions);
+    DefaultPredicate::new().and(is_unfinished)
 }
 
-fn health() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![("/healthz", get(ops::healthz)), ("/readyz", get(ops::readyz)), ("/metrics", get(ops::metrics))]
-}
-
-fn pages() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/", get(pages::rooms)),
-        ("/rooms/{room_id}", get(pages::room)),
-        ("/admin", get(pages::admin)),
-        ("/chat", get(pages::chat)),
-        ("/assets/{*path}", get(pages::asset)),
-        ("/api/openapi.json", get(ops::openapi)),
-    ]
-}
-
-fn live_rooms() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/api/v1/server", get(ops::server)),
-        ("/api/v1/rooms", get(rooms::list)),
-        ("/api/v1/rooms/{room_id}", get(rooms::show)),
-        ("/api/v1/rooms/{room_id}/comments", get(comments::list).post(comments::create)),
-        ("/api/v1/rooms/{room_id}/events", get(sse::events)),
-        ("/api/v1/rooms/{room_id}/hot", get(rooms::hot)),
-        ("/api/v1/rooms/{room_id}/ranking", get(rooms::ranking)),
-        ("/api/v1/rooms/{room_id}/sessions", get(replay::sessions)),
-        ("/api/v1/rooms/{room_id}/replay", get(replay::replay)),
-        ("/api/v1/comments/{id}/like", post(comments::like).delete(comments::unlike)),
-    ]
-}
-
-fn private_chat() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/api/v1/messages/{id}", delete(messages::recall)),
-        ("/api/v1/messages/{id}/recall", post(messages::recall)),
-        ("/api/v1/messages/{id}/read", post(messages::read)),
-        ("/api/v1/conversations", get(conversations::list)),
-        ("/api/v1/conversations/{id}/messages", get(conversations::history)),
-        ("/api/v1/groups", post(groups::create)),
-        ("/api/v1/groups/{id}", get(groups::show).patch(groups::rename).delete(groups::close)),
-        ("/api/v1/groups/{id}/members", get(groups::members).post(groups::add)),
-        ("/api/v1/groups/{id}/members/{user_id}", patch(groups::set_role).delete(groups::remove)),
-        ("/api/v1/users/{user_id}/presence", get(people::presence).put(people::show_presence)),
-        ("/api/v1/users/{user_id}/block", put(people::block).delete(people::unblock)),
-        ("/api/v1/blocks", get(people::blocks)),
-        ("/api/v1/uploads", post(uploads::announce)),
-        ("/api/v1/uploads/{upload_id}", get(uploads::show)),
-        ("/api/v1/uploads/{upload_id}/content", get(uploads::read).put(uploads::take)),
-        ("/api/v1/keys/{device_id}", put(keys::publish).delete(keys::remove)),
-        ("/api/v1/users/{user_id}/keys", get(keys::devices)),
-        ("/api/v1/users/{user_id}/keys/claim", post(keys::claim)),
-    ]
-}
-
-fn administration() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/api/v1/admin/rooms/{room_id}", get(admin::rooms::show).put(admin::rooms::save)),
-        ("/api/v1/admin/rooms/{room_id}/open", post(admin::rooms::open)),
-        ("/api/v1/admin/rooms/{room_id}/close", post(admin::rooms::close)),
-        ("/api/v1/admin/rooms/{room_id}/announcements", post(admin::events::announce)),
-        ("/api/v1/admin/rooms/{room_id}/events", post(admin::events::show)),
-        ("/api/v1/admin/rooms/{room_id}/gifts", post(admin::events::give)),
-        ("/api/v1/admin/reviews", get(admin::reviews::list)),
-        ("/api/v1/admin/reviews/{id}/approve", post(admin::reviews::approve)),
-        ("/api/v1/admin/reviews/{id}/reject", post(admin::reviews::reject)),
-        ("/api/v1/admin/words", get(admin::words::show).put(admin::words::replace)),
-        ("/api/v1/admin/words/dry-run", post(admin::words::dry_run)),
-        ("/api/v1/admin/words/{list}/{word}", post(admin::words::add).delete(admin::words::remove)),
-        ("/api/v1/admin/bans", get(admin::bans::list).post(admin::bans::impose)),
-        ("/api/v1/admin/bans/{id}", delete(admin::bans::lift)),
-        ("/api/v1/admin/comments/{id}", delete(admin::comments::remove)),
-        ("/api/v1/admin/tokens/revoke", post(admin::tokens::revoke)),
-        ("/api/v1/admin/audit", get(admin::audit::list)),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn the_reference_names_exactly_the_paths_that_exist() {
-        let reference: serde_json::Value = serde_json::from_str(crate::ops::OPENAPI).expect("JSON");
-        let told: BTreeSet<&str> = reference["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
-        let routes = super::routes(1, 1);
-        let served: BTreeSet<&str> = routes.iter().map(|(path, _)| *path).filter(|path| !is_page(path)).collect();
-        assert_eq!(told, served);
+fn routes(settings: &ApiSettings, more: impl FnOnce(Router<App>) -> Router<App>) -> Router<App> {
+    if !settings.serves_api {
+        return ops::health_router().into();
     }
+    let described = reference::described().merge(ops::health_router()).nest("/api/v1", api(settings));
+    let (router, reference) = reference::split(described);
+    // Answers are made for one reader, and compressed as cheaply as can be: pages, for many, are by the outer layer.
+    let router = router.layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible()));
+    let reference = get(move || async move { ([(header::CONTENT_TYPE, "application/json")], reference) });
+    let signed = Router::new().nest("/s/{signature}/api/v1", segments().into());
+    more(router.route("/api/openapi.json", reference).merge(signed).merge(pages::router(settings.embedded_pages)))
+        .layer(DefaultBodyLimit::max(settings.body_bytes_max))
+}
 
-    fn is_page(path: &str) -> bool {
-        matches!(path, "/" | "/rooms/{room_id}" | "/admin" | "/chat" | "/assets/{*path}" | "/api/openapi.json")
-    }
+/// What a signed prefix opens.
+fn segments() -> OpenApiRouter<App> {
+    live::router().merge(segments::router())
+}
+
+fn api(settings: &ApiSettings) -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .merge(ops::router())
+        .merge(rooms::router())
+        .merge(segments())
+        .merge(comments::router())
+        .merge(sse::router())
+        .merge(replay::router())
+        .merge(interactions::router())
+        .merge(messages::router(settings.message_body_bytes_max))
+        .merge(conversations::router())
+        .merge(groups::router())
+        .merge(people::router())
+        .merge(uploads::router())
+        .merge(keys::router())
+        .merge(admin::router())
 }

@@ -7,96 +7,132 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::IntoResponse;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use hub::batch::{BatchItem, SharedEvent, TapBatch};
+use hub::{Tap, TapMessage};
 use model::{RoomId, Snowflake, UserId, WireError};
 use protocol::comment::{batch, fragment};
 use protocol::message::{JoinRoom, encode_event};
-use room::batch::EventFrame;
-use room::hub::{Tap, TapMessage};
 use serde::Deserialize;
 use tokio::sync::watch;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::App;
 use crate::caller::Caller;
-use crate::comments::Streaming;
-use crate::error::Answer;
+use crate::error::{Answer, Refused};
 use crate::extract::{Path, Query};
+use crate::params::{SinceId, only_users};
+use crate::shares::StreamGuard;
 
 /// A sign of life, so that proxies do not take silence for death.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// When a reader comes back after its stream ended: this, and up to as much again by chance, so that
 /// not all come back at once.
 const RETRY_MS: u64 = 3_000;
-/// Users in `only_user_ids`.
-const ONLY_USERS_MAX: usize = 20;
 
-#[derive(Deserialize)]
-pub(crate) struct Wishes {
-    since_id: Option<u64>,
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(events))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StreamQuery {
+    /// Resumes after this comment; the header `Last-Event-ID` wins.
+    #[param(inline, nullable = false)]
+    since_id: Option<SinceId>,
+    /// Comments of history, at most 100.
+    #[param(nullable = false, maximum = 4_294_967_295_u64)]
     history: Option<u32>,
+    /// Or seconds of history, at most 60.
+    #[param(nullable = false, maximum = 4_294_967_295_u64)]
     history_s: Option<u32>,
+    /// Comments a second; 0 means events only.
+    #[param(nullable = false, maximum = 4_294_967_295_u64)]
     max_per_s: Option<u32>,
+    /// These users' comments alone: at most 20 ids, separated by commas.
+    #[param(nullable = false)]
     only_user_ids: Option<String>,
 }
 
-/// Opens a stream: what was missed first, then what comes.
-pub(crate) async fn events(
+/// Streams a room's comments and events
+///
+/// Server-Sent Events: `comments` and `event`, whose data are the socket's JSON messages of the same name. First what
+/// the reader missed, then what comes. An event's id is that of its newest comment; `Last-Event-ID` resumes after it.
+#[utoipa::path(
+    get, path = "/rooms/{room_id}/events", tag = "rooms", operation_id = "stream_events",
+    params(
+        ("room_id" = RoomId, Path),
+        StreamQuery,
+        ("Last-Event-ID" = Option<Snowflake>, Header, description = "Browsers send it when they come back."),
+    ),
+    security((), ("bearer" = []), ("token" = [])),
+    responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream"), Refused),
+)]
+async fn events(
     State(app): State<App>,
     caller: Caller,
     Path(room_id): Path<RoomId>,
-    Query(wishes): Query<Wishes>,
+    Query(query): Query<StreamQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    caller.enter(&app, &room_id).await?;
-    let options = options(room_id, wishes, &headers)?;
+    caller.may_read(&app, &room_id).await?;
+    let options = join_options(room_id, query, &headers)?;
     let user = caller.identity().map(|who| who.user_id.clone());
-    let tap = app.hub.tap(&options, user).await?;
-    let mut response = Sse::new(stream(app, caller, tap))
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive"))
-        .into_response();
-    // Some proxies would collect the stream before they pass it on.
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    let counted = app.shares.stream(user.as_ref())?;
+    let moderates = app.ingest.sees_shadows(caller.reader(&app), &options.room_id);
+    let tap = app.hub.tap_as(&options, &caller.opener(&app), moderates).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        // Some proxies would collect the stream before they pass it on.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(stream(app, caller, tap, counted))).into_response())
 }
 
-fn options(room_id: RoomId, wishes: Wishes, headers: &HeaderMap) -> Result<JoinRoom, WireError> {
+fn join_options(room_id: RoomId, query: StreamQuery, headers: &HeaderMap) -> Result<JoinRoom, WireError> {
     // A browser repeats the address with its old `since_id`; the header is the newer of the two.
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<Snowflake>().ok());
-    let asked = wishes.since_id.and_then(|id| protocol::message::parse_cursor(&id.to_string()));
-    let Wishes { history, history_s, max_per_s, .. } = wishes;
-    let only_user_ids = wishes.only_user_ids.as_deref().map(users).transpose()?;
-    Ok(JoinRoom { room_id, since_id: resumed.or(asked), history, history_s, max_per_s, only_user_ids })
+    let StreamQuery { since_id, history, history_s, max_per_s, only_user_ids } = query;
+    let only_user_ids = only_user_ids.as_deref().map(only_users).transpose()?;
+    Ok(JoinRoom {
+        room_id,
+        since_id: resumed.or(since_id.map(|SinceId(id)| id)),
+        history,
+        history_s,
+        max_per_s,
+        only_user_ids,
+    })
 }
 
-fn users(list: &str) -> Result<Vec<UserId>, WireError> {
-    let users: Result<Vec<UserId>, _> = list.split(',').take(ONLY_USERS_MAX + 1).map(str::parse).collect();
-    match users.map_err(|error| WireError::invalid(format!("only_user_ids: {error}")))? {
-        users if users.len() > ONLY_USERS_MAX => {
-            Err(WireError::invalid(format!("only_user_ids may name {ONLY_USERS_MAX} users")))
-        }
-        users => Ok(users),
-    }
-}
-
-/// One reader's place: dropping it ends the tap.
-struct Reader {
+/// One open stream. Dropping it ends the tap.
+struct StreamReader {
     app: App,
     caller: Caller,
     tap: Tap,
     draining: watch::Receiver<bool>,
-    _counted: Streaming,
+    _counted: StreamGuard,
 }
 
-fn stream(app: App, caller: Caller, mut tap: Tap) -> impl Stream<Item = Result<Event, Infallible>> {
-    let retry = Duration::from_millis(RETRY_MS + rand::random_range(0..RETRY_MS));
-    let mut first = vec![Event::default().retry(retry)];
-    first.extend(missed(&mut tap));
-    let (draining, counted) = (app.draining.clone(), Streaming::of(&app.metrics));
-    let reader = Reader { app, caller, tap, draining, _counted: counted };
+/// The stream's bytes. A batch's are shared by all streams that are given it: a reader who takes nothing holds no copy.
+fn stream(
+    app: App,
+    caller: Caller,
+    mut tap: Tap,
+    counted: StreamGuard,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let retry_ms = RETRY_MS + rand::random_range(0..RETRY_MS);
+    let mut first = vec![Bytes::from(format!("retry: {retry_ms}\n\n"))];
+    first.extend(history_event(&mut tap));
+    let draining = app.draining.clone();
+    let reader = StreamReader { app, caller, tap, draining, _counted: counted };
     let rest = futures::stream::unfold(reader, async |mut reader| {
         let event = reader.next().await?;
         Some((event, reader))
@@ -105,49 +141,59 @@ fn stream(app: App, caller: Caller, mut tap: Tap) -> impl Stream<Item = Result<E
 }
 
 /// The history as the first `comments` event, when there is any.
-fn missed(tap: &mut Tap) -> Option<Event> {
+fn history_event(tap: &mut Tap) -> Option<Bytes> {
     let history = std::mem::take(&mut tap.history);
     if history.is_empty() && tap.omitted == 0 {
         return None;
     }
     let fragments: Vec<_> = history.iter().map(|comment| fragment(comment, None)).collect();
     let message = batch(tap.room.id().as_str(), fragments.iter().map(Vec::as_slice), tap.omitted);
-    Some(comments(&message, history.last().map(|comment| comment.id)))
+    Some(event_bytes("comments", &message, history.last().map(|comment| comment.id)))
 }
 
-impl Reader {
+impl StreamReader {
     /// The next event, or `None` when the stream ends.
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<Bytes> {
+        let who = self.caller.reader(&self.app);
         let message = tokio::select! {
-            message = self.tap.messages.recv() => message?,
+            // First, so that nothing is sent after a refusal.
+            biased;
+            _ = self.app.ingest.until_refused(who, Some(self.tap.room.id())) => return None,
             _ = self.draining.wait_for(|draining| *draining) => return None,
+            message = self.tap.messages.recv() => message?,
+            () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": keep-alive\n\n")),
         };
-        if !self.is_welcome().await {
-            return None;
-        }
         Some(match message {
-            TapMessage::Comments { message, last_id } => comments(&message, last_id),
-            TapMessage::Event(frame) => event(&frame, self.caller.identity().map(|who| &who.user_id)),
+            TapMessage::Comments(batch) => encoded(&batch, self.tap.room.id()).clone(),
+            TapMessage::Event(shared) => room_event(&shared, self.caller.identity().map(|who| &who.user_id)),
         })
     }
-
-    async fn is_welcome(&self) -> bool {
-        let expires_at_ms = self.caller.identity().and_then(|who| who.expires_at_ms);
-        let expired = expires_at_ms.is_some_and(|at_ms| at_ms <= self.app.clock.now_ms());
-        !expired && self.caller.enter(&self.app, self.tap.room.id()).await.is_ok()
-    }
 }
 
-fn comments(message: &[u8], last_id: Option<Snowflake>) -> Event {
-    let event = Event::default().event("comments").data(String::from_utf8_lossy(message));
-    match last_id {
-        Some(id) => event.id(id.to_string()),
-        None => event,
+/// A batch as a `comments` event, encoded once for all event streams that are given it.
+fn encoded<'a>(shared: &'a TapBatch, room: &RoomId) -> &'a Bytes {
+    let encode = || {
+        let message = batch(room.as_str(), shared.items().map(BatchItem::json), shared.omitted);
+        event_bytes("comments", &message, shared.last_id())
+    };
+    shared.encoded.get_or_encode(0, encode)
+}
+
+/// One event. Its message is JSON, which has no line feed of its own.
+fn event_bytes(name: &str, message: &[u8], id: Option<Snowflake>) -> Bytes {
+    let mut event = Vec::with_capacity(message.len() + 64);
+    event.extend_from_slice(b"event: ");
+    event.extend_from_slice(name.as_bytes());
+    event.extend_from_slice(b"\ndata: ");
+    event.extend_from_slice(message);
+    if let Some(id) = id {
+        event.extend_from_slice(format!("\nid: {id}").as_bytes());
     }
+    event.extend_from_slice(b"\n\n");
+    event.into()
 }
 
 /// Nothing is acknowledged here, so an event only says to whom it matters most.
-fn event(frame: &EventFrame, user: Option<&UserId>) -> Event {
-    let critical = frame.event.critical_for.includes(user);
-    Event::default().event("event").data(String::from_utf8_lossy(&encode_event(&frame.event, critical)))
+fn room_event(shared: &SharedEvent, user: Option<&UserId>) -> Bytes {
+    event_bytes("event", &encode_event(&shared.event, shared.is_critical_for(user)), None)
 }

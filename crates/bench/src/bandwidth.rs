@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use gateway::encode;
+use hub::batch::BatchItem;
 use model::{Comment, Kind, Level, RoomId, Snowflake, UserId};
 use protocol::handshake::{Form, SubProtocol};
 use recording::Recorded;
-use room::batch::{Frames, Item};
 use serde::Serialize;
 
 /// Comments in a batch: a quiet room, a busy one, a full one.
@@ -78,6 +79,7 @@ fn live(recorded: Recorded) -> Option<Comment> {
         created_at_ms: BEGINNING_MS,
         offset_ms: recorded.offset_ms,
         like_count: 0,
+        shadow: false,
     })
 }
 
@@ -121,15 +123,13 @@ fn measure(comments: &[Arc<Comment>]) -> anyhow::Result<Vec<Line>> {
 /// Bytes of all frames, and microseconds of CPU to make them.
 fn encode_all(comments: &[Arc<Comment>], form: Form, batch: usize) -> anyhow::Result<(usize, f64)> {
     let room = RoomId::new("lobby")?;
-    let mut readers = [0; Form::COUNT];
-    *readers.get_mut(form.index()).context("a form has a number")? = 1;
     let (mut bytes, mut fastest_us) = (0, f64::INFINITY);
     for _ in 0..ROUNDS {
         // Fresh items, so that each round formats every comment once, as a live batch does.
-        let batches: Vec<Vec<Item>> =
-            comments.chunks(batch).map(|batch| batch.iter().map(|c| Item::new(c.clone(), 1)).collect()).collect();
+        let batches: Vec<Vec<BatchItem>> =
+            comments.chunks(batch).map(|batch| batch.iter().map(|c| BatchItem::new(c.clone(), 1)).collect()).collect();
         let began_us = cpu_us();
-        bytes = batches.iter().map(|items| Frames::encode(&readers, 1, &room, items.iter(), 0).of(form).len()).sum();
+        bytes = batches.iter().map(|items| encode::comments(form, 1, &room, items.iter(), 0).len()).sum();
         fastest_us = fastest_us.min(cpu_us() - began_us);
     }
     Ok((bytes, fastest_us))

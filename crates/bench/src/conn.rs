@@ -3,31 +3,35 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 use protocol::binary::numeric_user_id;
 use protocol::handshake::{DEFLATE_ACCEPTED, accept_key};
 use protocol::ws::{Decoder, Event, Limits};
-use socket2::{Domain, Protocol as Transport, Socket, Type};
+use socket2::{Domain, Protocol as Layer, Socket, Type};
 
 use crate::adapter::{Adapter, Way};
 use crate::content::Mark;
-use crate::measure::Tally;
-use crate::options::{Handshakes, Protocol};
+use crate::measure::RunTotals;
+use crate::options::{Handshakes, Protocol, Transport};
 use crate::pace::Line;
 use crate::protobuf;
 use crate::tls::ClientTls;
+use crate::webtransport::{Heard, Session};
 use crate::wire::{self, Batch, Reader, Said};
 
 /// Longest message the server may send.
 const LIMITS: Limits = Limits::from_server(64 << 20);
 /// The key of every handshake: it proves that the server read it, and needs to be nothing else here.
 const KEY: &str = "YmFycmFnZS1iZW5jaC0wMQ==";
+/// What the generator's own messages are at most.
+const OWN_LIMITS: Limits = Limits::from_client(64 * 1024);
 /// Most that may wait for the rest of a message.
 const REST_MAX: usize = 4 << 20;
 /// Longest answer to a handshake.
@@ -89,7 +93,9 @@ pub struct Spec {
     pub deflate: bool,
     /// The address it connects from; the system's choice when absent.
     pub from: Option<Ipv4Addr>,
-    /// Whether it goes through TLS.
+    /// What carries it.
+    pub transport: Transport,
+    /// Whether it goes through TLS, and how that begins.
     pub tls: Option<Handshakes>,
 }
 
@@ -107,12 +113,16 @@ pub struct Conn {
     /// How it is opened.
     pub spec: Spec,
     /// The socket, while there is one.
-    pub stream: Option<TcpStream>,
+    stream: Option<TcpStream>,
     tls: Option<Box<ClientTls>>,
+    /// The session in place of a socket.
+    session: Option<Box<Session>>,
     /// The moments at which the comments that wait for an answer were due.
     pub waiting: VecDeque<u64>,
     state: State,
     began_us: u64,
+    /// When it was cut or moved, until the next comment is there; 0 otherwise.
+    cut_us: u64,
     last_id: u64,
     decoder: Decoder,
     head: Vec<u8>,
@@ -129,9 +139,11 @@ impl Conn {
             spec,
             stream: None,
             tls: None,
+            session: None,
             waiting: VecDeque::new(),
             state: State::Closed,
             began_us: 0,
+            cut_us: 0,
             last_id: 0,
             decoder: Decoder::default(),
             head: Vec::new(),
@@ -146,6 +158,24 @@ impl Conn {
         self.state == State::Open
     }
 
+    /// Whether it is on its way, or there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some() || self.session.is_some()
+    }
+
+    /// Watches its socket.
+    ///
+    /// # Errors
+    /// epoll's.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> std::io::Result<()> {
+        match (&mut self.stream, &mut self.session) {
+            (Some(stream), _) => registry.register(stream, token, Interest::READABLE | Interest::WRITABLE),
+            (None, Some(session)) => session.register(registry, token),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Whether it reads nothing by itself.
     #[must_use]
     pub fn dawdles(&self) -> bool {
@@ -157,9 +187,22 @@ impl Conn {
     /// # Errors
     /// When the system gives no socket or no port.
     pub fn connect(&mut self, now_us: u64) -> anyhow::Result<()> {
+        self.decoder = Decoder::default();
+        self.head.clear();
+        self.rest.clear();
+        self.waiting.clear();
+        self.out.clear();
+        (self.state, self.began_us) = (State::Connecting, now_us);
         let server = self.spec.server;
-        let socket =
-            Socket::new(Domain::for_address(server), Type::STREAM, Some(Transport::TCP)).context("no socket")?;
+        if self.spec.transport.is_quic() {
+            let handshakes = self.spec.tls.unwrap_or(Handshakes::Full);
+            let wants = (self.spec.host.clone(), self.target());
+            let from = self.spec.from.map(IpAddr::from);
+            self.session = Some(Session::connect(server, from, handshakes, wants)?);
+            self.flush().map_err(anyhow::Error::msg)?;
+            return Ok(());
+        }
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Layer::TCP)).context("no socket")?;
         socket.set_nonblocking(true)?;
         // Closing resets, so that no port stays taken for a minute after a measurement.
         socket.set_linger(Some(Duration::ZERO))?;
@@ -183,21 +226,21 @@ impl Conn {
         }
         self.stream = Some(TcpStream::from_std(socket.into()));
         self.tls = self.spec.tls.map(ClientTls::new).transpose()?;
-        self.decoder = Decoder::default();
-        self.head.clear();
-        self.rest.clear();
-        self.waiting.clear();
-        self.out.clear();
-        (self.state, self.began_us) = (State::Connecting, now_us);
         if let Way::WebSocket(_) = self.spec.adapter.way(self.spec.role) {
             self.out = self.request();
         }
         Ok(())
     }
 
+    /// Path and query: who comes back says what it had last.
+    fn target(&self) -> String {
+        let Self { spec: Spec { target, .. }, last_id, .. } = self;
+        if *last_id > 0 { format!("{target}&since_id={last_id}&history=100") } else { target.clone() }
+    }
+
     fn request(&self) -> Vec<u8> {
-        let Self { spec: Spec { adapter, host, target, protocol, deflate, .. }, last_id, .. } = self;
-        let since = if *last_id > 0 { format!("&since_id={last_id}&history=100") } else { String::new() };
+        let Spec { adapter, host, protocol, deflate, .. } = &self.spec;
+        let target = self.target();
         let offers = match (adapter, protocol) {
             (Adapter::Barrage, protocol) => Some(protocol.spoken().name()),
             (other, _) => other.offers(),
@@ -205,16 +248,54 @@ impl Conn {
         let extensions = if *deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
         let offers = offers.map_or_else(String::new, |offers| format!("Sec-WebSocket-Protocol: {offers}\r\n"));
         format!(
-            "GET {target}{since} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offers}{extensions}\
              User-Agent: barrage-bench\r\n\r\n"
         )
         .into_bytes()
     }
 
+    /// The network takes the connection from it, and it will look for the next comment.
+    pub fn cut(&mut self, now_us: u64) {
+        self.hang_up();
+        self.cut_us = now_us;
+    }
+
+    /// Its address changes, and so does its port. False where it must connect anew.
+    ///
+    /// # Errors
+    /// When the system gives no port.
+    pub fn move_to(&mut self, to: Ipv4Addr, registry: &Registry, token: Token, now_us: u64) -> anyhow::Result<bool> {
+        self.spec.from = Some(to);
+        let Some(session) = &mut self.session else {
+            self.cut(now_us);
+            return Ok(false);
+        };
+        self.cut_us = now_us;
+        session.move_to(Some(to.into()), registry, token)?;
+        Ok(true)
+    }
+
+    /// When [`Conn::tick`] is due; TCP's timers are the kernel's.
+    pub fn deadline(&mut self) -> Option<Instant> {
+        self.session.as_mut()?.deadline()
+    }
+
+    /// Does what time asks for.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn tick(&mut self, reader: &mut Reader, tally: &mut RunTotals, now_us: u64) -> Result<(), String> {
+        self.with_session(reader, tally, now_us, |session, hear| session.tick(hear).map(|()| 0))?;
+        self.flush()
+    }
+
     /// Forgets the socket, which closes it.
     pub fn hang_up(&mut self) {
         self.stream = None;
+        if let Some(mut session) = self.session.take() {
+            session.close();
+        }
         self.state = State::Closed;
         self.out = Vec::new();
         self.decoder = Decoder::default();
@@ -224,7 +305,7 @@ impl Conn {
     ///
     /// # Errors
     /// Why the connection is over.
-    pub fn writable(&mut self, tally: &mut Tally, now_us: u64) -> Result<(), String> {
+    pub fn writable(&mut self, tally: &mut RunTotals, now_us: u64) -> Result<(), String> {
         if self.state == State::Connecting {
             let stream = self.stream.as_ref().ok_or("no socket")?;
             if let Some(error) = stream.take_error().map_err(told)? {
@@ -242,7 +323,7 @@ impl Conn {
     }
 
     /// The way to the server is there; what is left is to say hello.
-    fn enter(&mut self, tally: &mut Tally, now_us: u64) {
+    fn enter(&mut self, tally: &mut RunTotals, now_us: u64) {
         let Spec { adapter, role, .. } = self.spec;
         self.state = State::Entering;
         adapter.hello(&self.spec, &mut self.out);
@@ -256,6 +337,20 @@ impl Conn {
     /// # Errors
     /// Why the connection is over.
     pub fn flush(&mut self) -> Result<(), String> {
+        if let Some(session) = &mut self.session {
+            let mut frames = std::mem::take(&mut self.out);
+            let mut decoder = Decoder::default();
+            let mut messages = decoder.read(&mut frames, OWN_LIMITS);
+            while let Some(event) = messages.next_event().map_err(|error| format!("our own frames: {error}"))? {
+                match event {
+                    Event::Text(text) => session.say(text.as_bytes()),
+                    Event::Binary(bytes) => session.say(bytes),
+                    _ => {}
+                }
+            }
+            session.flush();
+            return Ok(());
+        }
         let Some(stream) = &mut self.stream else { return Ok(()) };
         if self.state == State::Connecting {
             return Ok(());
@@ -312,9 +407,17 @@ impl Conn {
         &mut self,
         scratch: &mut [u8],
         reader: &mut Reader,
-        tally: &mut Tally,
+        tally: &mut RunTotals,
         now_us: u64,
     ) -> Result<usize, String> {
+        if self.session.is_some() {
+            let packets = self.with_session(reader, tally, now_us, |session, hear| session.receive(scratch, hear))?;
+            if self.spec.role != Role::Sender {
+                tally.counts.reads += packets;
+            }
+            self.flush()?;
+            return Ok(0);
+        }
         let Some(stream) = &mut self.stream else { return Ok(0) };
         let read = match &mut self.tls {
             None => stream.read(scratch),
@@ -345,7 +448,44 @@ impl Conn {
         Ok(n)
     }
 
-    fn shake_hands(&mut self, reader: &mut Reader, tally: &mut Tally, now_us: u64) -> Result<(), String> {
+    /// Lets its session work, and hears what it hears.
+    fn with_session(
+        &mut self,
+        reader: &mut Reader,
+        tally: &mut RunTotals,
+        now_us: u64,
+        work: impl FnOnce(&mut Session, crate::webtransport::Hear<'_>) -> Result<u64, String>,
+    ) -> Result<u64, String> {
+        let Some(mut session) = self.session.take() else { return Ok(0) };
+        let done = work(&mut session, &mut |heard| {
+            let (message, header_bytes) = match heard {
+                Heard::Opened => {
+                    self.enter(tally, now_us);
+                    return Ok(());
+                }
+                Heard::Message(message) => (message, varint_bytes(message.len())),
+                Heard::Batch(message, missing) => {
+                    let lost = tally.counts.batches_lost.saturating_add_signed(missing);
+                    tally.counts.batches_lost = lost;
+                    (message, BATCH_HEADER_BYTES)
+                }
+            };
+            let bytes = message.len() as u64 + header_bytes;
+            if self.spec.role != Role::Sender {
+                tally.counts.bytes += bytes;
+            }
+            let said = match self.spec.protocol {
+                Protocol::Json => str::from_utf8(message).ok().and_then(|text| reader.text(text)),
+                protocol => reader.binary(protocol, message),
+            };
+            self.hear(said.ok_or("a message that does not parse")?, bytes, tally, now_us);
+            Ok(())
+        });
+        self.session = Some(session);
+        done
+    }
+
+    fn shake_hands(&mut self, reader: &mut Reader, tally: &mut RunTotals, now_us: u64) -> Result<(), String> {
         let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
             return if self.head.len() > HEAD_MAX { Err("handshake: no end".into()) } else { Ok(()) };
         };
@@ -369,7 +509,13 @@ impl Conn {
         self.decode(&mut frames, reader, tally, now_us)
     }
 
-    fn decode(&mut self, bytes: &mut [u8], reader: &mut Reader, tally: &mut Tally, now_us: u64) -> Result<(), String> {
+    fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        reader: &mut Reader,
+        tally: &mut RunTotals,
+        now_us: u64,
+    ) -> Result<(), String> {
         let mut decoder = std::mem::take(&mut self.decoder);
         let Spec { adapter, protocol, deflate, .. } = self.spec;
         let mut events = decoder.read(bytes, LIMITS.deflate(deflate));
@@ -400,7 +546,7 @@ impl Conn {
                 tally.counts.batches += 1;
                 tally.counts.batch_bytes += bytes as u64 + frame_header_bytes(bytes);
             }
-            self.hear(said, bytes, tally, now_us);
+            self.hear(said, bytes as u64 + frame_header_bytes(bytes), tally, now_us);
         }
         drop(events);
         self.decoder = decoder;
@@ -413,7 +559,7 @@ impl Conn {
         bytes: &[u8],
         header_bytes: u64,
         reader: &mut Reader,
-        tally: &mut Tally,
+        tally: &mut RunTotals,
         now_us: u64,
     ) -> Result<(), String> {
         let Spec { adapter, role, .. } = self.spec;
@@ -433,19 +579,20 @@ impl Conn {
             tally.counts.batches += 1;
             tally.counts.batch_bytes += bytes.len() as u64 + header_bytes;
         }
-        heard.drain(..).for_each(|said| self.hear(said, bytes.len(), tally, now_us));
+        heard.drain(..).for_each(|said| self.hear(said, bytes.len() as u64 + header_bytes, tally, now_us));
         reader.heard = heard;
         Ok(())
     }
 
-    fn hear(&mut self, said: Said, bytes: usize, tally: &mut Tally, now_us: u64) {
+    /// `bytes` are those of the message and of what is around it.
+    fn hear(&mut self, said: Said, bytes: u64, tally: &mut RunTotals, now_us: u64) {
         if self.spec.role != Role::Sender && !matches!(said, Said::Batch(_) | Said::Comment(_)) {
             tally.counts.others += 1;
         }
         match said {
             Said::Batch(batch) => {
                 tally.counts.batches += 1;
-                tally.counts.batch_bytes += bytes as u64 + frame_header_bytes(bytes);
+                tally.counts.batch_bytes += bytes;
                 self.given(&batch, tally, now_us);
             }
             Said::Joined(history) => {
@@ -482,7 +629,7 @@ impl Conn {
         }
     }
 
-    fn opened(&mut self, tally: &mut Tally, now_us: u64) {
+    fn opened(&mut self, tally: &mut RunTotals, now_us: u64) {
         if self.state != State::Open {
             self.state = State::Open;
             tally.counts.opened += 1;
@@ -490,10 +637,14 @@ impl Conn {
         }
     }
 
-    fn given(&mut self, batch: &Batch, tally: &mut Tally, now_us: u64) {
+    fn given(&mut self, batch: &Batch, tally: &mut RunTotals, now_us: u64) {
         self.last_id = self.last_id.max(batch.last_id);
         match self.spec.role {
             Role::Viewer | Role::Member => {
+                if self.cut_us > 0 && !batch.marks.is_empty() {
+                    tally.resumed.saturating_record(now_us.saturating_sub(self.cut_us).max(1));
+                    self.cut_us = 0;
+                }
                 batch.marks.iter().for_each(|mark| tally.delivered(*mark, now_us));
                 tally.counts.omitted += batch.omitted;
                 tally.counts.merged += batch.merged;
@@ -506,7 +657,7 @@ impl Conn {
         }
     }
 
-    fn given_one(&self, mark: Mark, tally: &mut Tally, now_us: u64) {
+    fn given_one(&self, mark: Mark, tally: &mut RunTotals, now_us: u64) {
         match self.spec.role {
             Role::Viewer | Role::Member => tally.delivered(mark, now_us),
             Role::Slow | Role::Stalled => tally.counts.slow_deliveries += 1,
@@ -515,7 +666,7 @@ impl Conn {
     }
 
     /// The server answers a socket's comments in the order they were sent.
-    fn answered(&mut self, tally: &mut Tally, now_us: u64) {
+    fn answered(&mut self, tally: &mut RunTotals, now_us: u64) {
         if let Some(due_us) = self.waiting.pop_front()
             && tally.is_measured(due_us)
         {
@@ -532,6 +683,18 @@ fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
     };
     if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Bytes in front of a batch beside the stream: the session, and the batch's number.
+const BATCH_HEADER_BYTES: u64 = 5;
+
+/// Bytes of the length before so long a message of a WebTransport stream.
+fn varint_bytes(message_bytes: usize) -> u64 {
+    match message_bytes {
+        0..64 => 1,
+        64..16_384 => 2,
+        _ => 4,
+    }
 }
 
 /// Bytes of the header before so long a payload (RFC 6455 §5.2).

@@ -1,6 +1,7 @@
 //! The threads of one process of the generator: starts them on their sockets, passes orders on, adds up what they
 //! counted. `swarm` gives the orders, in this process or through the pipes of `generator`.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
@@ -12,7 +13,7 @@ use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 
 use crate::conn::{Conn, Spec};
-use crate::measure::{Counts, Tally, histogram, packed};
+use crate::measure::{Counts, RunTotals, histogram, packed};
 use crate::options::CpuList;
 use crate::pace::{Feed, Load};
 use crate::procfs::{self, Usage};
@@ -40,6 +41,8 @@ pub enum Order {
     },
     /// Cut all reading sockets and open them again; answered with how many they were.
     Cut,
+    /// Move all reading sockets to this address; answered with how many had to connect anew.
+    Move(Ipv4Addr),
     /// Slow sockets read like any other until the next round.
     CatchUp,
     /// Say what was counted.
@@ -47,7 +50,7 @@ pub enum Order {
     /// Say what was counted and what it took.
     Meters,
     /// Say all that was measured.
-    Tally,
+    RunTotals,
     /// Say how long deliveries took since this was last asked.
     Recent,
 }
@@ -63,8 +66,8 @@ pub enum Answer {
     Counts(Counts),
     /// To [`Order::Meters`].
     Meters(Meters),
-    /// To [`Order::Tally`].
-    Tally(Box<Tally>),
+    /// To [`Order::RunTotals`].
+    RunTotals(Box<RunTotals>),
     /// To [`Order::Recent`].
     Recent(#[serde(with = "packed")] Histogram<u64>),
     /// It cannot go on.
@@ -167,14 +170,15 @@ impl Crew {
                 self.begin(&load, start_us, window)?;
                 Answer::Done
             }
-            Order::Cut => Answer::Sockets(self.cut()?),
+            Order::Cut => Answer::Sockets(self.cut(Command::Cut)?),
+            Order::Move(to) => Answer::Sockets(self.cut(|reply| Command::Move(to, reply))?),
             Order::CatchUp => {
                 self.handles.iter().try_for_each(|handle| handle.tell(Command::CatchUp))?;
                 Answer::Done
             }
             Order::Counts => Answer::Counts(self.counts()),
             Order::Meters => Answer::Meters(self.meters()),
-            Order::Tally => Answer::Tally(self.tally().into()),
+            Order::RunTotals => Answer::RunTotals(self.tally().into()),
             Order::Recent => Answer::Recent(self.recent()),
         })
     }
@@ -208,18 +212,18 @@ impl Crew {
     }
 
     /// Opening times of before are forgotten, so that those of the way back stand alone.
-    fn cut(&self) -> anyhow::Result<u64> {
+    fn cut(&self, command: impl Fn(Sender<u64>) -> Command) -> anyhow::Result<u64> {
         self.handles.iter().for_each(|handle| handle.shared.tally.lock().handshake = histogram());
         let (reply, replies) = mpsc::channel();
         for handle in &self.handles {
-            handle.tell(Command::Cut(reply.clone()))?;
+            handle.tell(command(reply.clone()))?;
         }
         drop(reply);
         Ok(replies.iter().sum())
     }
 
-    fn tally(&self) -> Tally {
-        let mut sum = Tally::default();
+    fn tally(&self) -> RunTotals {
+        let mut sum = RunTotals::default();
         self.handles.iter().for_each(|handle| sum.add(&handle.shared.tally.lock()));
         sum
     }

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use gateway::encode::comments as comments_frames;
+use hub::batch::BatchItem;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use model::{Clock, Comment, CommentStatus, Kind, Level, RoomId, RoomState, Snowflake, SystemClock, UserId};
-use protocol::handshake::{self, Handshake, SubProtocol, accept_key, choose_protocol, query_pairs};
+use protocol::handshake::{self, Form, Handshake, SubProtocol, accept_key, choose_protocol, query_pairs};
 use protocol::message::{ClientMessage, CommentDraft, ServerMessage, parse};
 use protocol::ws::{Decoder, Event, Limits};
-use protocol::{proto, spoken};
-use room::batch::{self, Item};
+use protocol::{encode, proto};
 use socket2::{Domain, Socket, Type};
 
 use crate::clock::now_us;
@@ -48,7 +49,7 @@ struct Peer {
 struct Room {
     /// Who reads, by what they speak, as in [`SPOKEN`].
     seats: [Vec<u32>; 3],
-    waiting: Vec<Item>,
+    waiting: Vec<BatchItem>,
 }
 
 struct Server {
@@ -183,8 +184,9 @@ impl Server {
             node_id: "floor",
             heartbeat_s: 30,
             server_time_ms: SystemClock.now_ms(),
+            prefer: None,
         };
-        spoken::message(protocol, &connected, None, &mut out);
+        encode::message(protocol, &connected, None, &mut out);
         if let Some((_, room_id)) = query_pairs(request.query).find(|(name, _)| name == "room_id") {
             let room = self.rooms.entry(room_id.clone().into_owned()).or_default();
             let seat = u32::try_from(i).map_err(|_| ErrorKind::OutOfMemory)?;
@@ -197,8 +199,9 @@ impl Server {
                 viewers: 1,
                 history: Vec::new(),
                 omitted: 0,
+                pin: None,
             };
-            spoken::message(protocol, &joined, None, &mut out);
+            encode::message(protocol, &joined, None, &mut out);
         }
         let Some(Some(peer)) = self.peers.get_mut(i) else { return Ok(()) };
         peer.protocol = Some(protocol);
@@ -220,7 +223,7 @@ impl Server {
                 Some(ClientMessage::Comment(draft)) => self.comment(draft, protocol, &mut out),
                 Some(ClientMessage::Heartbeat) => {
                     let ack = ServerMessage::HeartbeatAck { server_time_ms: SystemClock.now_ms() };
-                    spoken::message(protocol, &ack, None, &mut out);
+                    encode::message(protocol, &ack, None, &mut out);
                 }
                 _ => {}
             }
@@ -241,7 +244,7 @@ impl Server {
             status: CommentStatus::Accepted,
             created_at_ms: now_ms,
         };
-        spoken::message(protocol, &ack, None, out);
+        encode::message(protocol, &ack, None, out);
         let room = self.rooms.entry(room_id.as_str().to_owned()).or_default();
         if room.waiting.is_empty() {
             self.busy.push(room_id.as_str().to_owned());
@@ -260,8 +263,9 @@ impl Server {
             created_at_ms: now_ms,
             offset_ms: now_ms % 1_000_000,
             like_count: 0,
+            shadow: false,
         };
-        room.waiting.push(Item::new(Arc::new(comment), 1));
+        room.waiting.push(BatchItem::new(Arc::new(comment), 1));
     }
 
     /// Sends what waits: each comment by itself, or all of a tick together.
@@ -274,7 +278,7 @@ impl Server {
             for comments in waiting.chunks(at_once) {
                 for (protocol, seats) in SPOKEN.into_iter().zip(&mut room.seats).filter(|(_, seats)| !seats.is_empty())
                 {
-                    let frame = batch::encode(protocol, &room_id, comments.iter(), 0);
+                    let frame = comments_frames(Form::plain(protocol), usize::MAX, &room_id, comments.iter(), 0);
                     seats.retain(|i| send_to(peers, *i, &frame));
                 }
             }

@@ -8,10 +8,12 @@
 
 mod adapter;
 mod bandwidth;
+mod calibrate;
 mod clock;
 mod conn;
 mod content;
 mod crew;
+mod flood;
 mod floor;
 mod generator;
 mod html;
@@ -29,6 +31,11 @@ mod specs;
 mod swarm;
 mod target;
 mod tls;
+#[cfg(feature = "quic")]
+mod webtransport;
+#[cfg(not(feature = "quic"))]
+#[path = "without_quic.rs"]
+mod webtransport;
 mod wire;
 mod worker;
 
@@ -37,7 +44,9 @@ use anyhow::{Context, ensure};
 pub use options::Options;
 
 use adapter::Adapter;
-use options::{CpuList, Scenario};
+use conn::Role;
+use flood::Flood;
+use options::{CpuList, Handshakes, Scenario, Transport};
 use pace::Load;
 use report::{Report, Run};
 use round::Round;
@@ -59,6 +68,9 @@ const SOCKETS_PER_PROCESS: usize = 19_000;
 pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(floor) = options.serve_floor {
         return floor::serve(floor);
+    }
+    if options.calibrate {
+        return calibrate::run(options);
     }
     if options.scenario == Scenario::Bandwidth {
         let files: Vec<_> = options.file.iter().chain(&options.more).cloned().collect();
@@ -86,18 +98,30 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         report.runs.push(measure(&Target::floor(*floor, &server_cpus)?, &plan, options, &means)?);
     }
     if !options.only_floor {
-        let mut target = Target::measured(options, &server_cpus)?;
-        if options.no_store {
-            prepare::store_nothing(&target.address, &plan)?;
+        for transport in transports(options) {
+            let mut target = Target::measured(options, &server_cpus, transport)?;
+            if options.no_store {
+                prepare::store_nothing(&target.address, &plan)?;
+            }
+            target.address.groups = prepare::found_groups(&target.address, &plan)?;
+            report.runs.push(measure(&target, &plan, options, &means)?);
+            if let Some(per_s) = options.flood {
+                let _flood = Flood::start(target.address.server(Role::Viewer, 0)?.address, per_s, &means.cpus)?;
+                target.name = format!("{}, {per_s} first packets/s", target.name);
+                report.runs.push(measure(&target, &plan, options, &means)?);
+            }
         }
-        target.address.groups = prepare::found_groups(&target.address, &plan)?;
-        report.runs.push(measure(&target, &plan, options, &means)?);
     }
     println!("{}", report.table());
     match &options.out {
         Some(dir) => report.write(dir),
         None => Ok(()),
     }
+}
+
+/// What is measured one after the other; without a word about it, whatever the server speaks.
+fn transports(options: &Options) -> Vec<Option<Transport>> {
+    if options.transport.is_empty() { vec![None] } else { options.transport.iter().copied().map(Some).collect() }
 }
 
 fn read_recording(file: &std::path::Path) -> anyhow::Result<recording::Recording> {
@@ -155,7 +179,10 @@ fn spoken(options: &Options) -> String {
         Adapter::Barrage => name(options.protocol),
         other => name(other),
     };
-    let tls = options.tls.map_or_else(|| "no TLS".into(), |handshakes| format!("TLS ({})", name(handshakes)));
+    let tls = match (options.tls, options.transport.iter().any(|transport| *transport != Transport::Ws)) {
+        (None, false) => "no TLS".into(),
+        (handshakes, _) => format!("TLS ({})", name(handshakes.unwrap_or(Handshakes::Full))),
+    };
     format!("{language}, {}, {tls}", if options.deflate { "deflated" } else { "not compressed" })
 }
 
@@ -215,8 +242,8 @@ fn measure(target: &Target, plan: &Plan, options: &Options, means: &Means) -> an
         (false, Scenario::Reconnect) => {
             let mut back = None;
             let round = swarm.round(&plan.load, plan.warm_up_s, plan.seconds, &mut |swarm| {
-                eprintln!("  all reading sockets are cut");
-                back = Some(swarm.cut()?);
+                eprintln!("  all reading sockets {}", if options.move_to.is_some() { "move" } else { "are cut" });
+                back = Some(swarm.cut(options.move_to)?);
                 Ok(())
             })?;
             (run.back, run.round) = (back, Some(round));

@@ -63,6 +63,8 @@ counts! {
     slow_deliveries,
     /// Comments left out, as told to slow sockets.
     slow_omitted,
+    /// Batches sent by datagram that never came, all sockets.
+    batches_lost,
     /// Batches, all sockets.
     batches,
     /// Their bytes, frames included.
@@ -88,7 +90,7 @@ pub struct Seen {
 
 /// One thread's tally.
 #[derive(Serialize, Deserialize)]
-pub struct Tally {
+pub struct RunTotals {
     /// The moments between which a comment is to be due to be measured.
     pub window: (u64, u64),
     /// Counters.
@@ -108,6 +110,9 @@ pub struct Tally {
     /// Connecting to being in the room.
     #[serde(with = "packed")]
     pub handshake: Histogram<u64>,
+    /// Being cut or moved to the next comment.
+    #[serde(with = "packed")]
+    pub resumed: Histogram<u64>,
     /// By comment.
     pub seen: Vec<Seen>,
     /// Refused comments by code.
@@ -116,7 +121,7 @@ pub struct Tally {
     pub endings: BTreeMap<String, u64>,
 }
 
-impl Default for Tally {
+impl Default for RunTotals {
     fn default() -> Self {
         Self {
             window: (0, u64::MAX),
@@ -126,6 +131,7 @@ impl Default for Tally {
             answer: histogram(),
             late: histogram(),
             handshake: histogram(),
+            resumed: histogram(),
             seen: Vec::new(),
             refusals: BTreeMap::new(),
             endings: BTreeMap::new(),
@@ -163,7 +169,7 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, 3).unwrap_or_else(|error| unreachable!("constant bounds: {error}"))
 }
 
-impl Tally {
+impl RunTotals {
     /// Begins a round: what was counted before stays only in what sockets are.
     pub fn begin(&mut self, window: (u64, u64)) {
         let Counts { opened, failed, ended, .. } = self.counts;
@@ -211,6 +217,7 @@ impl Tally {
             (&mut self.answer, &other.answer),
             (&mut self.late, &other.late),
             (&mut self.handshake, &other.handshake),
+            (&mut self.resumed, &other.resumed),
         ];
         for (into, from) in pairs {
             // The bounds are the same, so adding cannot fail.
@@ -298,8 +305,8 @@ pub fn bars(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
 mod tests {
     use super::*;
 
-    fn tally(deliveries: &[(u32, u64, u64)]) -> Tally {
-        let mut tally = Tally { window: (1_000, 2_000), ..Tally::default() };
+    fn tally(deliveries: &[(u32, u64, u64)]) -> RunTotals {
+        let mut tally = RunTotals { window: (1_000, 2_000), ..RunTotals::default() };
         for &(seq, due_us, now_us) in deliveries {
             tally.delivered(Mark { seq, due_us }, now_us);
         }
@@ -326,7 +333,7 @@ mod tests {
         let mut tally = tally(&[(0, 1_000, 1_100), (1, 1_500, 99_999), (1, 1_500, 200_000)]);
         tally.ended("close 1012".into());
         let line = serde_json::to_string(&tally).unwrap();
-        let there: Tally = serde_json::from_str(&line).unwrap();
+        let there: RunTotals = serde_json::from_str(&line).unwrap();
         assert_eq!((&there.delivery, &there.late, &there.seen), (&tally.delivery, &tally.late, &tally.seen));
         assert_eq!((there.counts, there.window, &there.endings), (tally.counts, tally.window, &tally.endings));
     }

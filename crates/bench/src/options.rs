@@ -1,5 +1,6 @@
 //! The command line of `barrage bench`. The help texts are the doc comments.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -19,6 +20,10 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// For `bandwidth`: more of them.
     pub more: Vec<PathBuf>,
+    /// Measures the figures that `barrage plan --calibration FILE` takes, in less than 40 seconds, and writes them to --out,
+    /// a file, or prints them.
+    #[arg(long, conflicts_with_all = ["preset", "search", "server", "start", "floor", "adapter"])]
+    pub calibrate: bool,
     /// Named figures for the scenario, which the flags beside it change.
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
@@ -50,6 +55,10 @@ pub struct Options {
     /// What the reading sockets speak; for `publish`, the writing ones.
     #[arg(long, value_enum, default_value_t = Protocol::Json)]
     pub protocol: Protocol,
+    /// What carries them. Several are measured one after the other and compared, each on a server of its own unless --server
+    /// names one. With all but `ws`, the writing sockets use TLS.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "TRANSPORT")]
+    pub transport: Vec<Transport>,
     /// The reading sockets offer compression (permessage-deflate), and insist on it.
     #[arg(long)]
     pub deflate: bool,
@@ -65,6 +74,13 @@ pub struct Options {
     /// For `chat`: members of each group; 0 is messages from one user to one other.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub group: usize,
+    /// For `reconnect`: the sockets change to this address of this host instead of being cut off. WebTransport goes on,
+    /// others connect anew.
+    #[arg(long, value_name = "ADDRESS")]
+    pub move_to: Option<Ipv4Addr>,
+    /// Measures twice: alone, then beside a stranger who sends so many first packets of QUIC a second and never goes on.
+    #[arg(long, value_name = "N", conflicts_with_all = ["server", "start", "search"])]
+    pub flood: Option<u32>,
     /// For `replay`: how many times faster than recorded.
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     pub speed: f64,
@@ -82,7 +98,7 @@ pub struct Options {
     /// What the server speaks: Barrage's protocol, or a rival's.
     #[arg(long, value_enum, default_value_t = Adapter::Barrage)]
     pub adapter: Adapter,
-    /// A running server, such as http://127.0.0.1:8080; without it one is started for the purpose. May be given
+    /// A running server, such as http://127.0.0.1:8080 or https://127.0.0.1:8443 (its certificate is not verified); without it one is started for the purpose. May be given
     /// again: sockets are spread over all of them.
     #[arg(long, value_name = "URL")]
     pub server: Vec<String>,
@@ -108,8 +124,9 @@ pub struct Options {
     /// A setting of the server that is started, such as rooms.window_ms_max=100; may be given again.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub settings: Vec<(String, String)>,
-    /// The server that is started speaks TLS 1.3, and each socket shakes hands in full or resumes where it can.
-    #[arg(long, value_enum, conflicts_with_all = ["no_store", "server", "start"])]
+    /// The server that is started speaks TLS 1.3, and each socket shakes hands in full or resumes where it can. With another
+    /// server, or with --transport: how the sockets shake hands.
+    #[arg(long, value_enum, conflicts_with_all = ["no_store", "start"])]
     pub tls: Option<Handshakes>,
     /// Rooms that keep nothing: comments are delivered and never stored.
     #[arg(long)]
@@ -220,6 +237,27 @@ impl Protocol {
             Self::Proto => SubProtocol::Proto,
             Self::Bin => SubProtocol::Bin,
         }
+    }
+}
+
+/// What carries a socket's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Transport {
+    /// WebSocket over TCP.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+    /// WebTransport, everything on its stream.
+    Wt,
+    /// WebTransport, batches by datagram.
+    WtDatagrams,
+}
+
+impl Transport {
+    /// Whether it is a session over QUIC.
+    #[must_use]
+    pub fn is_quic(self) -> bool {
+        matches!(self, Self::Wt | Self::WtDatagrams)
     }
 }
 

@@ -268,6 +268,12 @@ fn figures(round: &Round, floor: Option<f64>, rows: &mut Vec<(&'static str, Stri
         row("other messages/s", grouped(round.others_per_s));
         row("batches a read", format!("{:.2}", round.batches_per_read));
     }
+    if round.total.batches_lost > 0 {
+        row("batches lost", grouped(round.total.batches_lost as f64));
+    }
+    if round.resumed.count > 0 {
+        row("cut or moved → next comment, p50 · p99 · p99.9 ms", quantiles(&round.resumed));
+    }
     if round.total.slow_deliveries + round.total.slow_omitted > 0 {
         row("slow sockets: given · omitted", format!("{} · {}", round.total.slow_deliveries, round.total.slow_omitted));
     }

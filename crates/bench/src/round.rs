@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::measure::{Counts, Quantiles, Tally, bars};
+use crate::measure::{Counts, Quantiles, RunTotals, bars};
 use crate::procfs::Usage;
 use crate::scenario::Plan;
 
@@ -119,6 +119,8 @@ pub struct Round {
     pub answer: Quantiles,
     /// How late comments were sent.
     pub late: Quantiles,
+    /// Being cut off, or moved, to the next comment.
+    pub resumed: Quantiles,
     /// The server's price, when it runs here.
     pub server: Option<Cost>,
     /// CPU of the generator's busiest thread, share.
@@ -144,7 +146,14 @@ pub struct Round {
 impl Round {
     /// Works out the figures. `ours` is how many CPUs the generator may use.
     #[must_use]
-    pub fn of(plan: &Plan, ours: usize, from: &Snapshot, to: &Snapshot, tally: &Tally, samples: Vec<Sample>) -> Self {
+    pub fn of(
+        plan: &Plan,
+        ours: usize,
+        from: &Snapshot,
+        to: &Snapshot,
+        tally: &RunTotals,
+        samples: Vec<Sample>,
+    ) -> Self {
         let counts = to.counts.since(&from.counts);
         let seconds = to.at_us.saturating_sub(from.at_us) as f64 / 1e6;
         let per_s = |n: u64| ratio(n as f64, seconds);
@@ -183,6 +192,7 @@ impl Round {
             incomplete,
             answer: Quantiles::of(&tally.answer),
             late: Quantiles::of(&tally.late),
+            resumed: Quantiles::of(&tally.resumed),
             server: server.map(|used| cost(&used, &counts, seconds, to.resident_bytes)),
             generator_busiest: busiest,
             generator_cpus: generator,

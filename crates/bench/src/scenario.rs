@@ -5,7 +5,7 @@ use recording::Recorded;
 
 use crate::adapter::Adapter;
 use crate::content::MARK_BYTES;
-use crate::options::{Options, Preset, Protocol, Scenario};
+use crate::options::{Options, Preset, Protocol, Scenario, Transport};
 use crate::pace::{Line, Load};
 
 /// Colours mark the comments of a recording; there are so many of them.
@@ -150,6 +150,7 @@ pub fn plan(options: &Options, recording: Option<&[Recorded]>) -> anyhow::Result
         "only Barrage compresses: --deflate goes with no --adapter and no --floor"
     );
     ensure!(slow <= sockets, "--slow must be at most --sockets");
+    ensure_carried(options, slow)?;
     let chat = scenario == Scenario::Chat;
     let viewers = if chat { 0 } else { sockets - slow };
     let rooms = Rooms { count: rooms, viewers, hot: scenario == Scenario::Mixed };
@@ -200,6 +201,21 @@ fn party(group: usize, users: usize) -> anyhow::Result<usize> {
     ensure!(users >= 3, "chat needs at least 3 --sockets");
     ensure!(group == 0 || users.is_multiple_of(group), "--sockets must be a multiple of --group");
     Ok(group.max(2))
+}
+
+/// WebTransport speaks two sub-protocols, compresses nothing, and has no kernel that reads for a slow program.
+fn ensure_carried(options: &Options, slow: usize) -> anyhow::Result<()> {
+    let quic = options.transport.iter().any(|transport| transport.is_quic());
+    ensure!(options.transport.is_empty() || options.adapter == Adapter::Barrage, "--transport goes with no --adapter");
+    ensure!(!quic || options.protocol != Protocol::Bin, "WebTransport speaks json or proto, not bin");
+    ensure!(!quic || !options.deflate && slow == 0, "--transport wt goes with no --deflate and no slow sockets");
+    let encrypted = !options.transport.is_empty() && !options.transport.contains(&Transport::Ws);
+    ensure!(options.flood.is_none() || encrypted, "--flood needs --transport wss, wt or wt-datagrams");
+    ensure!(
+        options.move_to.is_none() || options.scenario == Scenario::Reconnect,
+        "--move-to is for the scenario reconnect"
+    );
+    Ok(())
 }
 
 /// Others than Barrage have no cursors, no colours to mark recordings by, and most of them no answers.

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::adapter::Adapter;
 use crate::conn::{Role, Spec};
-use crate::options::{Protocol, Scenario};
+use crate::options::{Protocol, Scenario, Transport};
 use crate::scenario::{Plan, room_id};
 use crate::target::Address;
 
@@ -30,18 +30,21 @@ pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
             _ => (Role::Member, target.group(i / plan.party)),
         };
         let spec = spec(target, role, i, specs.len(), room)?;
-        specs.push(match way_in {
+        let spec = match way_in {
             Protocol::Json | Protocol::Proto => Spec { protocol: way_in, ..spec },
             Protocol::Bin => {
                 let target = format!("/ws?room_id={}&max_per_s=0&token={}", spec.room, spec.credential);
                 Spec { target, joins: true, protocol: way_in, ..spec }
             }
-        });
+        };
+        // Whose way in is measured, or who is given messages, has the transport of those who read.
+        let measured = plan.scenario == Scenario::Publish || role == Role::Member;
+        specs.push(if measured { carried(spec, target) } else { spec });
     }
     for i in 0..plan.rooms.viewers {
         let room = room_id(plan.rooms.of_viewer(i));
         let spec = spec(target, Role::Viewer, i, specs.len(), room)?;
-        specs.push(Spec { protocol: plan.protocol, deflate: plan.deflate, ..spec });
+        specs.push(carried(Spec { protocol: plan.protocol, deflate: plan.deflate, ..spec }, target));
     }
     for i in 0..plan.slow {
         let role = if i.is_multiple_of(2) { Role::Slow } else { Role::Stalled };
@@ -49,6 +52,15 @@ pub fn specs(plan: &Plan, target: &Address) -> anyhow::Result<Vec<Spec>> {
         specs.push(Spec { protocol: plan.protocol, deflate: plan.deflate, ..spec });
     }
     Ok(specs)
+}
+
+/// The same socket over the target's transport.
+fn carried(spec: Spec, target: &Address) -> Spec {
+    let Some(transport) = target.transport.filter(|transport| transport.is_quic()) else { return spec };
+    let protocol = if spec.protocol == Protocol::Proto { "&protocol=proto" } else { "" };
+    let datagrams = if transport == Transport::WtDatagrams { "&datagrams=true" } else { "" };
+    let path = format!("{}{protocol}{datagrams}", spec.target.replacen("/ws?", "/wt?", 1));
+    Spec { transport, target: path, ..spec }
 }
 
 /// The name of a user who chats.
@@ -97,7 +109,8 @@ fn spec(target: &Address, role: Role, i: usize, n: usize, room: String) -> anyho
         protocol: Protocol::Json,
         deflate: false,
         from,
-        tls: target.tls,
+        transport: if server.tls { Transport::Wss } else { Transport::Ws },
+        tls: server.tls.then_some(target.handshakes),
     })
 }
 

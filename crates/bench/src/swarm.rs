@@ -1,5 +1,6 @@
 //! The swarm seen from outside: starts the threads, opens the sockets, plays rounds, reads the meters.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use anyhow::{bail, ensure};
 use crate::clock::now_us;
 use crate::crew::{Answer, Crew, Meters, Order};
 use crate::generator::{Part, Remote};
-use crate::measure::{Counts, Quantiles, Tally, histogram};
+use crate::measure::{Counts, Quantiles, RunTotals, histogram};
 use crate::options::CpuList;
 use crate::pace::Load;
 use crate::procfs;
@@ -41,14 +42,14 @@ pub struct Swarm {
 /// One process of the generator.
 enum Generator {
     Here(Crew),
-    Elsewhere(Remote),
+    RoomSubscriptions(Remote),
 }
 
 impl Generator {
     fn obey(&self, order: &Order) -> anyhow::Result<Answer> {
         match self {
             Self::Here(crew) => crew.obey(order.clone()),
-            Self::Elsewhere(remote) => remote.obey(order),
+            Self::RoomSubscriptions(remote) => remote.obey(order),
         }
     }
 }
@@ -89,7 +90,7 @@ impl Swarm {
         let (failed, failures) = mpsc::channel();
         let generators = if processes > 1 {
             let parts = (0..processes).map(|index| Part { index, of: processes });
-            let remote = |part| Remote::start(&target.address, part, cpus, threads).map(Generator::Elsewhere);
+            let remote = |part| Remote::start(&target.address, part, cpus, threads).map(Generator::RoomSubscriptions);
             parts.map(remote).collect::<anyhow::Result<_>>()?
         } else {
             let crew = Crew::start(plan, specs(plan, &target.address)?, cpus, threads, &failed)?;
@@ -121,14 +122,14 @@ impl Swarm {
         self.await_open(&from, slab, before, wanted)
     }
 
-    /// Cuts the reading sockets and waits until all are back.
+    /// Cuts the reading sockets, or moves them to another address, and waits until all are back that had to connect anew.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn cut(&self) -> anyhow::Result<Opened> {
+    pub fn cut(&self, move_to: Option<Ipv4Addr>) -> anyhow::Result<Opened> {
         let (from, slab) = (self.snapshot()?, procfs::slab_bytes());
         let wanted = from.counts.opened;
-        let cut = self.order_sockets(&Order::Cut)?;
+        let cut = self.order_sockets(&move_to.map_or(Order::Cut, Order::Move))?;
         self.await_open(&from, slab, wanted.saturating_sub(cut), wanted)
     }
 
@@ -264,10 +265,10 @@ impl Swarm {
     ///
     /// # Errors
     /// When a generator has ended.
-    pub fn tally(&self) -> anyhow::Result<Tally> {
-        let mut sum = Tally::default();
-        for answer in self.order(&Order::Tally)? {
-            if let Answer::Tally(tally) = answer {
+    pub fn tally(&self) -> anyhow::Result<RunTotals> {
+        let mut sum = RunTotals::default();
+        for answer in self.order(&Order::RunTotals)? {
+            if let Answer::RunTotals(tally) = answer {
                 sum.add(&tally);
             }
         }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::adapter::Adapter;
 use crate::conn::Role;
-use crate::options::{CpuList, Floor, Handshakes, Options};
+use crate::options::{CpuList, Floor, Handshakes, Options, Transport};
 use crate::tls;
 
 /// Secret and admin key of a server that is started here; it listens on loopback and lives for a measurement.
@@ -60,8 +60,10 @@ pub struct Address {
     servers: Vec<Endpoint>,
     publish_to: Option<Endpoint>,
     secret: Option<String>,
-    /// It speaks TLS.
-    pub tls: Option<Handshakes>,
+    /// How sockets with TLS begin.
+    pub handshakes: Handshakes,
+    /// What carries its reading sockets, if that was asked for.
+    pub transport: Option<Transport>,
     /// Ids of the groups that were founded.
     pub groups: Vec<String>,
 }
@@ -118,20 +120,27 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// `Host` of requests.
     pub host: Arc<str>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
 }
 
 impl Endpoint {
     fn of(url: &str) -> anyhow::Result<Self> {
-        let host = url.strip_prefix("http://").context("a server's URL must begin with http://")?.trim_end_matches('/');
+        let (tls, host) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(host), _) => (false, host),
+            (None, Some(host)) => (true, host),
+            (None, None) => bail!("a server's URL must begin with http:// or https://"),
+        };
+        let host = host.trim_end_matches('/');
         let mut addresses = host.to_socket_addrs().with_context(|| format!("cannot find {host}"))?;
         let address = addresses.next().with_context(|| format!("{host} has no address"))?;
-        Ok(Self { address, host: host.into() })
+        Ok(Self { address, host: host.into(), tls })
     }
 }
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        Self { address, host: address.to_string().into() }
+        Self { address, host: address.to_string().into(), tls: false }
     }
 }
 
@@ -152,11 +161,11 @@ impl Target {
     ///
     /// # Errors
     /// When it does not start, or nothing says how its tokens are signed.
-    pub fn measured(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
+    pub fn measured(options: &Options, cpus: &CpuList, transport: Option<Transport>) -> anyhow::Result<Self> {
         let mut target = match (&options.start, options.server.is_empty()) {
             (Some(command), _) => Self::start(command, options.adapter, cpus)?,
-            (None, false) => Self::running(options)?,
-            (None, true) if options.adapter == Adapter::Barrage => Self::barrage(options, cpus)?,
+            (None, false) => Self::running(options, transport)?,
+            (None, true) if options.adapter == Adapter::Barrage => Self::barrage(options, cpus, transport)?,
             (None, true) => bail!("--adapter needs --server, or --start with a command that starts the server"),
         };
         if let Some(url) = &options.publish_to {
@@ -165,10 +174,15 @@ impl Target {
         if let Some(name) = &options.name {
             target.name.clone_from(name);
         }
+        if let Some(transport) = transport {
+            target.name = format!("{}, {}", target.name, crate::name(transport));
+        }
+        target.address.transport = transport;
+        target.address.handshakes = options.tls.unwrap_or(Handshakes::Full);
         Ok(target)
     }
 
-    fn running(options: &Options) -> anyhow::Result<Self> {
+    fn running(options: &Options, transport: Option<Transport>) -> anyhow::Result<Self> {
         let file = options.data.as_ref().map(|data| data.join("secret"));
         let secret = match (&options.secret, file) {
             (Some(secret), _) => Some(secret.clone()),
@@ -181,14 +195,19 @@ impl Target {
             (None, None) if options.adapter != Adapter::Barrage => None,
             (None, None) => bail!("--server needs --secret, or --data with the server's data directory"),
         };
+        let servers: Vec<Endpoint> =
+            options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?;
+        let fits = |transport| servers.iter().all(|server| server.tls == (transport != Transport::Ws));
+        ensure!(transport.is_none_or(fits), "ws needs a --server of http://, the other transports one of https://");
         Ok(Self {
             name: format!("server {}", options.server.join(" ")),
             address: Address {
                 adapter: options.adapter,
-                servers: options.server.iter().map(|url| Endpoint::of(url)).collect::<anyhow::Result<_>>()?,
+                servers,
                 publish_to: None,
                 secret,
-                tls: None,
+                handshakes: Handshakes::Full,
+                transport: None,
                 groups: Vec::new(),
             },
             pids: options.pid.clone(),
@@ -218,7 +237,8 @@ impl Target {
                 servers: vec![at(port).into()],
                 publish_to: publish_to.map(Endpoint::from),
                 secret: Some(SECRET.into()),
-                tls: None,
+                handshakes: Handshakes::Full,
+                transport: None,
                 groups: Vec::new(),
             },
             pids: vec![child.0.id()],
@@ -227,14 +247,17 @@ impl Target {
         })
     }
 
-    fn barrage(options: &Options, cpus: &CpuList) -> anyhow::Result<Self> {
+    fn barrage(options: &Options, cpus: &CpuList, transport: Option<Transport>) -> anyhow::Result<Self> {
+        let tls = transport.map_or(options.tls.is_some(), |transport| transport != Transport::Ws);
+        let quic = transport.is_some_and(Transport::is_quic) || options.flood.is_some();
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let mut command = this_binary()?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(dir.path());
         command.env("BARRAGE__AUTH__HMAC_SECRET", SECRET);
         command.env("BARRAGE__SERVER__SHARDS", cpus.0.len().min(128).to_string());
         command.envs(LIFTED.iter().map(|(key, value)| (format!("BARRAGE__{key}"), *value)));
-        if options.tls.is_some() {
+        command.env("BARRAGE__SERVER__QUIC", quic.to_string());
+        if tls {
             command.envs(tls::certificate(dir.path())?);
         }
         command.envs(options.settings().iter().map(|(key, value)| (key.as_str(), value.as_str())));
@@ -242,7 +265,7 @@ impl Target {
         let name = format!("barrage {}", env!("CARGO_PKG_VERSION"));
         let mut target = Self::started(name, child, address);
         (target.address.secret, target._dir) = (Some(SECRET.into()), Some(dir));
-        target.address.tls = options.tls;
+        target.address.servers.iter_mut().for_each(|server| server.tls = tls);
         Ok(target)
     }
 
@@ -254,7 +277,8 @@ impl Target {
                 servers: vec![address.into()],
                 publish_to: None,
                 secret: None,
-                tls: None,
+                handshakes: Handshakes::Full,
+                transport: None,
                 groups: Vec::new(),
             },
             pids: vec![child.0.id()],

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use crate::options::Handshakes;
 
 /// What the throw-away server is called.
-const NAME: &str = "localhost";
+pub const NAME: &str = "localhost";
 
 /// Writes a certificate and its key into `dir`; the settings that make a server use them.
 ///
@@ -103,7 +103,8 @@ impl ClientTls {
     }
 }
 
-fn config(handshakes: Handshakes) -> ClientConfig {
+/// What a client offers and believes.
+pub fn config(handshakes: Handshakes) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).unwrap_or_else(|_| {

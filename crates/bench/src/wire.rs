@@ -315,7 +315,7 @@ pub fn message(group: &str, user: &str, content: &str, out: &mut Vec<u8>) {
 
 /// A comment behind the binary header.
 pub fn binary_comment(user_id: u64, content: &str, out: &mut Vec<u8>) {
-    let frame = Frame { kind: Kind::Comment, timestamp_ms: clock::now_us() / 1_000, user_id, content };
+    let frame = Frame { kind: Kind::Comment, timestamp_ms: clock::now_us() / 1_000, user_id, room: None, content };
     let mut payload = Vec::with_capacity(binary::HEADER_BYTES + content.len());
     // Contents are at most a few thousand bytes: they fit.
     if binary::encode(&frame, &mut payload).is_ok() {

@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -18,7 +19,7 @@ use crate::adapter::Adapter;
 use crate::clock::now_us;
 use crate::conn::{Conn, Role};
 use crate::content::{self, Mark};
-use crate::measure::Tally;
+use crate::measure::RunTotals;
 use crate::options::Protocol;
 use crate::pace::{Feed, Next};
 use crate::protobuf;
@@ -31,6 +32,8 @@ pub const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 /// Connections being opened at once, each thread.
 const OPENING_MAX: usize = 256;
+/// How often the timers of QUIC connections are looked at.
+const TICK: Duration = Duration::from_millis(2);
 /// Largest single read.
 const SCRATCH_BYTES: usize = 512 * 1024;
 /// Comments sent before the sockets are looked at again.
@@ -51,6 +54,8 @@ pub enum Command {
     Begin(Round),
     /// Cut all reading sockets, say how many they were, and open them again.
     Cut(Sender<u64>),
+    /// Move all reading sockets to this address. Says how many have to connect anew, and opens these again.
+    Move(Ipv4Addr, Sender<u64>),
     /// Slow sockets read like any other until the next round.
     CatchUp,
 }
@@ -102,7 +107,7 @@ impl OnTheWay {
 #[derive(Default)]
 pub struct Shared {
     /// What it counts.
-    pub tally: Mutex<Tally>,
+    pub tally: Mutex<RunTotals>,
     /// Its thread id, once it runs.
     pub tid: AtomicI32,
 }
@@ -130,6 +135,9 @@ pub struct Worker {
     scratch: Box<[u8]>,
     senders: Vec<usize>,
     to_open: VecDeque<usize>,
+    /// By socket: when its QUIC connection wants to be looked at. Beside the connections, so that a look at all is cheap.
+    deadlines: Vec<Option<Instant>>,
+    ticked: Instant,
     /// How many of the sockets have been told to open.
     asked: usize,
     opening: usize,
@@ -152,6 +160,8 @@ impl Worker {
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let roles = setup.conns.iter().enumerate();
         let senders = roles.filter(|(_, conn)| conn.spec.role.sends()).map(|(i, _)| i).collect();
+        let quic = setup.conns.iter().any(|conn| conn.spec.transport.is_quic());
+        let deadlines = vec![None; if quic { setup.conns.len() } else { 0 }];
         Ok(Self {
             setup,
             poll,
@@ -160,6 +170,8 @@ impl Worker {
             reader: Reader::new(Marks::Content),
             scratch: vec![0; SCRATCH_BYTES].into(),
             to_open: VecDeque::new(),
+            deadlines,
+            ticked: Instant::now(),
             asked: 0,
             opening: 0,
             round: None,
@@ -199,6 +211,7 @@ impl Worker {
                 }
             }
             self.upkeep(tally);
+            self.tick(tally);
             self.open_more(tally);
             let news = tally.counts.since(&before);
             let OnTheWay { arrived, settled, refused, .. } = &*self.setup.on_the_way;
@@ -211,7 +224,7 @@ impl Worker {
 
     /// Waits for a socket, a command, the next comment, or the next upkeep.
     fn wait(&mut self, events: &mut Events, wake_us: Option<u64>) -> io::Result<()> {
-        let mut timeout = Duration::from_micros(UPKEEP_US);
+        let mut timeout = if self.deadlines.is_empty() { Duration::from_micros(UPKEEP_US) } else { TICK };
         match wake_us {
             Some(at_us) if at_us <= now_us() => timeout = Duration::ZERO,
             Some(at_us) => set_timer(&self.timer, at_us)?,
@@ -223,7 +236,7 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, command: Command, tally: &mut Tally) {
+    fn obey(&mut self, command: Command, tally: &mut RunTotals) {
         match command {
             Command::Open(count) => {
                 self.to_open.extend(self.asked..count);
@@ -239,7 +252,7 @@ impl Worker {
                 let waiting = self.to_open.len();
                 for (i, conn) in self.setup.conns.iter_mut().enumerate() {
                     if conn.is_open() && conn.spec.role == Role::Viewer {
-                        conn.hang_up();
+                        conn.cut(now_us());
                         self.to_open.push_back(i);
                     }
                 }
@@ -247,6 +260,24 @@ impl Worker {
                 tally.counts.opened = tally.counts.opened.saturating_sub(cut);
                 // Nobody waits for it when the main thread has given up already.
                 let _ = reply.send(cut);
+            }
+            Command::Move(to, reply) => {
+                let waiting = self.to_open.len();
+                for i in 0..self.setup.conns.len() {
+                    let Some(conn) = self.setup.conns.get_mut(i) else { continue };
+                    if !conn.is_open() || conn.spec.role != Role::Viewer {
+                        continue;
+                    }
+                    match conn.move_to(to, self.poll.registry(), Token(i), now_us()) {
+                        Ok(true) => self.touch(i),
+                        Ok(false) => self.to_open.push_back(i),
+                        Err(error) => self.end(i, format!("{error:#}"), tally),
+                    }
+                }
+                let anew = (self.to_open.len() - waiting) as u64;
+                tally.counts.opened = tally.counts.opened.saturating_sub(anew);
+                // Nobody waits for it when the main thread has given up already.
+                let _ = reply.send(anew);
             }
             Command::CatchUp => {
                 self.catching_up = true;
@@ -259,19 +290,17 @@ impl Worker {
         }
     }
 
-    fn open_more(&mut self, tally: &mut Tally) {
+    fn open_more(&mut self, tally: &mut RunTotals) {
         while self.opening < OPENING_MAX
             && let Some(i) = self.to_open.pop_front()
         {
             let Some(conn) = self.setup.conns.get_mut(i) else { continue };
-            let opened = conn.connect(now_us()).and_then(|()| {
-                let stream = conn.stream.as_mut();
-                let register =
-                    |stream| self.poll.registry().register(stream, Token(i), Interest::READABLE | Interest::WRITABLE);
-                Ok(stream.map_or(Ok(()), register)?)
-            });
+            let opened = conn.connect(now_us()).and_then(|()| Ok(conn.register(self.poll.registry(), Token(i))?));
             match opened {
-                Ok(()) => self.opening += 1,
+                Ok(()) => {
+                    self.opening += 1;
+                    self.touch(i);
+                }
                 Err(error) => {
                     conn.hang_up();
                     tally.counts.failed += 1;
@@ -281,7 +310,7 @@ impl Worker {
         }
     }
 
-    fn ready(&mut self, i: usize, writable: bool, tally: &mut Tally) {
+    fn ready(&mut self, i: usize, writable: bool, tally: &mut RunTotals) {
         let Some(conn) = self.setup.conns.get_mut(i) else { return };
         if writable {
             let was_open = conn.is_open();
@@ -298,7 +327,7 @@ impl Worker {
     }
 
     /// Reads until nothing is left, or `bytes` have been read.
-    fn read(&mut self, i: usize, mut bytes: usize, tally: &mut Tally) {
+    fn read(&mut self, i: usize, mut bytes: usize, tally: &mut RunTotals) {
         let Some(conn) = self.setup.conns.get_mut(i) else { return };
         while bytes > 0 {
             let room = self.scratch.len().min(bytes);
@@ -318,10 +347,42 @@ impl Worker {
                 break;
             }
         }
+        self.touch(i);
     }
 
-    fn end(&mut self, i: usize, reason: String, tally: &mut Tally) {
-        let Some(conn) = self.setup.conns.get_mut(i).filter(|conn| conn.stream.is_some()) else { return };
+    /// Notes when a QUIC connection wants to be looked at next.
+    fn touch(&mut self, i: usize) {
+        if let (Some(deadline), Some(conn)) = (self.deadlines.get_mut(i), self.setup.conns.get_mut(i)) {
+            *deadline = conn.deadline();
+        }
+    }
+
+    /// Looks at the QUIC connections whose time has come.
+    fn tick(&mut self, tally: &mut RunTotals) {
+        let now = Instant::now();
+        if self.deadlines.is_empty() || now.duration_since(self.ticked) < TICK {
+            return;
+        }
+        self.ticked = now;
+        for i in 0..self.deadlines.len() {
+            if self.deadlines.get(i).copied().flatten().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let Some(conn) = self.setup.conns.get_mut(i) else { continue };
+            let was_open = conn.is_open();
+            let ticked = conn.tick(&mut self.reader, tally, now_us());
+            if !was_open && conn.is_open() {
+                self.opening = self.opening.saturating_sub(1);
+            }
+            match ticked {
+                Ok(()) => self.touch(i),
+                Err(reason) => self.end(i, reason, tally),
+            }
+        }
+    }
+
+    fn end(&mut self, i: usize, reason: String, tally: &mut RunTotals) {
+        let Some(conn) = self.setup.conns.get_mut(i).filter(|conn| conn.is_connected()) else { return };
         if conn.is_open() {
             tally.counts.opened = tally.counts.opened.saturating_sub(1);
             tally.counts.ended += 1;
@@ -331,10 +392,11 @@ impl Worker {
         }
         conn.hang_up();
         tally.ended(reason);
+        self.touch(i);
     }
 
     /// Lets slow sockets read a little, and sends the heartbeats that are due.
-    fn upkeep(&mut self, tally: &mut Tally) {
+    fn upkeep(&mut self, tally: &mut RunTotals) {
         let now = now_us();
         let elapsed_us = now.saturating_sub(self.upkept_us);
         if elapsed_us < UPKEEP_US {
@@ -351,7 +413,7 @@ impl Worker {
     }
 
     /// Heartbeats go round the sockets, evenly over the interval.
-    fn beat(&mut self, elapsed_us: u64, tally: &mut Tally) {
+    fn beat(&mut self, elapsed_us: u64, tally: &mut RunTotals) {
         let every_s = self.setup.plan.heartbeat_s;
         if every_s <= 0.0 || self.asked == 0 {
             return;
@@ -369,14 +431,17 @@ impl Worker {
                 (other, _) => sent = other.heartbeat(role, out),
             });
             match written {
-                Ok(()) => tally.counts.heartbeats += u64::from(sent),
+                Ok(()) => {
+                    tally.counts.heartbeats += u64::from(sent);
+                    self.touch(i);
+                }
                 Err(reason) => self.end(i, reason, tally),
             }
         }
     }
 
     /// Sends what is due. Returns when to look again.
-    fn send_due(&mut self, tally: &mut Tally) -> Option<u64> {
+    fn send_due(&mut self, tally: &mut RunTotals) -> Option<u64> {
         if self.senders.is_empty() {
             return None;
         }
@@ -412,7 +477,7 @@ impl Worker {
         false
     }
 
-    fn send(&mut self, due_us: u64, now: u64, tally: &mut Tally) {
+    fn send(&mut self, due_us: u64, now: u64, tally: &mut RunTotals) {
         let Some(round) = &mut self.round else { return };
         let plan = &self.setup.plan;
         let seq = round.feed.seq();
@@ -445,8 +510,9 @@ impl Worker {
         if tally.is_measured(due_us) {
             tally.late.saturating_record(now.saturating_sub(due_us).max(1));
         }
-        if let Err(reason) = sent {
-            self.end(i, reason, tally);
+        match sent {
+            Ok(()) => self.touch(i),
+            Err(reason) => self.end(i, reason, tally),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! What a message may say. Pure.
+//! Checks and cleans the contents of messages. Called before a message is stored; does no I/O.
 
 use std::collections::HashMap;
 
-use model::chat::{CLIENT_MSG_ID_BYTES_MAX, MsgType, Recipient};
+use model::chat::{CLIENT_MSG_ID_BYTES_MAX, MESSAGE_UPLOADS_MAX, MsgType, Recipient};
 use serde::Deserialize;
 
-use crate::{ChatError, Draft, Result, Settings};
+use crate::{ChatError, MessageDraft, Result};
 
 /// Longest id of an upload, in bytes.
 const UPLOAD_ID_BYTES_MAX: usize = 64;
@@ -18,12 +18,26 @@ pub(crate) fn check_client_msg_id(id: &str) -> Result<()> {
     Err(ChatError::Invalid("client_msg_id must be 1-64 bytes".into()))
 }
 
-/// The content, cleaned, or why it may not be sent.
-pub(crate) fn check(draft: &Draft, settings: &Settings) -> Result<String> {
-    match draft.msg_type {
-        MsgType::Text => text(&draft.content, settings.content_chars_max),
-        MsgType::Image | MsgType::Video | MsgType::File => upload(&draft.content),
-        MsgType::Encrypted => encrypted(draft, settings.encrypted_bytes_max),
+/// The cleaned content, or why it may not be sent.
+pub(crate) fn check(draft: &MessageDraft, settings: &settings::Chat) -> Result<String> {
+    if draft.msg_type == MsgType::Encrypted && matches!(draft.to, Recipient::Group(_)) {
+        return Err(ChatError::Invalid("groups have no encrypted messages".into()));
+    }
+    if draft.uploads.len() > MESSAGE_UPLOADS_MAX {
+        return Err(ChatError::Invalid(format!("uploads must name at most {MESSAGE_UPLOADS_MAX}").into()));
+    }
+    if draft.msg_type != MsgType::Encrypted && !draft.uploads.is_empty() {
+        return Err(ChatError::Invalid("only encrypted messages have uploads beside their content".into()));
+    }
+    check_content(draft.msg_type, &draft.content, settings)
+}
+
+/// The cleaned content of a message of this type.
+pub(crate) fn check_content(msg_type: MsgType, content: &str, settings: &settings::Chat) -> Result<String> {
+    match msg_type {
+        MsgType::Text => text(content, settings.message_chars_max),
+        MsgType::Image | MsgType::Video | MsgType::File => upload(content),
+        MsgType::Encrypted => encrypted(content, settings.encrypted_bytes_max),
     }
 }
 
@@ -56,7 +70,7 @@ fn upload(content: &str) -> Result<String> {
     Err(ChatError::Invalid("content must be the id of an upload".into()))
 }
 
-/// An envelope: ciphertexts by `user/device`. Only its shape is looked at.
+/// An envelope: ciphertexts by `user/device`. Only its shape is checked.
 #[derive(Deserialize)]
 struct Envelope {
     v: u32,
@@ -73,18 +87,15 @@ struct Ciphertext {
     _body: String,
 }
 
-fn encrypted(draft: &Draft, max: u32) -> Result<String> {
-    if matches!(draft.to, Recipient::Group(_)) {
-        return Err(ChatError::Invalid("groups have no encrypted messages".into()));
-    }
-    if draft.content.len() > max as usize {
+fn encrypted(content: &str, max: u32) -> Result<String> {
+    if content.len() > max as usize {
         return Err(ChatError::TooLong { max, unit: "bytes" });
     }
-    let sound = serde_json::from_str::<Envelope>(&draft.content).is_ok_and(|envelope| {
+    let sound = serde_json::from_str::<Envelope>(content).is_ok_and(|envelope| {
         envelope.v == 1 && !envelope.devices.is_empty() && envelope.devices.values().all(|text| text.kind <= 1)
     });
     if sound {
-        return Ok(draft.content.clone());
+        return Ok(content.to_owned());
     }
     Err(ChatError::Invalid("content must be an envelope {v: 1, from_device, devices: {…: {type, body}}}".into()))
 }
@@ -103,18 +114,12 @@ mod tests {
 
     #[test]
     fn an_envelope_needs_its_shape() {
-        let draft = |content: &str| Draft {
-            client_msg_id: "c".into(),
-            to: Recipient::User(model::UserId::new("bob").expect("an id")),
-            content: content.into(),
-            msg_type: MsgType::Encrypted,
-        };
         let good = r#"{"v":1,"from_device":"d","devices":{"bob/x":{"type":0,"body":"YQ"}}}"#;
-        assert_eq!(encrypted(&draft(good), 1_000), Ok(good.to_owned()));
-        let long = encrypted(&draft(good), 10);
+        assert_eq!(encrypted(good, 1_000), Ok(good.to_owned()));
+        let long = encrypted(good, 10);
         assert!(matches!(long, Err(ChatError::TooLong { .. })), "{long:?}");
         for bad in ["hello", "{}", r#"{"v":1,"from_device":"d","devices":{}}"#] {
-            assert!(encrypted(&draft(bad), 1_000).is_err(), "{bad}");
+            assert!(encrypted(bad, 1_000).is_err(), "{bad}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Why something in chat was refused, and how that is said outside.
+//! Why chat refused a request, and the error the client sees.
 
 use std::borrow::Cow;
 
@@ -6,36 +6,36 @@ use model::{Code, NoIds, WireError};
 use state::StateError;
 use store::StoreError;
 
-/// Why something was not done.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChatError {
     /// A field is out of its range.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
-    /// It does not exist, or not for this person.
+    /// It does not exist, or not for this user.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// This person may not do that.
+    /// This user may not do that.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// The time for a recall has passed.
-    #[error("too late")]
-    TooLate,
+    /// The time to recall or edit has passed, or the message was recalled.
+    #[error("{0}")]
+    TooLate(&'static str),
     /// More members than a group may have.
     #[error("the group is full")]
     GroupFull {
-        /// How many it may have.
+        /// Members allowed.
         members_max: u32,
     },
-    /// Nothing to say.
+    /// Nothing is left of the content.
     #[error("empty")]
     Empty,
-    /// Too much to say.
+    /// The content is too long.
     #[error("too long")]
     TooLong {
-        /// How much is allowed.
+        /// The limit.
         max: u32,
-        /// Of what: characters or bytes.
+        /// Its unit: characters or bytes.
         unit: &'static str,
     },
     /// A rate limit.
@@ -44,9 +44,9 @@ pub enum ChatError {
         /// When to try again.
         retry_after_ms: u64,
     },
-    /// Bans, mutes or words stand against it.
+    /// Refused for a ban, a mute or a word list.
     #[error(transparent)]
-    Screened(WireError),
+    Filtered(WireError),
     /// The queue before the store is full.
     #[error("overloaded")]
     Overloaded,
@@ -56,31 +56,33 @@ pub enum ChatError {
 }
 
 impl ChatError {
+    /// A message that was taken back.
+    pub(crate) const RECALLED: Self = Self::TooLate("the message was recalled");
     /// The recipient has blocked the sender.
     pub(crate) const BLOCKED: Self = Self::Forbidden("this person does not take messages from you");
 }
 
 impl From<ChatError> for WireError {
     fn from(error: ChatError) -> Self {
-        let said = |code, message: Cow<'static, str>| Self::new(code, message);
+        let error_with = |code, message: Cow<'static, str>| Self::new(code, message);
         match error {
             ChatError::Invalid(message) => Self::invalid(message),
-            ChatError::NotFound(what) => said(Code::NotFound, format!("there is no such {what}").into()),
-            ChatError::Forbidden(message) => said(Code::Forbidden, message.into()),
-            ChatError::TooLate => said(Code::TooLate, "the message is too old to be taken back".into()),
+            ChatError::NotFound(what) => error_with(Code::NotFound, format!("there is no such {what}").into()),
+            ChatError::Forbidden(message) => error_with(Code::Forbidden, message.into()),
+            ChatError::TooLate(message) => error_with(Code::TooLate, message.into()),
             ChatError::GroupFull { members_max } => {
-                said(Code::GroupFull, format!("a group may have {members_max} members").into())
+                error_with(Code::GroupFull, format!("a group may have {members_max} members").into())
             }
-            ChatError::Empty => said(Code::ContentEmpty, "the message is empty".into()),
+            ChatError::Empty => error_with(Code::ContentEmpty, "the message is empty".into()),
             ChatError::TooLong { max, unit } => {
-                said(Code::ContentTooLong, format!("a message may have {max} {unit}").into())
+                error_with(Code::ContentTooLong, format!("a message may have {max} {unit}").into())
             }
             ChatError::Limited { retry_after_ms } => {
-                said(Code::RateLimited, "you are sending too fast".into()).retry_after_ms(retry_after_ms.max(1))
+                error_with(Code::RateLimited, "you are sending too fast".into()).retry_after_ms(retry_after_ms.max(1))
             }
-            ChatError::Screened(error) => error,
+            ChatError::Filtered(error) => error,
             ChatError::Overloaded => {
-                said(Code::Overloaded, "too many messages; try again".into()).retry_after_ms(1_000)
+                error_with(Code::Overloaded, "too many messages; try again".into()).retry_after_ms(1_000)
             }
             ChatError::Unavailable => Self::unavailable(),
         }

@@ -1,11 +1,11 @@
-//! What sockets are told: each notice as the message of [`protocol::chat`] that it is.
+//! Notices as messages of [`protocol::chat`].
 //!
-//! Called by [`crate::Told`] when a first socket needs it.
+//! Called by [`crate::OutboundNotice`] when a first socket needs the frame.
 
-use bus::Notice;
+use fanout::Notice;
 use protocol::chat::{ChatMessage, GroupChanged, NewMessage, PresenceJson};
 
-/// The notice as a message of the socket; `None` when it is for whoever holds the sockets.
+/// The notice as a socket's message; `None` when it is for the gateway itself.
 pub(crate) fn message(notice: &Notice) -> Option<ChatMessage<'_>> {
     Some(match notice {
         Notice::Message(message) => ChatMessage::NewMessage(NewMessage::from(&**message)),
@@ -21,6 +21,21 @@ pub(crate) fn message(notice: &Notice) -> Option<ChatMessage<'_>> {
             conversation_id: *conversation_id,
             recalled_by: by,
             recalled_at_ms: *at_ms,
+        },
+        Notice::Edited { message_id, conversation_id, content, at_ms } => ChatMessage::MessageEdited {
+            message_id: *message_id,
+            conversation_id: *conversation_id,
+            content,
+            edited_at_ms: *at_ms,
+        },
+        Notice::Reacted { message_id, conversation_id, by, emoji, on, count, change } => ChatMessage::MessageReacted {
+            message_id: *message_id,
+            conversation_id: *conversation_id,
+            user_id: by,
+            emoji,
+            on: *on,
+            count: *count,
+            change: *change,
         },
         Notice::Typing { from, to, typing } => ChatMessage::typing(from, to, *typing),
         Notice::Presence { user, online, last_seen_ms } => {

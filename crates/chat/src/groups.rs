@@ -1,71 +1,78 @@
-//! Groups: what members may do to them, and who is to be told of what happens in them.
+//! Groups: what members may do, and who is notified.
+//!
+//! Owns this node's cache of members; the store decides by roles. Called by the gateway, the API and
+//! [`crate::message_writer`].
 
 use std::sync::Arc;
 
 use ahash::HashMap;
-use bus::{Notice, Sockets};
+use fanout::{Notice, Sockets};
 use model::chat::{
     GROUP_NAME_CHARS_MAX, Group, GroupDone, GroupId, GroupMember, GroupRole, GroupWish, Message, MsgType, Recipient,
 };
 use model::{Identity, UserId};
 use parking_lot::Mutex;
+use state::Rate;
 use store::chat::{ChatStore, GroupAnswer, Membership, NewGroup};
 
 use crate::{Chat, ChatError, Result, page_limit};
 
-/// Members of all remembered groups together; beyond it some group is read again when it is needed.
-const REMEMBERED_MAX: usize = 200_000;
+const HOUR_MS: u32 = 3_600_000;
+/// Members of all cached groups together; beyond it some group leaves the cache.
+const CACHED_MEMBERS_MAX: usize = 200_000;
 
-/// Who belongs to the groups that are spoken in, so that a message to five hundred people reads no
-/// five hundred rows. A picture is used only while its version is that of the store, which every
-/// stored message tells: nobody who was removed is told, nobody who came later.
+/// Caches the members of active groups, so that a message to five hundred people reads no five hundred rows. A snapshot
+/// counts only while its version is the store's, which every stored message carries: nobody who was removed is notified,
+/// and nobody who joined later.
 pub(crate) struct Groups {
     store: Arc<dyn ChatStore>,
-    remembered: Mutex<Remembered>,
+    cache: Mutex<MemberCache>,
 }
 
 #[derive(Default)]
-struct Remembered {
-    groups: HashMap<GroupId, Arc<Picture>>,
+struct MemberCache {
+    groups: HashMap<GroupId, Arc<MemberSnapshot>>,
+    /// Members of all of them.
     members: usize,
 }
 
-/// A group's members at some version.
-pub(crate) struct Picture {
+/// A group's members at one version.
+pub(crate) struct MemberSnapshot {
     version: u64,
-    pub everybody: Arc<[UserId]>,
+    pub members: Arc<[UserId]>,
     joined: Box<[u64]>,
     last_joined: u64,
 }
 
-impl From<Membership> for Picture {
+impl From<Membership> for MemberSnapshot {
     fn from(Membership { version, members }: Membership) -> Self {
         let last_joined = members.iter().map(|(_, joined)| *joined).max().unwrap_or(0);
-        let (everybody, joined): (Vec<_>, Vec<_>) = members.into_iter().unzip();
-        Self { version, everybody: everybody.into(), joined: joined.into(), last_joined }
+        let (members, joined): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+        Self { version, members: members.into(), joined: joined.into(), last_joined }
     }
 }
 
-impl Picture {
-    /// Those who may see the message at a position.
-    fn readers(&self, position: u64) -> Arc<[UserId]> {
+impl MemberSnapshot {
+    /// The members who may see the message at a position.
+    pub fn readers(&self, position: u64) -> Arc<[UserId]> {
         if position > self.last_joined {
-            return self.everybody.clone();
+            return self.members.clone();
         }
-        let sees = self.everybody.iter().zip(&self.joined).filter(|(_, joined)| **joined < position);
+        let sees = self.members.iter().zip(&self.joined).filter(|(_, joined)| **joined < position);
         sees.map(|(user, _)| user.clone()).collect()
     }
 }
 
-impl Remembered {
-    fn put(&mut self, group: GroupId, picture: Arc<Picture>) {
-        if picture.everybody.is_empty() || self.groups.get(&group).is_some_and(|held| held.version > picture.version) {
+impl MemberCache {
+    fn put(&mut self, group: GroupId, snapshot: Arc<MemberSnapshot>) {
+        if snapshot.members.is_empty() || self.groups.get(&group).is_some_and(|known| known.version > snapshot.version)
+        {
             return;
         }
         self.forget(group);
-        self.members += picture.everybody.len();
-        self.groups.insert(group, picture);
-        while self.members > REMEMBERED_MAX
+        self.members += snapshot.members.len();
+        self.groups.insert(group, snapshot);
+        while self.members > CACHED_MEMBERS_MAX
             && let Some(some) = self.groups.keys().find(|other| **other != group).copied()
         {
             self.forget(some);
@@ -73,19 +80,19 @@ impl Remembered {
     }
 
     fn forget(&mut self, group: GroupId) {
-        if let Some(picture) = self.groups.remove(&group) {
-            self.members -= picture.everybody.len();
+        if let Some(snapshot) = self.groups.remove(&group) {
+            self.members -= snapshot.members.len();
         }
     }
 }
 
 impl Groups {
     pub fn new(store: Arc<dyn ChatStore>) -> Self {
-        Self { store, remembered: Mutex::default() }
+        Self { store, cache: Mutex::default() }
     }
 
-    /// Who is told of a message. When a group's members cannot be read nobody is: it is stored, and
-    /// everybody finds it at the next sync.
+    /// Who is notified of a message. Nobody is when a group's members cannot be read: everybody finds the message at the
+    /// next sync.
     pub async fn readers_of(&self, message: &Message, version: Option<u64>) -> Arc<[UserId]> {
         match &message.to {
             Recipient::User(other) => Arc::new([message.from_user.clone(), other.clone()]),
@@ -93,36 +100,45 @@ impl Groups {
         }
     }
 
-    /// Who may see a message that the group's state `version` received; without one the group is read.
+    /// Who may see a message to the group at `version`; without a version the group is read.
     async fn readers(&self, group: GroupId, version: Option<u64>, position: u64) -> Result<Arc<[UserId]>> {
-        let remembered = self.remembered.lock().groups.get(&group).cloned();
-        let picture = match remembered.filter(|picture| Some(picture.version) == version) {
-            Some(picture) => picture,
-            None => self.look(group).await?,
+        let cached = self.cache.lock().groups.get(&group).cloned();
+        let snapshot = match cached.filter(|snapshot| Some(snapshot.version) == version) {
+            Some(snapshot) => snapshot,
+            None => self.load(group).await?,
         };
-        Ok(picture.readers(position))
+        Ok(snapshot.readers(position))
     }
 
-    /// Who belongs to a group, as far as this node has heard: for what is not kept.
-    pub async fn members(&self, group: GroupId) -> Result<Arc<Picture>> {
-        let remembered = self.remembered.lock().groups.get(&group).cloned();
-        match remembered {
-            Some(picture) => Ok(picture),
-            None => self.look(group).await,
+    /// A group's members as far as this node knows: for notices that nobody stores.
+    pub async fn members(&self, group: GroupId) -> Result<Arc<MemberSnapshot>> {
+        let cached = self.cache.lock().groups.get(&group).cloned();
+        match cached {
+            Some(snapshot) => Ok(snapshot),
+            None => self.load(group).await,
         }
     }
 
-    /// Reads a group. It may have changed since the message that asks was stored: whoever came
-    /// since does not see it, whoever went since is not told.
-    async fn look(&self, group: GroupId) -> Result<Arc<Picture>> {
-        let picture = Arc::new(Picture::from(self.store.membership(group).await?));
-        self.remembered.lock().put(group, picture.clone());
-        Ok(picture)
+    /// Reads a group. It may have changed since the message was stored: who joined since does not see it, who left since
+    /// is not notified.
+    async fn load(&self, group: GroupId) -> Result<Arc<MemberSnapshot>> {
+        let snapshot = Arc::new(MemberSnapshot::from(self.store.membership(group).await?));
+        self.cache.lock().put(group, snapshot.clone());
+        Ok(snapshot)
     }
 
     fn forget(&self, group: GroupId) {
-        self.remembered.lock().forget(group);
+        self.cache.lock().forget(group);
     }
+}
+
+/// A group that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGroupMembers {
+    /// Its id.
+    pub id: GroupId,
+    /// Who was left out: people who block its maker or, if that is configured, have never written to its maker.
+    pub not_added: Vec<UserId>,
 }
 
 /// A page of a group's members.
@@ -140,9 +156,10 @@ impl Chat {
     /// Makes a group that `who` owns.
     ///
     /// # Errors
-    /// [`crate::ChatError::Invalid`] or `content_*` for the name, [`crate::ChatError::GroupFull`], [`crate::ChatError::Unavailable`].
-    pub async fn create_group(&self, who: &Identity, name: &str, members: Vec<UserId>) -> Result<GroupId> {
-        self.act(who).await?;
+    /// [`crate::ChatError::Invalid`] or `content_*` for the name, [`crate::ChatError::GroupFull`], [`crate::ChatError::Limited`],
+    /// [`crate::ChatError::Unavailable`].
+    pub async fn create_group(&self, who: &Identity, name: &str, members: Vec<UserId>) -> Result<NewGroupMembers> {
+        self.limit_action(who).await?;
         let name = self.group_name(who, name)?;
         let members_max = self.parts.settings.group_members_max;
         let mut others: Vec<UserId> = members.into_iter().filter(|user| *user != who.user_id).collect();
@@ -151,12 +168,21 @@ impl Chat {
         if others.len() >= members_max as usize {
             return Err(ChatError::GroupFull { members_max });
         }
+        self.limit("groups", who.user_id.as_str(), Rate::per(self.parts.settings.groups_per_hour, HOUR_MS)).await?;
+        let (others, not_added) = self.split_addable(who, others).await?;
         let (id, at_ms) = (GroupId(self.parts.ids.next()?), self.now_ms());
         let everybody: Vec<UserId> = std::iter::once(who.user_id.clone()).chain(others.iter().cloned()).collect();
         let new = NewGroup { id, name: name.clone(), owner: who.user_id.clone(), members: others, at_ms };
         self.parts.store.create_group(new).await?;
-        self.tell_group(who, id, everybody.clone(), GroupDone::Created { name, users: everybody });
-        Ok(id)
+        self.notify_group(who, id, everybody.clone(), GroupDone::Created { name, users: everybody });
+        Ok(NewGroupMembers { id, not_added })
+    }
+
+    /// Those whom `who` may add to a group, and the others.
+    async fn split_addable(&self, who: &Identity, users: Vec<UserId>) -> Result<(Vec<UserId>, Vec<UserId>)> {
+        let contacts_only = self.parts.settings.group_adds == "contacts";
+        let addable = self.parts.store.addable(&who.user_id, &users, contacts_only).await?;
+        Ok(users.into_iter().partition(|user| addable.contains(user)))
     }
 
     /// A group, for a member.
@@ -193,16 +219,21 @@ impl Chat {
     /// As [`Chat::create_group`], [`crate::ChatError::NotFound`], [`crate::ChatError::Forbidden`].
     pub async fn rename_group(&self, who: &Identity, group: GroupId, name: &str) -> Result<()> {
         let name = self.group_name(who, name)?;
-        self.wish(who, group, GroupWish::Rename(name)).await.map(|_| ())
+        self.change_group(who, group, GroupWish::Rename(name)).await.map(|_| ())
     }
 
-    /// Adds people; returns those who were not in it.
+    /// Adds people; returns those who were not in it. It leaves out those who block `who` or, if that is configured, have
+    /// never written to `who`.
     ///
     /// # Errors
     /// [`crate::ChatError::NotFound`], [`crate::ChatError::Forbidden`], [`crate::ChatError::GroupFull`] (then nobody was added), [`crate::ChatError::Unavailable`].
     pub async fn add_members(&self, who: &Identity, group: GroupId, users: Vec<UserId>) -> Result<Vec<UserId>> {
         let members_max = self.parts.settings.group_members_max;
-        match self.wish(who, group, GroupWish::Add { users, members_max }).await? {
+        if users.len() > members_max as usize {
+            return Err(ChatError::GroupFull { members_max });
+        }
+        let (users, _) = self.split_addable(who, users).await?;
+        match self.change_group(who, group, GroupWish::Add { users, members_max }).await? {
             Some(GroupDone::MembersAdded { users }) => Ok(users),
             _ => Ok(Vec::new()),
         }
@@ -213,7 +244,7 @@ impl Chat {
     /// # Errors
     /// [`crate::ChatError::NotFound`], [`crate::ChatError::Forbidden`], [`crate::ChatError::Unavailable`].
     pub async fn remove_member(&self, who: &Identity, group: GroupId, user: UserId) -> Result<()> {
-        self.wish(who, group, GroupWish::Remove(user)).await.map(|_| ())
+        self.change_group(who, group, GroupWish::Remove(user)).await.map(|_| ())
     }
 
     /// Gives a member another role; the role owner hands the group over.
@@ -221,7 +252,7 @@ impl Chat {
     /// # Errors
     /// [`crate::ChatError::NotFound`], [`crate::ChatError::Forbidden`], [`crate::ChatError::Unavailable`].
     pub async fn set_role(&self, who: &Identity, group: GroupId, user: UserId, role: GroupRole) -> Result<()> {
-        self.wish(who, group, GroupWish::SetRole(user, role)).await.map(|_| ())
+        self.change_group(who, group, GroupWish::SetRole(user, role)).await.map(|_| ())
     }
 
     /// Ends a group.
@@ -229,15 +260,15 @@ impl Chat {
     /// # Errors
     /// [`crate::ChatError::NotFound`], [`crate::ChatError::Forbidden`], [`crate::ChatError::Unavailable`].
     pub async fn close_group(&self, who: &Identity, group: GroupId) -> Result<()> {
-        self.wish(who, group, GroupWish::Close).await.map(|_| ())
+        self.change_group(who, group, GroupWish::Close).await.map(|_| ())
     }
 
-    /// Has the store do it and tells everybody; `None` when it was so before.
-    async fn wish(&self, who: &Identity, group: GroupId, wish: GroupWish) -> Result<Option<GroupDone>> {
-        self.act(who).await?;
+    /// Changes a group and notifies its members; `None` when there was nothing to change.
+    async fn change_group(&self, who: &Identity, group: GroupId, wish: GroupWish) -> Result<Option<GroupDone>> {
+        self.limit_action(who).await?;
         match self.parts.store.change_group(group, &who.user_id, wish, self.now_ms()).await? {
-            GroupAnswer::Done { done, told } => {
-                self.tell_group(who, group, told, done.clone());
+            GroupAnswer::Done { done, notify } => {
+                self.notify_group(who, group, notify, done.clone());
                 Ok(Some(done))
             }
             GroupAnswer::Unchanged => Ok(None),
@@ -247,7 +278,7 @@ impl Chat {
         }
     }
 
-    fn tell_group(&self, who: &Identity, group_id: GroupId, told: Vec<UserId>, done: GroupDone) {
+    fn notify_group(&self, who: &Identity, group_id: GroupId, told: Vec<UserId>, done: GroupDone) {
         self.groups.forget(group_id);
         let notice = Notice::Group { group_id, by: who.user_id.clone(), done };
         self.parts.fanout.notify(told.into(), Sockets::All, notice);
@@ -261,6 +292,6 @@ impl Chat {
             1..=GROUP_NAME_CHARS_MAX => {}
             _ => return Err(ChatError::Invalid("a group's name may have 64 characters".into())),
         }
-        (self.parts.screen)(who, &name, MsgType::Text).map(Into::into).map_err(ChatError::Screened)
+        (self.parts.message_filter)(who, &name, MsgType::Text).map(Into::into).map_err(ChatError::Filtered)
     }
 }

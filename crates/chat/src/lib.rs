@@ -1,81 +1,94 @@
-//! The rules of private and group chat: messages, receipts, recalls, groups, presence.
+//! The rules of private and group chat: messages, receipts, recalls, edits, reactions, search, groups, presence.
 //!
-//! [`Chat`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP). What is
-//! sent is stored first, by the `mailroom`, then answered and told to everybody's sockets in one
-//! order by [`Post`]; whoever was away asks [`Chat::sync`] for what it missed. Knows no socket, no
-//! HTTP and no SQL: it speaks to the ports of `state`, `store` and `bus`.
+//! [`Chat`] holds the rules' state; the gateway (sockets) and the API (HTTP) share it. `message_writer` stores a message
+//! first, then notifies everybody's sockets and answers the sender, all in one order. Devices that were offline call
+//! [`Chat::sync`]. [`Uploads`] and [`Keys`] are the rules of files and of end-to-end encryption.
+//!
+//! It knows no socket, no HTTP and no SQL: it calls the ports of `state`, `store` and `fanout`.
 
+mod changing;
 mod content;
 mod error;
 mod frames;
 mod groups;
 mod keys;
-mod mailroom;
+mod local_fanout;
+mod message_writer;
 mod nodes;
-mod post;
+mod pictures;
 mod presence;
 mod reading;
+mod searching;
 mod sending;
-mod settings;
-mod signed;
+mod signed_links;
 mod uploads;
 mod view;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bus::UserFanout;
-use model::chat::{ConversationId, Message, MsgType, Recipient};
+use fanout::UserFanout;
+use futures::future::BoxFuture;
+use model::chat::{ConversationId, Message, MsgType};
 use model::{Clock, DeviceId, Identity, Metrics, Snowflake, SnowflakeGenerator, UserId, WireError};
-use state::{Gate, Presence};
+use state::{Presence, RateLimiter};
 use store::chat::ChatStore;
 
 use groups::Groups;
-use mailroom::Mailroom;
-use nodes::Handed;
+use message_writer::MessageWriter;
+use nodes::IssuedCursors;
 use parking_lot::Mutex;
-use presence::Here;
+use presence::PresenceTracker;
 
 pub use error::ChatError;
-pub use groups::MemberPage;
+pub use groups::{MemberPage, NewGroupMembers};
 pub use keys::Keys;
-pub use post::{Devices, Post, Told};
+pub use local_fanout::{LocalUserFanout, OutboundNotice, ShardSink};
 pub use presence::PresenceOf;
+pub use protocol::chat::{EditAck, MessageDraft, ReactAck};
 pub use reading::ConversationPage;
-pub use settings::Settings;
-pub use signed::{Deed, Signer, Ticket};
-pub use uploads::{Served, UploadDraft, UploadParts, UploadSettings, Uploads};
+pub use signed_links::{LinkAction, LinkSigner, SignedLink};
+pub use uploads::{UploadDraft, UploadParts, UploadRead, Uploads};
 
 /// Result of an operation of chat.
 pub type Result<T> = std::result::Result<T, ChatError>;
 
-/// Bans, mutes and word lists, which live elsewhere: gives the text as it may be stored, or says why
-/// it may not. Called for groups' names too. Must not wait.
-pub type Screen = Arc<dyn Fn(&Identity, &str, MsgType) -> std::result::Result<String, WireError> + Send + Sync>;
+/// Applies bans, mutes and word lists, which `ingest` owns: returns the text as it may be stored, or why it may not be.
+/// Called for names of groups too. Must not wait.
+pub type MessageFilter = Arc<dyn Fn(&Identity, &str, MsgType) -> std::result::Result<String, WireError> + Send + Sync>;
 
-/// Whether an upload may be sent.
+/// Asks somebody about the filtered text of a message before it is stored: the sender, the text as typed, the text. Returns
+/// the text to store.
+pub type MessageScreen =
+    Arc<dyn Fn(Identity, String, String) -> BoxFuture<'static, std::result::Result<String, WireError>> + Send + Sync>;
+
+/// Checks uploads that messages refer to.
 #[async_trait]
 pub trait Attachments: Send + Sync {
     /// Whether the upload is complete, belongs to `owner` and is of this type.
     async fn usable(&self, owner: &UserId, upload_id: &str, msg_type: MsgType) -> Result<bool>;
 }
 
-/// What [`Chat`] is made of.
-pub struct Parts {
+/// The parts of [`Chat`].
+pub struct ChatPorts {
     /// Limits and windows.
-    pub settings: Settings,
-    /// What lasts.
+    pub settings: settings::Chat,
+    /// Whose messages are noted for the notification webhook.
+    pub hook: settings::Hook,
+    /// Everything that is kept.
     pub store: Arc<dyn ChatStore>,
     /// Rates.
-    pub gate: Arc<dyn Gate>,
-    /// Who is connected.
+    pub rate_limiter: Arc<dyn RateLimiter>,
+    /// Who is online.
     pub presence: Arc<dyn Presence>,
-    /// Where notices go: the node's own [`Post`], or a way to all nodes' posts.
+    /// Takes notices: the node's own [`LocalUserFanout`], or the fan-out to all nodes.
     pub fanout: Arc<dyn UserFanout>,
-    /// The node's own post, which holds its long polls.
-    pub post: Arc<Post>,
-    /// Bans, mutes, words.
-    pub screen: Screen,
+    /// The node's own sockets and long polls.
+    pub local_fanout: Arc<LocalUserFanout>,
+    /// Bans, mutes, word lists.
+    pub message_filter: MessageFilter,
+    /// Asked about texts after the filter, never about sealed ones.
+    pub message_screen: Option<MessageScreen>,
     /// Uploads.
     pub attachments: Arc<dyn Attachments>,
     /// Makes ids.
@@ -86,25 +99,12 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// A message as a client drafts it.
+/// The answer to a [`MessageDraft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// The sender's own id for it, 1–64 bytes; a retry gets the first answer.
-    pub client_msg_id: String,
-    /// Whom it is for.
-    pub to: Recipient,
-    /// The content.
-    pub content: String,
-    /// What the content is.
-    pub msg_type: MsgType,
-}
-
-/// The answer to a [`Draft`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
+pub struct SendOutcome {
     /// As it is stored.
     pub message: Arc<Message>,
-    /// It was sent before: nobody is told again.
+    /// It was sent before, so nobody is notified again.
     pub repeated: bool,
 }
 
@@ -113,22 +113,22 @@ pub struct Sent {
 pub struct ReadAck {
     /// The message that was marked.
     pub message_id: Snowflake,
-    /// Where.
+    /// Its conversation.
     pub conversation_id: ConversationId,
-    /// What is left unread.
+    /// Messages left unread.
     pub unread_count: u32,
 }
 
-/// What to sync.
+/// A request to sync.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncRequest {
-    /// After this message; 0 is the beginning, `None` is where the device's cursor stands.
+    /// The last message the device has; 0 is none, `None` is the device's cursor.
     pub since_id: Option<Snowflake>,
-    /// Changes after this number; `None` is none of them.
+    /// The last change the device has; `None` asks for no changes.
     pub since_change: Option<u64>,
-    /// At most so many messages and changes; `None` is 100.
+    /// Most messages and changes; `None` is 100.
     pub limit: Option<usize>,
-    /// The device that asks, if it has a name of its own; its cursor moves to `since_id`.
+    /// The device that asks, if it names itself; its cursor moves to `since_id`.
     pub device: Option<DeviceId>,
 }
 
@@ -143,35 +143,28 @@ pub struct Synced {
 
 /// The rules with their state.
 pub struct Chat {
-    parts: Parts,
-    mailroom: Mailroom,
+    parts: ChatPorts,
+    message_writer: MessageWriter,
     groups: Arc<Groups>,
-    here: Here,
-    handed: Mutex<Handed>,
+    presence_tracker: Arc<PresenceTracker>,
+    issued_cursors: Mutex<IssuedCursors>,
 }
 
 impl Chat {
-    /// Starts the mailroom and the upkeep of presence, which end when the last handle is gone; must
-    /// be called within a Tokio runtime.
+    /// Starts the tasks of chat, which end with the last handle. Must be called within a Tokio runtime.
     #[must_use]
-    pub fn start(parts: Parts) -> Arc<Self> {
+    pub fn start(parts: ChatPorts) -> Arc<Self> {
         let groups = Arc::new(Groups::new(parts.store.clone()));
-        let mailroom = Mailroom::start(parts.store.clone(), groups.clone(), parts.fanout.clone(), parts.clock.clone());
-        let (here, handed) = (Here::default(), Mutex::default());
-        let chat = Arc::new(Self { parts, mailroom, groups, here, handed });
+        let message_writer =
+            MessageWriter::start(parts.store.clone(), groups.clone(), parts.fanout.clone(), parts.clock.clone());
+        let (presence_tracker, issued_cursors) = (Arc::<PresenceTracker>::default(), Mutex::default());
+        let chat = Arc::new(Self { parts, message_writer, groups, presence_tracker, issued_cursors });
         tokio::spawn(presence::upkeep(Arc::downgrade(&chat)));
-        tokio::spawn(nodes::follow(Arc::downgrade(&chat), chat.parts.fanout.clone()));
+        tokio::spawn(nodes::follow_remote_changes(Arc::downgrade(&chat), chat.parts.fanout.clone()));
         chat
     }
 
-    /// Limits and windows.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.parts.settings
-    }
-
-    /// Removes what is past its time, at most `limit` messages. Returns how many went: call again
-    /// until it is less.
+    /// Removes expired messages, at most `limit`; returns how many. Callers repeat until it is less.
     ///
     /// # Errors
     /// [`ChatError::Unavailable`].
@@ -191,10 +184,10 @@ impl Chat {
 }
 
 const DAY_MS: i64 = 86_400_000;
-/// How long the cursor of a device that does not come back is remembered.
+/// How long the cursor of a device that stays away is kept.
 const DEVICE_DAYS: u32 = 90;
 
-/// How many entries of a list to give.
+/// The length of a page.
 fn page_limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize> {
     match asked.unwrap_or(default) {
         limit if (1..=max).contains(&limit) => Ok(limit),

@@ -1,16 +1,15 @@
-//! What chat does because there are other nodes: it hears before it reads, reads again what may have been missed, and
-//! tells watchers of those who came or went elsewhere.
+//! Chat across nodes: subscribes before it reads, catches up on missed messages, notifies watchers of remote changes.
 //!
-//! On one node nothing here has an effect. The store's positions are in the order of its commits, whichever node
-//! stored, so a place taken from a page is exact. A place taken from a push is not: what another node stored just
-//! before it may come just after it, or may have been lost while nodes did not hear each other. So a page from such a
-//! place begins with what [`bus::Unsure`] names, which readers know by its id if they have it.
+//! On one node nothing here has an effect. Positions in the store follow its commits, whichever node stored, so a cursor
+//! that was issued in a page is exact. A cursor taken from a push is not: a message that another node stored just before
+//! may arrive just after, or be lost while nodes did not hear each other. A page from such a cursor begins with the
+//! messages that [`fanout::RereadWindow`] names; readers know by id which of them they have.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bus::{News, Notice, UserFanout};
+use fanout::{Notice, RemoteChanges, UserFanout};
 use futures::StreamExt;
 use model::chat::Seen;
 use model::snowflake::{made_at_ms, node_of};
@@ -20,37 +19,37 @@ use tokio::time::timeout;
 
 use crate::{Chat, Result};
 
-/// Places that are remembered as taken from a page.
-const HANDED_MAX: usize = 65_536;
-/// Users who are read for, or whose watchers are told, at once.
-const AT_ONCE: usize = 8;
-/// Users whom the store is asked about with one call.
-const ASKED_AT_ONCE: usize = 1_024;
-/// Messages of one page when it is read again.
+/// Cursors remembered as issued in a page.
+const ISSUED_MAX: usize = 65_536;
+/// Users handled at once.
+const CONCURRENCY: usize = 8;
+/// Users in one query of the store.
+const USERS_PER_QUERY: usize = 1_024;
+/// Messages in one page of catching up.
 const PAGE: usize = 500;
-/// Messages before somebody's place that are looked at.
-const UNSURE_MAX: usize = 500;
-/// Bytes of their contents: a page that begins with them is to get beyond the place.
-const UNSURE_BYTES_MAX: usize = 32 * 1024;
-/// Between looking whether chat goes on, and attempts to read again.
+/// Messages before a cursor that are read again.
+const REREAD_MAX: usize = 500;
+/// Bytes of their contents, so that a page that begins with them still gets beyond the cursor.
+const REREAD_BYTES_MAX: usize = 32 * 1024;
+/// How often the task checks that chat still exists, and the delay before a failed read is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who may have missed messages, and since when (Unix milliseconds); no more than are held here.
-type Missed = HashMap<UserId, i64>;
+/// Users who may have missed messages, and since when (Unix milliseconds). At most those who are online here.
+type MissedSince = HashMap<UserId, i64>;
 
-/// Places that this node gave in pages: whoever comes with one needs nothing again. Forgetting one costs repeats.
+/// Cursors that this node issued in pages: a reader who brings one needs no repeats. Forgetting one costs repeats.
 #[derive(Default)]
-pub(crate) struct Handed {
+pub(crate) struct IssuedCursors {
     known: HashSet<(UserId, Snowflake)>,
     order: VecDeque<(UserId, Snowflake)>,
 }
 
-impl Handed {
-    pub fn note(&mut self, user: UserId, place: Snowflake) {
-        let entry = (user, place);
+impl IssuedCursors {
+    pub fn insert(&mut self, user: UserId, cursor: Snowflake) {
+        let entry = (user, cursor);
         if self.known.insert(entry.clone()) {
             self.order.push_back(entry);
-            if self.order.len() > HANDED_MAX
+            if self.order.len() > ISSUED_MAX
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.known.remove(&oldest);
@@ -58,64 +57,64 @@ impl Handed {
         }
     }
 
-    fn knows(&self, user: &UserId, place: Snowflake) -> bool {
-        self.known.contains(&(user.clone(), place))
+    fn contains(&self, user: &UserId, cursor: Snowflake) -> bool {
+        self.known.contains(&(user.clone(), cursor))
     }
 }
 
-/// What other nodes say of a user is heard until this is dropped.
-pub(crate) struct Hearing<'a> {
+/// Keeps this node subscribed to a user's notices from other nodes, until it is dropped.
+pub(crate) struct UserSubscription<'a> {
     fanout: &'a dyn UserFanout,
     user: UserId,
 }
 
-impl Drop for Hearing<'_> {
+impl Drop for UserSubscription<'_> {
     fn drop(&mut self) {
         self.fanout.release(&self.user);
     }
 }
 
 impl Chat {
-    /// Hears what other nodes say of a user, from when this returns.
-    pub(crate) async fn hear(&self, user: &UserId) -> Hearing<'_> {
+    /// Subscribes to a user's notices from other nodes; in force when this returns.
+    pub(crate) async fn subscribe(&self, user: &UserId) -> UserSubscription<'_> {
         self.parts.fanout.hold(user);
-        let hearing = Hearing { fanout: &*self.parts.fanout, user: user.clone() };
+        let subscription = UserSubscription { fanout: &*self.parts.fanout, user: user.clone() };
         self.parts.fanout.heard(user).await;
-        hearing
+        subscription
     }
 
-    /// Tells other nodes that a user's device has connected here, by `session`, at `since_ms` (Unix milliseconds): its
-    /// older sockets there are to close. Whoever connects elsewhere from here on is heard of here.
-    pub async fn replaces(&self, user: &UserId, device: DeviceId, since_ms: i64, session: u64) {
-        let _hearing = self.hear(user).await;
+    /// Announces to other nodes that a user's device has connected here, by `session`, at `since_ms` (Unix milliseconds),
+    /// so that they close its older sockets. From here on this node hears of the device's later connections elsewhere.
+    pub async fn announce_device(&self, user: &UserId, device: DeviceId, since_ms: i64, session: u64) {
+        let _subscription = self.subscribe(user).await;
         self.parts.fanout.tell_others(user, Notice::Replaced { device, since_ms, session });
     }
 
-    /// Tells other nodes that a user has acknowledged an event here.
-    pub fn acknowledged(&self, user: &UserId, event: Snowflake) {
+    /// Announces to other nodes that a user has acknowledged an event here.
+    pub fn announce_acknowledged(&self, user: &UserId, event: Snowflake) {
         self.parts.fanout.tell_others(user, Notice::Acknowledged { event });
     }
 
-    /// Messages before the reader's place that may not have reached it, oldest first.
-    pub(crate) async fn unsure(&self, query: &SyncQuery) -> Result<Vec<Seen>> {
-        let Some(place) = query.since else { return Ok(Vec::new()) };
-        let unsure = self.parts.fanout.unsure(made_at_ms(place));
-        let Some(unsure) = unsure.filter(|_| !self.handed.lock().knows(&query.user, place)) else {
+    /// Messages before the reader's cursor that may not have reached it, oldest first.
+    pub(crate) async fn reread_before(&self, query: &SyncQuery) -> Result<Vec<Seen>> {
+        let Some(cursor) = query.since else { return Ok(Vec::new()) };
+        let window = self.parts.fanout.reread_window(made_at_ms(cursor));
+        let Some(window) = window.filter(|_| !self.issued_cursors.lock().contains(&query.user, cursor)) else {
             return Ok(Vec::new());
         };
-        // Of a place that is not known (any more) nothing can be before.
-        let Some(at) = self.parts.store.message(&query.user, place).await? else { return Ok(Vec::new()) };
-        let not_before_ms = unsure.since_ms.max(query.not_before_ms);
+        // Nothing is known to be before a message that the store does not have.
+        let Some(at) = self.parts.store.message(&query.user, cursor).await? else { return Ok(Vec::new()) };
+        let not_before_ms = window.since_ms.max(query.not_before_ms);
         let again =
-            SyncQuery { user: query.user.clone(), since: None, since_change: None, not_before_ms, limit: UNSURE_MAX };
+            SyncQuery { user: query.user.clone(), since: None, since_change: None, not_before_ms, limit: REREAD_MAX };
         let before = self.parts.store.sync(again).await?.messages.into_iter();
         let missing = before
             .filter(|seen| seen.message.position < at.message.position)
-            .filter(|seen| unsure.outage || node_of(seen.message.id) != node_of(place));
-        Ok(newest_within(missing.collect(), UNSURE_BYTES_MAX))
+            .filter(|seen| window.outage || node_of(seen.message.id) != node_of(cursor));
+        Ok(newest_within(missing.collect(), REREAD_BYTES_MAX))
     }
 
-    /// Tells a user's sockets here what the store has since then and they were not told.
+    /// Notifies a user's sockets here of stored messages since `since_ms` that they may have missed.
     async fn catch_up(&self, user: &UserId, since_ms: i64) -> Result<()> {
         let mut since = None;
         loop {
@@ -132,22 +131,24 @@ impl Chat {
         }
     }
 
-    /// Returns who is to be tried again.
-    async fn look_into(&self, news: News, missed: Missed) -> Missed {
-        let watched = if news.all_stirred { self.here.watched() } else { news.stirred };
-        let telling = futures::stream::iter(watched);
-        telling.for_each_concurrent(AT_ONCE, async |user| self.tell_watchers_here(&user).await).await;
-        let (missed, mut left) = (missed.into_iter().collect::<Vec<_>>(), Missed::new());
-        for some in missed.chunks(ASKED_AT_ONCE) {
-            // The store has told of its failure.
-            left.extend(self.catch_up_some(some).await.unwrap_or_else(|_| some.to_vec()));
+    /// Handles changes of other nodes; returns the users whose messages could not be read.
+    async fn handle_remote_changes(&self, changes: RemoteChanges, missed: MissedSince) -> MissedSince {
+        let watched =
+            if changes.all_presence_changed { self.presence_tracker.watched() } else { changes.presence_changed };
+        futures::stream::iter(watched)
+            .for_each_concurrent(CONCURRENCY, async |user| self.notify_local_watchers(&user).await)
+            .await;
+        let (missed, mut left) = (missed.into_iter().collect::<Vec<_>>(), MissedSince::new());
+        for some in missed.chunks(USERS_PER_QUERY) {
+            // The store has logged its failure.
+            left.extend(self.catch_up_batch(some).await.unwrap_or_else(|_| some.to_vec()));
         }
         left
     }
 
-    /// After an outage everybody here may have missed something, and nearly nobody has: so the store is asked about many
-    /// at once, and read for those whom something reached. Returns who of them is to be tried again.
-    async fn catch_up_some(&self, missed: &[(UserId, i64)]) -> Result<Vec<(UserId, i64)>> {
+    /// Catches up for many users: after an outage all may have missed messages, and nearly none has. One query finds the
+    /// users with new messages; only theirs are read. Returns the users whose messages could not be read.
+    async fn catch_up_batch(&self, missed: &[(UserId, i64)]) -> Result<Vec<(UserId, i64)>> {
         let users: Vec<_> = missed.iter().map(|(user, _)| user.clone()).collect();
         let since_ms = missed.iter().map(|(_, since_ms)| *since_ms).min().unwrap_or(i64::MAX);
         let reached = self.parts.store.reached_since(&users, since_ms).await?;
@@ -157,7 +158,7 @@ impl Chat {
             let done = self.catch_up(&user, since_ms).await;
             done.is_err().then_some((user, since_ms))
         });
-        Ok(reading.buffer_unordered(AT_ONCE).filter_map(async |left| left).collect().await)
+        Ok(reading.buffer_unordered(CONCURRENCY).filter_map(async |left| left).collect().await)
     }
 }
 
@@ -171,18 +172,18 @@ fn newest_within(mut messages: Vec<Seen>, bytes_max: usize) -> Vec<Seen> {
     messages.split_off(first)
 }
 
-/// Looks into what comes from other nodes for as long as chat goes on.
-pub(crate) async fn follow(chat: Weak<Chat>, fanout: Arc<dyn UserFanout>) {
-    let (mut left, mut failed) = (Missed::new(), Instant::now());
+/// Handles changes of other nodes for as long as chat exists.
+pub(crate) async fn follow_remote_changes(chat: Weak<Chat>, fanout: Arc<dyn UserFanout>) {
+    let (mut left, mut failed) = (MissedSince::new(), Instant::now());
     loop {
-        let mut news = timeout(PAUSE, fanout.news()).await.unwrap_or_default();
+        let mut changes = timeout(PAUSE, fanout.changes()).await.unwrap_or_default();
         let Some(chat) = chat.upgrade() else { return };
-        let mut missed = Missed::new();
-        merge(&mut missed, std::mem::take(&mut news.missed));
+        let mut missed = MissedSince::new();
+        merge(&mut missed, std::mem::take(&mut changes.missed));
         if failed.elapsed() >= PAUSE {
             merge(&mut missed, std::mem::take(&mut left));
         }
-        let again = chat.look_into(news, missed).await;
+        let again = chat.handle_remote_changes(changes, missed).await;
         if !again.is_empty() {
             failed = Instant::now();
             merge(&mut left, again);
@@ -190,8 +191,8 @@ pub(crate) async fn follow(chat: Weak<Chat>, fanout: Arc<dyn UserFanout>) {
     }
 }
 
-/// Of each the earliest moment.
-fn merge(into: &mut Missed, more: impl IntoIterator<Item = (UserId, i64)>) {
+/// Keeps each user's earliest time.
+fn merge(into: &mut MissedSince, more: impl IntoIterator<Item = (UserId, i64)>) {
     for (user, since_ms) in more {
         into.entry(user).and_modify(|earliest_ms| *earliest_ms = since_ms.min(*earliest_ms)).or_insert(since_ms);
     }

@@ -1,4 +1,6 @@
-//! Sync, long polls, conversations, history.
+//! Sync, long polls, conversations and history.
+//!
+//! Reads what members may see; the store applies that rule. Moves device cursors, and changes nothing else.
 
 use std::time::Duration;
 
@@ -19,66 +21,66 @@ pub struct ConversationPage {
 }
 
 impl Chat {
-    /// A page of what this person may see and has not, oldest first. Moves the device's cursor.
+    /// A page of messages that this user's device does not have, oldest first. Moves the device's cursor.
     ///
     /// # Errors
     /// [`crate::ChatError::Invalid`] for a limit out of range, [`crate::ChatError::Unavailable`].
     pub async fn sync(&self, who: &Identity, request: SyncRequest) -> Result<Synced> {
-        self.here.saw(who, self.now_ms());
-        // What is pushed from other nodes is heard before the store is looked at: nothing falls between the two.
-        let _held = self.hear(&who.user_id).await;
-        let query = self.query(who, request).await?;
-        self.first_look(query).await
+        self.presence_tracker.record_sighting(who, self.now_ms());
+        // Subscribed before the store is read, so that nothing falls between page and pushes.
+        let _subscription = self.subscribe(&who.user_id).await;
+        let query = self.sync_query(who, request).await?;
+        self.first_page(query).await
     }
 
-    /// [`Chat::sync`], waiting at most `wait` while there is nothing. May be dropped at any time.
+    /// [`Chat::sync`] that waits up to `wait` for news. May be dropped at any time.
     ///
     /// # Errors
     /// As [`Chat::sync`].
     pub async fn poll(&self, who: &Identity, request: SyncRequest, wait: Duration) -> Result<Synced> {
-        self.here.saw(who, self.now_ms());
+        self.presence_tracker.record_sighting(who, self.now_ms());
         let changes_too = request.since_change.is_some();
         let deadline = Instant::now() + wait;
-        let _held = self.hear(&who.user_id).await;
-        let query = self.query(who, request).await?;
-        // Without a bell the answer comes at once, and the client asks again.
-        let listening = self.parts.post.listen(&who.user_id).filter(|_| !wait.is_zero());
+        let _subscription = self.subscribe(&who.user_id).await;
+        let query = self.sync_query(who, request).await?;
+        // Without a registration the answer comes at once, and the client asks again.
+        let registration = self.parts.local_fanout.register_poll(&who.user_id).filter(|_| !wait.is_zero());
         let mut first = true;
         loop {
-            // Rung from here on, it rings in `heard`: nothing stored after the look is missed.
-            let mut heard = listening.as_ref().map(|listening| Box::pin(listening.bell.of(changes_too).notified()));
-            if let Some(heard) = &mut heard {
-                heard.as_mut().enable();
+            // Enabled before the page is read, so that nothing stored after it is missed.
+            let mut woken = registration.as_ref().map(|poll| Box::pin(poll.waker.notify(changes_too).notified()));
+            if let Some(woken) = &mut woken {
+                woken.as_mut().enable();
             }
             let synced =
-                if first { self.first_look(query.clone()).await? } else { self.look_at(query.clone()).await? };
+                if first { self.first_page(query.clone()).await? } else { self.read_page(query.clone()).await? };
             first = false;
-            let Some(heard) = heard.filter(|_| synced.is_empty()) else { return Ok(synced) };
-            if timeout_at(deadline, heard).await.is_err() {
+            let Some(woken) = woken.filter(|_| synced.is_empty()) else { return Ok(synced) };
+            if timeout_at(deadline, woken).await.is_err() {
                 return Ok(synced);
             }
         }
     }
 
-    /// A page, with what may not have reached its reader before its place.
-    async fn first_look(&self, query: SyncQuery) -> Result<Synced> {
-        let unsure = self.unsure(&query).await?;
+    /// A page, preceded by earlier messages that may not have reached its reader.
+    async fn first_page(&self, query: SyncQuery) -> Result<Synced> {
+        let reread = self.reread_before(&query).await?;
         let user = query.user.clone();
-        let mut synced = self.look_at(query).await?;
-        if !unsure.is_empty() {
-            synced.page.messages.splice(0..0, unsure);
+        let mut synced = self.read_page(query).await?;
+        if !reread.is_empty() {
+            synced.page.messages.splice(0..0, reread);
         }
-        self.handed.lock().note(user, synced.latest_id);
+        self.issued_cursors.lock().insert(user, synced.latest_id);
         Ok(synced)
     }
 
-    async fn look_at(&self, query: SyncQuery) -> Result<Synced> {
+    async fn read_page(&self, query: SyncQuery) -> Result<Synced> {
         let page = self.parts.store.sync(query).await?;
         let latest_id = page.latest_id.unwrap_or(BEGINNING);
         Ok(Synced { page, latest_id })
     }
 
-    /// This person's conversations, newest activity first; `limit` 1–200, by default 50.
+    /// A page of this user's conversations, newest activity first; `limit` 1–200, by default 50.
     ///
     /// # Errors
     /// [`crate::ChatError::Invalid`], [`crate::ChatError::Unavailable`].
@@ -89,7 +91,7 @@ impl Chat {
         limit: Option<usize>,
     ) -> Result<ConversationPage> {
         let limit = page_limit(limit, 50, 200)?;
-        self.here.saw(who, self.now_ms());
+        self.presence_tracker.record_sighting(who, self.now_ms());
         let mut conversations = self.parts.store.conversations(&who.user_id, before, limit + 1).await?;
         let more = conversations.len() > limit;
         conversations.truncate(limit);
@@ -97,7 +99,7 @@ impl Chat {
         Ok(ConversationPage { conversations, next_cursor })
     }
 
-    /// A page of a conversation's past; `limit` 1–200, by default 50.
+    /// A page of a conversation's history; `limit` 1–200, by default 50.
     ///
     /// # Errors
     /// [`crate::ChatError::NotFound`] for strangers, [`crate::ChatError::Invalid`], [`crate::ChatError::Unavailable`].
@@ -113,7 +115,7 @@ impl Chat {
         page.ok_or(ChatError::NotFound("conversation"))
     }
 
-    /// One message, for one who may see it.
+    /// A message that this user may see.
     ///
     /// # Errors
     /// [`crate::ChatError::NotFound`], [`crate::ChatError::Unavailable`].
@@ -121,14 +123,13 @@ impl Chat {
         self.parts.store.message(&who.user_id, id).await?.ok_or(ChatError::NotFound("message"))
     }
 
-    /// What is asked for, from where the device stands when the request does not say; notes where it
-    /// says it is.
-    async fn query(&self, who: &Identity, request: SyncRequest) -> Result<SyncQuery> {
+    /// The query of a sync. Without a `since_id` it begins at the device's cursor; with one it moves the cursor there.
+    async fn sync_query(&self, who: &Identity, request: SyncRequest) -> Result<SyncQuery> {
         let limit = page_limit(request.limit, 100, 500)?;
         let user = who.user_id.clone();
         let since = match (request.since_id, &request.device) {
             (Some(since), device) => {
-                self.move_device(&user, device.as_ref(), since).await;
+                self.advance_device_cursor(&user, device.as_ref(), since).await;
                 Some(since)
             }
             (None, Some(device)) => self.parts.store.device_cursor(&user, device).await?,
@@ -139,9 +140,8 @@ impl Chat {
         Ok(SyncQuery { user, since, since_change: request.since_change, not_before_ms, limit })
     }
 
-    /// The store tells of its failures itself. A cursor left behind gives its device some messages
-    /// once more, which is better than none.
-    async fn move_device(&self, user: &UserId, device: Option<&DeviceId>, since: Snowflake) {
+    /// A failure is left alone: the store has logged it, and a cursor left behind only repeats some messages.
+    async fn advance_device_cursor(&self, user: &UserId, device: Option<&DeviceId>, since: Snowflake) {
         if let Some(device) = device
             && self.parts.store.device_cursor(user, device).await.is_ok_and(|at| at != Some(since))
         {
@@ -150,7 +150,7 @@ impl Chat {
     }
 }
 
-/// The `since_id` of one who has seen nothing.
+/// The `since_id` of a device that has no messages.
 const BEGINNING: Snowflake = Snowflake(0);
 
 impl Synced {

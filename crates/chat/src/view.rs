@@ -1,4 +1,4 @@
-//! What the rules answer, as the wire shows it.
+//! Answers of the rules in their wire form. Called by the gateway and the API.
 
 use protocol::chat::{ChangeJson, MessageJson, Page, PresenceJson};
 

@@ -1,83 +1,142 @@
-//! One comment's way in, cheapest check first: retry → room → ban → length → rates and repeats →
-//! words → session → append. Acknowledged means durable: the log has answered.
+//! Admits one comment, cheapest check first: retry → who may write → length → rates and repeats → words → the room's
+//! rules → session → append.
+//!
+//! Owns the order of the checks; called through [`crate::Admission`]. Acknowledged means durable: the log, or the store,
+//! has answered. Of several attempts at one `client_msg_id` the log and the store decide which is first; reservations only
+//! spare them the question.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
+use std::time::{Duration, SystemTime};
 
-use bus::{AppendError, Record, Submission};
+use log::{AppendError, Position, Record, Submission};
 use model::metrics::count;
-use model::{Code, Comment, CommentStatus, Identity, Kind, Level, NoIds, RoomId, RoomSettings, Snowflake, UserId};
+use model::trace::{Span, Trace, Value};
+use model::{
+    Admitted, Code, Comment, CommentStatus, Identity, Kind, Level, NoIds, RoomId, RoomSettings, Snowflake, UserId,
+};
+use moderation::{Breach, Shingles};
+use parking_lot::Mutex;
 use protocol::message::CommentDraft;
-use state::{Answer, FirstAnswer, Knock, Rate, Reserved};
+use state::{CoolDown, Finished, FirstAnswer, LimitKey, Rate, RateDecision, RateRequest, Reserved, Scope};
 use store::{NewComment, Review, ReviewStatus};
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 use words::Verdict;
 
-use crate::rooms::{RoomInfo, Seat, may_enter, may_speak};
-use crate::{Ingest, Refusal, here};
+use crate::access::Target;
+use crate::rooms::RoomEntry;
+use crate::screen::{Hold, Screened, Turn};
+use crate::webhooks::comment_data;
+use crate::{Ingest, Refusal, poll_inline};
 
 /// Longest `client_msg_id`, in bytes.
 const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
-/// A retry waits at most this long for the first attempt's answer.
-const FIRST_ATTEMPT_MAX: std::time::Duration = std::time::Duration::from_secs(10);
-/// After so long it asks the store as well: the node of the first attempt may have died with the comment kept and its answer not
-/// given.
-const ASKS_STORE_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
-/// The farthest place in a recording, in milliseconds: a week.
+/// How long a retry waits for the first attempt's answer. Then it asks the store, and goes on by itself when that has none: the
+/// node of the first attempt may be dead or frozen. Which of the two is first, the log decides.
+const FIRST_ATTEMPT_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long the store may take to say which of two attempts was first, and how often it is asked.
+const DECIDED_WITHIN: Duration = Duration::from_millis(1_000);
+const DECIDED_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The largest offset in a recording, in milliseconds: a week.
 const OFFSET_MS_MAX: i64 = 7 * 86_400_000;
+/// When somebody with too many held comments may try again: moderators may have decided about some.
+const HELD_RETRY_MS: u64 = 30_000;
 
-/// The answer to a comment that was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admitted {
-    /// Its id.
-    pub id: Snowflake,
-    /// Published, or held for a moderator.
-    pub status: CommentStatus,
-    /// Unix milliseconds.
-    pub created_at_ms: i64,
-}
-
-/// One comment on its way in.
-struct Attempt {
-    who: Identity,
-    room: RoomId,
-    id: Snowflake,
+/// One attempt to send a comment.
+pub(crate) struct Attempt {
+    pub(crate) who: Identity,
+    pub(crate) room: RoomId,
+    pub(crate) id: Snowflake,
+    /// The sender's address, where the door knows it.
+    pub(crate) address: Option<IpAddr>,
     client_msg_id: Option<String>,
-    /// What the gate remembers of its text, once it has been admitted there; 0 before.
-    said: AtomicU64,
+    /// What it used up so far.
+    pub(crate) claims: Mutex<Claims>,
+    /// An earlier attempt, which gave no answer, may be appended too. It was counted towards the limits already.
+    pub(crate) is_contended: AtomicBool,
+    /// The other nodes could not be asked about earlier attempts, so there may be one.
+    is_unsure: AtomicBool,
+    /// The room keeps its comments, so the store knows which of two attempts was first.
+    is_kept: AtomicBool,
+    /// Keeps the sender's later comments behind this one, once the hook is asked.
+    pub(crate) turn: Mutex<Option<Turn>>,
+    /// The comment's trace and when the attempt began, if it is followed.
+    traced: Option<(Trace, SystemTime)>,
 }
 
-/// What becomes of a comment that passed every check.
-enum Decided {
-    /// A retry of a known `client_msg_id`: it gets the first answer again.
-    Known(Admitted),
-    /// It is kept already: held for review, or about a recording.
-    Kept(Admitted),
-    /// It is to be appended to the room's order.
+impl Attempt {
+    /// To say something that is no comment.
+    pub(crate) fn of_text(who: &Identity, room: &RoomId, id: Snowflake) -> Self {
+        Self {
+            who: who.clone(),
+            room: room.clone(),
+            id,
+            address: None,
+            client_msg_id: None,
+            claims: Mutex::default(),
+            turn: Mutex::new(None),
+            is_contended: AtomicBool::new(false),
+            is_unsure: AtomicBool::new(false),
+            is_kept: AtomicBool::new(true),
+            traced: None,
+        }
+    }
+}
+
+/// What only a published or held comment may use up: a refused one gives it back.
+#[derive(Default)]
+pub(crate) struct Claims {
+    /// The key under which the rate limiter remembers the text.
+    text_key: Option<u64>,
+    /// It counts for the room's slow mode.
+    slow_mode: bool,
+    /// What counts for rules of the room: the rule and the id of its limit.
+    pub(crate) limits: Vec<(Breach, String)>,
+    /// It is among the room's last comments, with which further ones are compared.
+    pub(crate) recent: Option<(Arc<RoomEntry>, Shingles)>,
+}
+
+/// The outcome of the checks.
+enum Decision {
+    /// A retry of a known `client_msg_id` gets the first answer.
+    Replay(Admitted),
+    /// The comment is durable: held for review, said about a recording, or appended.
+    Durable(Admitted),
+    /// The log or the store found an earlier attempt, which is the first.
+    Repeat(FirstAnswer),
+    /// The comment is to be appended to the log.
     Append(Record, Admitted),
 }
 
+/// What follows from the log's answer.
+fn appended(answer: Result<Position, AppendError>, admitted: Admitted) -> Result<Decision, Refusal> {
+    match answer {
+        Ok(_) => Ok(Decision::Durable(admitted)),
+        Err(AppendError::Repeat(first)) => Ok(Decision::Repeat(first)),
+        Err(why) => Err(why.into()),
+    }
+}
+
 impl Ingest {
-    /// Takes a comment into a room.
+    /// Admits a comment to a room.
     ///
     /// # Errors
-    /// Says why not; a refused comment left no trace but in the limits and counters.
+    /// Why it was refused. A refused comment leaves a trace in rates and counters alone.
     pub async fn admit(&self, who: &Identity, room: &RoomId, draft: CommentDraft) -> Result<Admitted, Refusal> {
         let attempt = self.attempt(who, room, &draft)?;
-        let decided = match self.begin(&attempt, draft).await {
-            Ok(Decided::Append(record, admitted)) => {
-                let appended = self.log.append(room.clone(), record).await;
-                appended.map(|_| Decided::Kept(admitted)).map_err(Refusal::from)
-            }
-            decided => decided,
+        let decision = match self.check(&attempt, draft).await {
+            Ok(Decision::Append(record, admitted)) => appended(self.log.append(room.clone(), record).await, admitted),
+            decision => decision,
         };
-        self.conclude(&attempt, decided).await
+        self.finish(&attempt, decision).await
     }
 
-    /// As [`Ingest::admit`], for a thread that must not wait: as much as needs no waiting is done on it, and `then`
-    /// hears the outcome, here, on `runtime`, or from the log. Whom `then` returns is woken once the log has answered
-    /// all comments of the same run. What comes back is to be handed to the log, with whatever else the caller has.
+    /// As [`Ingest::admit`], for a thread that must not wait. It checks on the caller's thread, and on `runtime` when it
+    /// has to wait. `then` is called with the outcome: here, on `runtime`, or by the log. The log wakes the waker that
+    /// `then` returns once it has answered the whole batch. The caller submits what this returns to the log.
     pub fn admit_then(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -94,41 +153,39 @@ impl Ingest {
             }
         };
         let ingest = self.clone();
-        let runtime_too = runtime.clone();
-        let checked = here::begin(async move {
-            match ingest.begin(&attempt, draft).await {
-                Ok(Decided::Append(record, admitted)) => {
+        let log_runtime = runtime.clone();
+        let checked = poll_inline::poll_once(async move {
+            match ingest.check(&attempt, draft).await {
+                Ok(Decision::Append(record, admitted)) => {
                     let room_id = attempt.room.clone();
-                    let done = move |place: Result<_, AppendError>| {
-                        let decided = place.map(|_| Decided::Kept(admitted)).map_err(Refusal::from);
-                        ingest.settle(&runtime_too, attempt, decided, then)
-                    };
+                    let done =
+                        move |answer| ingest.finish_appended(&log_runtime, attempt, appended(answer, admitted), then);
                     Some(Submission { room_id, record, done: Box::new(done) })
                 }
-                decided => {
-                    wake(then(ingest.conclude(&attempt, decided).await));
+                decision => {
+                    wake(then(ingest.finish(&attempt, decision).await));
                     None
                 }
             }
         });
-        checked.unwrap_or_else(|waiting| {
+        checked.unwrap_or_else(|pending| {
             let log = self.log.clone();
-            here::spawn(runtime, async move { log.submit(waiting.await.into_iter().collect()) });
+            poll_inline::spawn(runtime, async move { log.submit(pending.await.into_iter().collect()) });
             None
         })
     }
 
-    /// Concludes on the log's task, or elsewhere when it has to wait for somebody.
-    fn settle(
+    /// Finishes on the log's task, or on `runtime` when it has to wait.
+    fn finish_appended(
         self: Arc<Self>,
         runtime: &Handle,
         attempt: Attempt,
-        decided: Result<Decided, Refusal>,
+        decision: Result<Decision, Refusal>,
         then: impl FnOnce(Result<Admitted, Refusal>) -> Option<Waker> + Send + 'static,
     ) -> Option<Waker> {
-        let conclude = async move { then(self.conclude(&attempt, decided).await) };
-        here::begin(conclude).unwrap_or_else(|waiting| {
-            here::spawn(runtime, async { wake(waiting.await) });
+        let finish = async move { then(self.finish(&attempt, decision).await) };
+        poll_inline::poll_once(finish).unwrap_or_else(|pending| {
+            poll_inline::spawn(runtime, async { wake(pending.await) });
             None
         })
     }
@@ -141,43 +198,54 @@ impl Ingest {
             who: who.clone(),
             room: room.clone(),
             id,
+            address: draft.address,
             client_msg_id: draft.client_msg_id.clone(),
-            said: AtomicU64::new(0),
+            claims: Mutex::default(),
+            is_contended: AtomicBool::new(false),
+            is_unsure: AtomicBool::new(false),
+            is_kept: AtomicBool::new(true),
+            turn: Mutex::new(None),
+            traced: self.metrics.tracer.trace(id).map(|trace| (trace, SystemTime::now())),
         })
     }
 
-    /// Everything up to the append.
-    async fn begin(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decided, Refusal> {
+    /// Runs every check. The decision tells what is left to do.
+    async fn check(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decision, Refusal> {
         check_fields(&draft, self.limits.mentions_max)?;
         if let Some(client_msg_id) = &attempt.client_msg_id
-            && let Some(first) = self.reserve(&attempt.who.user_id, client_msg_id, attempt.id).await?
+            && let Some(first) = self.reserve(attempt, client_msg_id).await?
         {
-            return Ok(Decided::Known(first.into()));
+            return Ok(Decision::Replay(first.into()));
         }
         self.decide(attempt, draft).await
     }
 
-    /// Remembers the answer for retries, or gives the reservation back; counts the outcome.
-    async fn conclude(&self, attempt: &Attempt, decided: Result<Decided, Refusal>) -> Result<Admitted, Refusal> {
-        let (mut outcome, replayed) = match decided {
-            Ok(Decided::Known(first)) => (Ok(first), true),
-            Ok(Decided::Kept(admitted) | Decided::Append(_, admitted)) => (Ok(admitted), false),
+    /// Records the answer for retries, or releases the reservation; counts the outcome.
+    async fn finish(&self, attempt: &Attempt, decision: Result<Decision, Refusal>) -> Result<Admitted, Refusal> {
+        let (mut outcome, mut replayed) = match decision {
+            Ok(Decision::Replay(first)) => (Ok(first), true),
+            Ok(Decision::Repeat(first)) => (self.settle(attempt, first).await, true),
+            Ok(Decision::Durable(admitted) | Decision::Append(_, admitted)) => (Ok(admitted), false),
             Err(refusal) => (Err(refusal), false),
         };
-        let Attempt { who, room, id, client_msg_id, said } = attempt;
-        let said = said.load(Ordering::Relaxed);
-        if said != 0
-            && let Err(Refusal::Unavailable | Refusal::Overloaded) = outcome
-        {
-            // Nothing was changed, so trying again is no repeat. Without this it is one for some seconds.
-            let _ = self.gate.unsay(&who.user_id, said).await;
+        let Attempt { who, room, id, client_msg_id, .. } = attempt;
+        if outcome.is_err() {
+            self.take_back(attempt).await;
         }
         if let Some(key) = client_msg_id.as_ref().filter(|_| !replayed) {
-            let noted = match &outcome {
-                Ok(admitted) => self.reservations.finish(&who.user_id, key, (*admitted).into()).await,
-                Err(_) => self.reservations.release(&who.user_id, key, *id).await,
-            };
-            outcome = noted.map_err(Refusal::from).and(outcome);
+            match outcome {
+                Ok(admitted) => (outcome, replayed) = self.record(attempt, key, admitted).await,
+                // It, or the attempt that it took over, may be appended yet: a retry asks the store first.
+                Err(Refusal::Unknown) => {}
+                Err(Refusal::Unavailable | Refusal::Overloaded) if attempt.is_contended.load(Ordering::Relaxed) => {}
+                Err(_) => {
+                    let released = self.reservations.release(&who.user_id, key, *id).await;
+                    outcome = released.map_err(Refusal::from).and(outcome);
+                }
+            }
+        }
+        if let (Some((trace, begun)), Ok(admitted), false) = (attempt.traced, &outcome, replayed) {
+            self.metrics.tracer.note(publish_span(trace, begun, room, admitted));
         }
         let label = match &outcome {
             Ok(_) if replayed => "replayed",
@@ -190,100 +258,204 @@ impl Ingest {
         };
         count(&self.metrics.comments, "outcome", label);
         if let Err(refusal) = &outcome {
-            self.note_refusal(who, room, refusal).await;
+            if let Some(rule) = refusal.audited_rule() {
+                self.audit_screening(rule, "comment.refuse", room, &who.user_id, None).await;
+            }
+            self.count_refusal(who, room, refusal).await;
         }
         outcome
     }
 
-    /// Reserves the key; `Some` is the answer that somebody got for it before.
-    async fn reserve(&self, user: &UserId, key: &str, id: Snowflake) -> Result<Option<FirstAnswer>, Refusal> {
-        match self.reservations.reserve(user, key, id, self.clock.now_ms()).await? {
+    /// Gives back what a refused comment used up beside the rates: nobody has said it. What cannot be given back, because the
+    /// shared state is away, expires.
+    pub(crate) async fn take_back(&self, attempt: &Attempt) {
+        let Attempt { who, room, claims, .. } = attempt;
+        let Claims { text_key, slow_mode, limits, recent } = std::mem::take(&mut *claims.lock());
+        if let Some(text_key) = text_key {
+            let _ = self.rate_limiter.take_back(&who.user_id, text_key, slow_mode.then_some(room)).await;
+        }
+        for (rule, id) in limits {
+            let _ = self.rate_limiter.forget(LimitKey { scope: rule.rule(), id: &id }).await;
+        }
+        if let Some((entry, shingles)) = recent {
+            entry.recent().forget(&shingles);
+        }
+    }
+
+    /// Remembers the answer for retries. Where another attempt may have been appended too, the store says which was first.
+    /// Returns the answer that stands, and whether an earlier attempt got it.
+    async fn record(&self, attempt: &Attempt, key: &str, admitted: Admitted) -> (Result<Admitted, Refusal>, bool) {
+        let finished = self.reservations.finish(&attempt.who.user_id, key, admitted.into()).await;
+        let without_store = match finished {
+            _ if attempt.is_contended.load(Ordering::Relaxed) => None,
+            Ok(Finished::First) if attempt.is_unsure.load(Ordering::Relaxed) => Some(admitted),
+            Ok(Finished::First) => return (Ok(admitted), false),
+            Ok(Finished::Known(first)) => Some(first.into()),
+            Ok(Finished::TakenOver) => None,
+            Err(away) => return (Err(away.into()), false),
+        };
+        let decided = self.decided(attempt, key, admitted, without_store).await;
+        let replayed = decided.as_ref().is_ok_and(|first| first.id != admitted.id);
+        (decided, replayed)
+    }
+
+    /// The answer of whichever attempt was first, once the store has it: with a log that others persist that is a moment
+    /// later. Should it not come, the answer is `without_store`, or unknown.
+    async fn decided(
+        &self,
+        attempt: &Attempt,
+        key: &str,
+        own: Admitted,
+        without_store: Option<Admitted>,
+    ) -> Result<Admitted, Refusal> {
+        if !attempt.is_kept.load(Ordering::Relaxed) {
+            return self.settle(attempt, without_store.unwrap_or(own).into()).await;
+        }
+        for _ in 0..DECIDED_WITHIN.as_millis() / DECIDED_POLL_INTERVAL.as_millis() {
+            if let Ok(Some(first)) = self.store.first_answer(&attempt.who.user_id, key).await {
+                return self.settle(attempt, first).await;
+            }
+            sleep(DECIDED_POLL_INTERVAL).await;
+        }
+        without_store.ok_or(Refusal::Unknown)
+    }
+
+    /// Remembers what was decided for further retries.
+    async fn settle(&self, attempt: &Attempt, first: FirstAnswer) -> Result<Admitted, Refusal> {
+        if let Some(key) = &attempt.client_msg_id {
+            self.reservations.settle(&attempt.who.user_id, key, first).await?;
+        }
+        Ok(first.into())
+    }
+
+    /// Reserves the key; `Some` is the answer that an earlier attempt got.
+    async fn reserve(&self, attempt: &Attempt, key: &str) -> Result<Option<FirstAnswer>, Refusal> {
+        let user = &attempt.who.user_id;
+        match self.reservations.reserve(user, key, attempt.id, self.clock.now_ms()).await? {
             Reserved::Known(first) => Ok(Some(first)),
-            Reserved::InFlight(_) => self.first_attempt(user, key).await.map(Some),
-            Reserved::New => self.answered_long_ago(user, key).await,
-            // While the store is away the deployment's memory is enough.
-            Reserved::NewEverywhere => Ok(self.answered_long_ago(user, key).await.unwrap_or(None)),
+            Reserved::InFlight(held_by) => self.await_first_attempt(attempt, key, held_by).await,
+            Reserved::New => {
+                attempt.is_unsure.store(self.reservations.are_shared(), Ordering::Relaxed);
+                self.stored_answer(user, key).await
+            }
+            // The shared state knows of no such key anywhere: that is enough while the store is away.
+            Reserved::NewEverywhere => Ok(self.stored_answer(user, key).await.unwrap_or(None)),
         }
     }
 
-    /// The answer of an attempt under way, from whoever makes it or, should that node be gone, from the store.
-    async fn first_attempt(&self, user: &UserId, key: &str) -> Result<FirstAnswer, Refusal> {
-        for patience in [ASKS_STORE_AFTER, FIRST_ATTEMPT_MAX - ASKS_STORE_AFTER] {
-            if let Some(first) = self.reservations.wait(user, key, patience).await? {
-                return Ok(first);
-            }
-            // While the store is away there is only waiting.
-            if let Ok(Some(first)) = self.answered_long_ago(user, key).await {
-                return Ok(first);
+    /// Waits for the answer of an attempt in flight. When there is none, and the store has none either, this attempt takes
+    /// over.
+    async fn await_first_attempt(
+        &self,
+        attempt: &Attempt,
+        key: &str,
+        held_by: Snowflake,
+    ) -> Result<Option<FirstAnswer>, Refusal> {
+        let user = &attempt.who.user_id;
+        if let Some(first) = self.reservations.wait(user, key, FIRST_ATTEMPT_WAIT_MAX).await? {
+            return Ok(Some(first));
+        }
+        if let Some(first) = self.store.first_answer(user, key).await.map_err(|_| Refusal::Unknown)? {
+            self.reservations.settle(user, key, first).await?;
+            return Ok(Some(first));
+        }
+        match self.reservations.take_over(user, key, held_by, attempt.id, self.clock.now_ms()).await? {
+            Reserved::Known(first) => Ok(Some(first)),
+            Reserved::InFlight(_) => Err(Refusal::Unknown),
+            Reserved::New | Reserved::NewEverywhere => {
+                attempt.is_contended.store(true, Ordering::Relaxed);
+                Ok(None)
             }
         }
-        Err(Refusal::Unavailable)
     }
 
-    /// The answer that the store has, if it has one; remembered for the next who asks.
-    async fn answered_long_ago(&self, user: &UserId, key: &str) -> Result<Option<FirstAnswer>, Refusal> {
+    /// The answer that the store has, if it has one; recorded for further retries.
+    async fn stored_answer(&self, user: &UserId, key: &str) -> Result<Option<FirstAnswer>, Refusal> {
         let Some(first) = self.store.first_answer(user, key).await? else { return Ok(None) };
-        let store::FirstAnswer { id, pending_review, created_at_ms } = first;
-        let first = FirstAnswer { id, pending_review, created_at_ms };
-        self.reservations.finish(user, key, first).await?;
+        self.reservations.settle(user, key, first).await?;
         Ok(Some(first))
     }
 
-    async fn decide(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decided, Refusal> {
-        let Attempt { who, room, id, said, .. } = attempt;
+    async fn decide(&self, attempt: &Attempt, draft: CommentDraft) -> Result<Decision, Refusal> {
+        let Attempt { who, room, id, .. } = attempt;
         let id = *id;
         let now_ms = self.clock.now_ms();
-        let seat = self.rooms.seat(room).await?;
-        let info = seat.info();
+        let entry = self.rooms.entry(room).await?;
+        let info = entry.info();
         let live = draft.session_id.is_none() || draft.session_id == info.session.as_ref().map(|s| s.id);
-        may_enter(&info.settings, Some(who), room)?;
-        if live && (info.closed || !(self.rooms.accepts_comments(&info) || may_speak_in_silence(&info, who))) {
-            return Err(Refusal::RoomClosed);
-        }
-        may_speak(&info, who, room)?;
-        self.bans.may_speak(&who.user_id, room, now_ms)?;
-        let content = self.measure(&draft.content, &info.settings)?;
-        let text_key = words::same_text_key(&content);
-        self.knock(who, room, &info.settings, text_key, now_ms).await?;
-        said.store(text_key, Ordering::Relaxed);
-        let (content, word) = self.read(content)?;
-
+        self.may_write(who, room, &info, if live { Target::Live } else { Target::Recording })?;
+        self.people.note_claim(who);
         if !live && !info.settings.store {
             return Err(Refusal::Forbidden("the room keeps no comments"));
         }
-        let place = self.place(&seat, room, &draft, live, now_ms).await?;
+        let content = self.clean_content(&draft.content, &info.settings)?;
+        let text_key = words::same_text_key(&content);
+        // Perhaps of itself: of an attempt on a node that cannot be asked.
+        let unless_own = |refusal| match refusal {
+            Refusal::Duplicate { .. } | Refusal::Ruled { breach: Breach::Unique | Breach::Similar, .. }
+                if attempt.is_unsure.load(Ordering::Relaxed) =>
+            {
+                Refusal::Unknown
+            }
+            refusal => refusal,
+        };
+        // The attempt that this one takes over was counted, and its text would make this one a duplicate.
+        if !attempt.is_contended.load(Ordering::Relaxed) {
+            self.check_rates(attempt, &info.settings, text_key, now_ms).await.map_err(unless_own)?;
+        }
+        let (content, word) = self.check_words(content)?;
+        let screened = if self.must_screen(&info.settings) {
+            let screened = self.screen(attempt, &entry, &info.settings, &draft.content, content, text_key, now_ms);
+            screened.await.map_err(unless_own)?
+        } else {
+            Screened::clean(content)
+        };
+        let is_held = word.is_some() || screened.hold.is_some();
+        if is_held {
+            self.check_held(who).await?;
+        }
+        let placement = self.placement(&entry, room, &draft, live, now_ms).await?;
         let comment = Arc::new(Comment {
             id,
             room_id: room.clone(),
-            session_id: Some(place.session_id),
+            session_id: Some(placement.session_id),
             user_id: who.user_id.clone(),
-            username: (*who.username).into(),
-            level: standing(who, &info.settings),
-            content: content.into(),
+            username: self.filtered_name(&who.user_id, &who.username).as_ref().into(),
+            level: effective_level(who, &info.settings),
+            content: screened.content.into(),
             style: draft.style.unwrap_or_default(),
-            kind: place.kind,
+            kind: placement.kind,
             mentions: draft.mentions.into(),
             created_at_ms: now_ms,
-            offset_ms: place.offset_ms,
+            offset_ms: placement.offset_ms,
             like_count: 0,
+            shadow: screened.shadow,
         });
         let keep = info.settings.store;
+        attempt.is_kept.store(keep, Ordering::Relaxed);
         let client_msg_id = draft.client_msg_id.map(String::into_boxed_str);
         let admitted = |status| Admitted { id, status, created_at_ms: now_ms };
-        if let Some(word) = word {
-            self.hold(comment, keep, word, client_msg_id).await?;
-            return Ok(Decided::Kept(admitted(CommentStatus::PendingReview)));
+        if is_held {
+            let Hold { reason, labels } = screened.hold.unwrap_or_default();
+            let review = Review { word, reason, labels, ..Review::pending(comment, keep) };
+            let first = self.hold_for_review(review, client_msg_id).await?;
+            let held = Decision::Durable(admitted(CommentStatus::PendingReview));
+            return Ok(first.map_or(held, Decision::Repeat));
         }
         let admitted = admitted(CommentStatus::Accepted);
-        if comment.kind == Kind::Recorded {
-            self.keep_recorded(comment, client_msg_id).await?;
-            return Ok(Decided::Kept(admitted));
+        if let Some(due_ms) = screened.due_ms.filter(|_| comment.kind == Kind::Comment) {
+            let first = self.delay(comment, keep, due_ms, client_msg_id).await?;
+            return Ok(first.map_or(Decision::Durable(admitted), Decision::Repeat));
         }
-        Ok(Decided::Append(Record::Comment { comment, client_msg_id, keep }, admitted))
+        if comment.kind == Kind::Recorded {
+            let first = self.store_recorded(comment, client_msg_id).await?;
+            return Ok(first.map_or(Decision::Durable(admitted), Decision::Repeat));
+        }
+        Ok(Decision::Append(Record::Comment { comment, client_msg_id, keep }, admitted))
     }
 
-    /// The cleaned text, if its length is right.
-    fn measure(&self, content: &str, settings: &RoomSettings) -> Result<String, Refusal> {
+    /// Cleans the text and checks its length.
+    pub(crate) fn clean_content(&self, content: &str, settings: &RoomSettings) -> Result<String, Refusal> {
         let chars_max = settings.limits.comment_chars_max.unwrap_or(self.limits.comment_chars_max);
         let content = words::sanitise(content);
         match content.chars().count() {
@@ -293,22 +465,22 @@ impl Ingest {
         }
     }
 
-    async fn knock(
+    pub(crate) async fn check_rates(
         &self,
-        who: &Identity,
-        room: &RoomId,
+        attempt: &Attempt,
         settings: &RoomSettings,
         text_key: u64,
         now_ms: i64,
     ) -> Result<(), Refusal> {
-        let level = standing(who, settings);
+        let Attempt { who, room, claims, .. } = attempt;
+        let level = effective_level(who, settings);
         let user_per_s = match level {
             Level::Normal => settings.limits.user_per_s.unwrap_or(self.limits.normal_per_s),
             Level::Vip => self.limits.vip_per_s,
             Level::Owner | Level::Moderator | Level::Admin => self.limits.owner_per_s,
         };
         let slowed = settings.slow_mode_s > 0 && level <= Level::Vip;
-        let answer = self.gate.knock(Knock {
+        let answer = self.rate_limiter.admit(RateRequest {
             user: &who.user_id,
             room,
             user_rate: Rate::per_s(user_per_s),
@@ -320,15 +492,19 @@ impl Ingest {
             now_ms,
         });
         match answer.await? {
-            Answer::Admitted => Ok(()),
-            Answer::CoolingDown { retry_after_ms } => Err(Refusal::CoolingDown { retry_after_ms }),
-            Answer::Limited { scope, retry_after_ms } => Err(Refusal::Limited { scope, retry_after_ms }),
-            Answer::Duplicate { retry_after_ms } => Err(Refusal::Duplicate { retry_after_ms }),
+            RateDecision::Admitted => {
+                let mut claims = claims.lock();
+                (claims.text_key, claims.slow_mode) = (Some(text_key), slowed);
+                Ok(())
+            }
+            RateDecision::CoolingDown { retry_after_ms } => Err(Refusal::CoolingDown { retry_after_ms }),
+            RateDecision::Limited { scope, retry_after_ms } => Err(Refusal::Limited { scope, retry_after_ms }),
+            RateDecision::Duplicate { retry_after_ms } => Err(Refusal::Duplicate { retry_after_ms }),
         }
     }
 
-    /// The text as it may be published, and the word that holds it back, if one does.
-    fn read(&self, content: String) -> Result<(String, Option<String>), Refusal> {
+    /// The text as it may be published, and the word that holds it for review, if one does.
+    pub(crate) fn check_words(&self, content: String) -> Result<(String, Option<String>), Refusal> {
         let hit = |list| count(&self.metrics.word_hits, "list", list);
         match self.filter.check(&content) {
             Verdict::Clean => Ok((content, None)),
@@ -347,76 +523,118 @@ impl Ingest {
         }
     }
 
-    async fn place(
+    /// The session a comment belongs to, and where in it.
+    async fn placement(
         &self,
-        seat: &Seat,
+        entry: &RoomEntry,
         room: &RoomId,
         draft: &CommentDraft,
         live: bool,
         now_ms: i64,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<Placement, Refusal> {
         if live {
-            let session = self.rooms.session_for_comment(seat, room, now_ms).await?;
+            let session = self.rooms.session_for_comment(entry, room, now_ms).await?;
             let offset_ms = (now_ms - session.started_at_ms).max(0);
-            return Ok(Place { session_id: session.id, offset_ms, kind: Kind::Comment });
+            return Ok(Placement { session_id: session.id, offset_ms, kind: Kind::Comment });
         }
         let id = draft.session_id.ok_or(Refusal::NotFound("there is no such session"))?;
         let session = self.store.session(id).await?.filter(|session| session.room_id == *room);
         let session = session.ok_or(Refusal::NotFound("there is no such session in this room"))?;
         match draft.offset_ms {
             Some(offset_ms @ 0..=OFFSET_MS_MAX) => {
-                Ok(Place { session_id: session.id, offset_ms, kind: Kind::Recorded })
+                Ok(Placement { session_id: session.id, offset_ms, kind: Kind::Recorded })
             }
-            _ => Err(Refusal::Invalid("offset_ms must say the place in the recording".into())),
+            _ => Err(Refusal::Invalid("offset_ms must be an offset in the recording, at most a week".into())),
         }
     }
 
-    async fn hold(
-        &self,
-        comment: Arc<Comment>,
-        keep: bool,
-        word: String,
-        client_msg_id: Option<Box<str>>,
-    ) -> Result<(), Refusal> {
-        let review = Review {
-            comment,
-            keep,
-            word: Some(word),
-            status: ReviewStatus::Pending,
-            decided_by: None,
-            decided_at_ms: None,
-        };
-        self.store.hold(&review, client_msg_id.as_deref()).await?;
-        (self.tell_review)(&review.comment, ReviewStatus::Pending);
+    /// Nobody fills the moderators' queue alone.
+    async fn check_held(&self, who: &Identity) -> Result<(), Refusal> {
+        let max = self.limits.held_per_user;
+        if self.store.held_of(&who.user_id, max).await? >= max {
+            return Err(Refusal::Limited { scope: Scope::User, retry_after_ms: HELD_RETRY_MS });
+        }
         Ok(())
     }
 
-    /// A comment about a recording has no place in the live order, so it goes to the store alone.
-    async fn keep_recorded(&self, comment: Arc<Comment>, client_msg_id: Option<Box<str>>) -> Result<(), Refusal> {
-        Ok(self.store.append_comments(vec![NewComment { comment, position: 0, client_msg_id }]).await?)
+    async fn hold_for_review(
+        &self,
+        review: Review,
+        client_msg_id: Option<Box<str>>,
+    ) -> Result<Option<FirstAnswer>, Refusal> {
+        let first = self.store.hold(&review, client_msg_id.as_deref()).await.map_err(|_| Refusal::Unknown)?;
+        if first.is_none() {
+            let mut told = comment_data(&review.comment);
+            told["reason"] = review.reason.clone().or_else(|| review.word.clone()).into();
+            told["labels"] = serde_json::json!(review.labels);
+            // It is held; a service that is not told finds it in the queue.
+            let _ = self.webhooks.emit("review", Some(&review.comment.room_id), told).await;
+            (self.review_listener)(&review.comment, ReviewStatus::Pending);
+        }
+        Ok(first)
     }
 
-    /// Makes a comment that was held durable and lets it go out.
+    /// A comment on a recording has no position in the log, so it goes to the store alone.
+    /// Returns the first answer if an earlier comment has the same `client_msg_id`.
+    async fn store_recorded(
+        &self,
+        comment: Arc<Comment>,
+        client_msg_id: Option<Box<str>>,
+    ) -> Result<Option<FirstAnswer>, Refusal> {
+        let comment = NewComment { comment, position: 0, client_msg_id };
+        let repeats = self.store.append_comments(vec![comment]).await.map_err(|_| Refusal::Unknown)?;
+        Ok(repeats.first().map(|repeat| repeat.first))
+    }
+
+    /// Publishes a comment that was held for review.
     pub(crate) async fn publish(&self, comment: Arc<Comment>, keep: bool) -> Result<(), Refusal> {
         if comment.kind == Kind::Recorded {
-            return self.keep_recorded(comment, None).await;
+            return self.store_recorded(comment, None).await.map(drop);
         }
         let record = Record::Comment { comment: comment.clone(), client_msg_id: None, keep };
         self.log.append(comment.room_id.clone(), record).await?;
         Ok(())
     }
 
-    /// Counts a refusal towards the sender's cool-down and tells the sender when one starts.
-    async fn note_refusal(&self, who: &Identity, room: &RoomId, refusal: &Refusal) {
+    /// Counts a refusal towards the sender's cool-down, and tells the sender when one starts.
+    async fn count_refusal(&self, who: &Identity, room: &RoomId, refusal: &Refusal) {
         if !refusal.counts() {
             return;
         }
         let now_ms = self.clock.now_ms();
-        // Without the shared state nobody is counted, and nobody is muted for it.
-        if let Ok(Some(mute_ms)) = self.gate.refused(&who.user_id, now_ms, &self.limits.cool_down).await {
+        // While the shared state is away, refusals are not counted.
+        if let Ok(Some(mute_ms)) = self.rate_limiter.refused(&who.user_id, now_ms, &cool_down(&self.limits)).await {
             let until_ms = now_ms + i64::try_from(mute_ms).unwrap_or(i64::MAX / 2);
-            self.tell_muted(room, &who.user_id, until_ms, Some("too many refused comments".into())).await;
+            self.notify_muted(room, &who.user_id, until_ms, Some("too many refused comments".into())).await;
         }
+    }
+}
+
+/// When refusals start a cool-down.
+fn cool_down(limits: &settings::Limits) -> CoolDown {
+    CoolDown {
+        refusals: limits.cool_down_refusals,
+        within_ms: limits.cool_down_within_ms,
+        mute_ms: limits.cool_down_mute_ms,
+        mute_ms_max: limits.cool_down_mute_ms_max,
+    }
+}
+
+/// From the first check to the answer of the log or the store.
+fn publish_span(trace: Trace, begun: SystemTime, room: &RoomId, admitted: &Admitted) -> Span {
+    let status = if admitted.status == CommentStatus::Accepted { "accepted" } else { "pending_review" };
+    Span {
+        name: "publish",
+        trace,
+        id: trace.first_span(),
+        parent: None,
+        begun,
+        ended: SystemTime::now().max(begun),
+        attributes: vec![
+            ("barrage.room_id", Value::Text(room.to_string())),
+            ("barrage.comment_id", Value::Text(admitted.id.to_string())),
+            ("barrage.status", Value::Text(status.into())),
+        ],
     }
 }
 
@@ -426,24 +644,10 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-struct Place {
+struct Placement {
     session_id: Snowflake,
     offset_ms: i64,
     kind: Kind,
-}
-
-impl From<FirstAnswer> for Admitted {
-    fn from(first: FirstAnswer) -> Self {
-        let status = if first.pending_review { CommentStatus::PendingReview } else { CommentStatus::Accepted };
-        Self { id: first.id, status, created_at_ms: first.created_at_ms }
-    }
-}
-
-impl From<Admitted> for FirstAnswer {
-    fn from(admitted: Admitted) -> Self {
-        let pending_review = admitted.status == CommentStatus::PendingReview;
-        Self { id: admitted.id, pending_review, created_at_ms: admitted.created_at_ms }
-    }
 }
 
 fn check_fields(draft: &CommentDraft, mentions_max: usize) -> Result<(), Refusal> {
@@ -457,12 +661,7 @@ fn check_fields(draft: &CommentDraft, mentions_max: usize) -> Result<(), Refusal
     Ok(())
 }
 
-/// The owner's comments are the owner's whatever the token's level says.
-fn standing(who: &Identity, settings: &RoomSettings) -> Level {
+/// The room's owner has at least level `owner`, whatever the token says.
+pub(crate) fn effective_level(who: &Identity, settings: &RoomSettings) -> Level {
     if settings.owner_id.as_ref() == Some(&who.user_id) { who.level.max(Level::Owner) } else { who.level }
-}
-
-/// Where nobody may speak, its owner and admins still may.
-fn may_speak_in_silence(info: &RoomInfo, who: &Identity) -> bool {
-    info.settings.enabled && (who.level == Level::Admin || info.settings.owner_id.as_ref() == Some(&who.user_id))
 }

@@ -1,28 +1,29 @@
-//! Who may not speak or enter, and until when.
+//! Bans and mutes in force, by user.
 //!
-//! The node's copy of the store's bans, kept by user. Loaded at start, changed with every ban and
-//! lift, here or on another node; an expired ban is ignored at once and forgotten by the sweep.
+//! Owns this node's copy of the store's bans. Loaded at start, changed with every ban and lift, here or on another node.
+//! Called by [`crate::access`], which decides what a ban means at a door. An expired ban counts no more, and the sweep
+//! removes it.
 
 use dashmap::DashMap;
 use model::{RoomId, Snowflake, UserId};
-use store::{Ban, BanKind, Store, StoreError};
+use store::{Ban, BanKind, RoomScope, Store, StoreError};
 use tokio::sync::Mutex;
 
 use crate::Refusal;
 
-/// Bans kept in memory; more than this are in force in the store only.
+/// Bans kept in memory.
 pub const BANS_MAX: usize = 1_000_000;
 
 /// The bans in force.
 #[derive(Default)]
 pub struct Bans {
     by_user: DashMap<UserId, Vec<Ban>, ahash::RandomState>,
-    /// Held while bans change in the store and here, so that what is read from the store never undoes a newer change.
+    /// Held while bans change in the store and here, so that a read of the store never undoes a newer change.
     change: Mutex<()>,
 }
 
 impl Bans {
-    /// Adds one to the store and here.
+    /// Adds a ban to the store and here.
     ///
     /// # Errors
     /// When the store is away.
@@ -33,7 +34,7 @@ impl Bans {
         Ok(())
     }
 
-    /// Lifts one in the store and here; `None` when there is none.
+    /// Lifts a ban in the store and here; `None` when there is none.
     ///
     /// # Errors
     /// When the store is away.
@@ -46,11 +47,11 @@ impl Bans {
         Ok(lifted)
     }
 
-    /// Takes in what the store has of one user.
+    /// Reads one user's bans from the store.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn read_again(&self, store: &dyn Store, user: &UserId, now_ms: i64) -> Result<(), StoreError> {
+    pub async fn reload_user(&self, store: &dyn Store, user: &UserId, now_ms: i64) -> Result<(), StoreError> {
         let _change = self.change.lock().await;
         let bans = store.bans_of(user, now_ms).await?;
         if bans.is_empty() {
@@ -61,14 +62,14 @@ impl Bans {
         Ok(())
     }
 
-    /// Takes in what the store has, and forgets what it has not.
+    /// Reads all bans from the store; forgets those it has not.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn read_all_again(&self, store: &dyn Store, now_ms: i64) -> Result<(), StoreError> {
+    pub async fn reload_all(&self, store: &dyn Store, now_ms: i64) -> Result<(), StoreError> {
         let _change = self.change.lock().await;
         let fresh = Self::default();
-        store.bans(now_ms, None, BANS_MAX).await?.into_iter().for_each(|ban| fresh.add(ban));
+        store.bans(now_ms, &RoomScope::All, None, BANS_MAX).await?.into_iter().for_each(|ban| fresh.add(ban));
         self.by_user.retain(|user, _| fresh.by_user.contains_key(user));
         for (user, bans) in fresh.by_user {
             self.by_user.insert(user, bans);
@@ -89,7 +90,7 @@ impl Bans {
         });
     }
 
-    /// Forgets what has expired.
+    /// Removes expired bans.
     pub fn sweep(&self, now_ms: i64) {
         self.by_user.retain(|_, bans| {
             bans.retain(|ban| ban.until_ms > now_ms);
@@ -97,36 +98,20 @@ impl Bans {
         });
     }
 
-    /// Refuses a user who may not enter a room.
+    /// Refuses a banned user: everywhere, or also in a room.
     ///
     /// # Errors
     /// [`Refusal::Banned`] with the time left.
-    pub fn may_enter(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
-        self.refuse(user, Some(room), &[BanKind::Ban], now_ms)
+    pub fn check_ban(&self, user: &UserId, room: Option<&RoomId>, now_ms: i64) -> Result<(), Refusal> {
+        self.refuse(user, room, &[BanKind::Ban], now_ms)
     }
 
-    /// Refuses a user who may not connect at all.
-    ///
-    /// # Errors
-    /// [`Refusal::Banned`] with the time left.
-    pub fn may_connect(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
-        self.refuse(user, None, &[BanKind::Ban], now_ms)
-    }
-
-    /// Refuses a user who may speak nowhere; what holds in single rooms does not matter.
+    /// Refuses a user who is banned or muted: everywhere, or also in a room.
     ///
     /// # Errors
     /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
-    pub fn may_speak_at_all(&self, user: &UserId, now_ms: i64) -> Result<(), Refusal> {
-        self.refuse(user, None, &[BanKind::Ban, BanKind::Mute], now_ms)
-    }
-
-    /// Refuses a user who may not speak in a room.
-    ///
-    /// # Errors
-    /// [`Refusal::Banned`] or [`Refusal::Muted`] with the time left.
-    pub fn may_speak(&self, user: &UserId, room: &RoomId, now_ms: i64) -> Result<(), Refusal> {
-        self.refuse(user, Some(room), &[BanKind::Ban, BanKind::Mute], now_ms)
+    pub fn check_speech(&self, user: &UserId, room: Option<&RoomId>, now_ms: i64) -> Result<(), Refusal> {
+        self.refuse(user, room, &[BanKind::Ban, BanKind::Mute], now_ms)
     }
 
     /// Refuses with the longest ban in force of the first kind that has one: deployment-wide ones count and, when a
@@ -166,22 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn bans_hold_where_and_while_they_are_meant_to() {
+    fn bans_hold_in_their_room_and_until_their_end() {
         let (bans, user) = (Bans::default(), UserId::new("u").expect("id"));
         let (a, b) = (RoomId::new("a").expect("id"), RoomId::new("b").expect("id"));
         bans.add(ban(1, BanKind::Mute, Some("a"), 100));
-        assert!(bans.may_enter(&user, &a, 0).is_ok());
-        assert_eq!(bans.may_speak(&user, &a, 40), Err(Refusal::Muted { retry_after_ms: 60, reason: None }));
-        assert!(bans.may_speak(&user, &b, 40).is_ok());
-        assert!(bans.may_speak(&user, &a, 100).is_ok());
-        assert!(bans.may_speak_at_all(&user, 40).is_ok());
+        assert!(bans.check_ban(&user, Some(&a), 0).is_ok());
+        assert_eq!(bans.check_speech(&user, Some(&a), 40), Err(Refusal::Muted { retry_after_ms: 60, reason: None }));
+        assert!(bans.check_speech(&user, Some(&b), 40).is_ok());
+        assert!(bans.check_speech(&user, Some(&a), 100).is_ok());
+        assert!(bans.check_speech(&user, None, 40).is_ok());
         bans.add(ban(3, BanKind::Mute, None, 90));
-        assert_eq!(bans.may_speak_at_all(&user, 40), Err(Refusal::Muted { retry_after_ms: 50, reason: None }));
+        assert_eq!(bans.check_speech(&user, None, 40), Err(Refusal::Muted { retry_after_ms: 50, reason: None }));
         bans.add(ban(2, BanKind::Ban, None, 500));
-        assert!(bans.may_connect(&user, 499).is_err());
-        assert!(matches!(bans.may_speak(&user, &b, 40), Err(Refusal::Banned { retry_after_ms: 460, .. })));
+        assert!(bans.check_ban(&user, None, 499).is_err());
+        assert!(matches!(bans.check_speech(&user, Some(&b), 40), Err(Refusal::Banned { retry_after_ms: 460, .. })));
         bans.remove(&user, Snowflake(2));
-        assert!(bans.may_connect(&user, 499).is_ok());
+        assert!(bans.check_ban(&user, None, 499).is_ok());
         bans.sweep(100);
         assert!(bans.by_user.is_empty());
     }

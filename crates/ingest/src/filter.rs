@@ -62,11 +62,11 @@ impl WordFilter {
         self.change.lock().await
     }
 
-    /// Puts in force what the store has.
+    /// Reads the lists from the store.
     ///
     /// # Errors
     /// [`ReadError`]; the old lists stay in force.
-    pub async fn read_again(&self, store: &dyn Store) -> Result<(), ReadError> {
+    pub async fn reload(&self, store: &dyn Store) -> Result<(), ReadError> {
         let _change = self.change().await;
         let lists = lists_of(store.words().await?);
         if lists != self.lists() {

@@ -1,97 +1,121 @@
-//! May this comment enter? And what else people may do to a room: likes, sessions, moderation.
+//! The rules of live rooms: who may read and write, which comments enter, and what moderators may do.
 //!
-//! [`Ingest`] holds the rules' state and is shared by the gateway (sockets) and the API (HTTP), which hand comments
-//! to an [`Admission`]: this process, or another node. The order of a comment's checks is in [`admit`]; [`rooms`] knows
-//! settings and sessions, [`bans`] who may not speak, [`filter`] the word lists, [`tokens`] who somebody is, [`elsewhere`]
-//! what other nodes changed, [`heat`] counts. Knows no socket, no HTTP, no SQL and no broker: it speaks to the ports of `state`, `store` and `bus`.
+//! [`Ingest`] holds the rules' state. The gateway (sockets) and the API (HTTP) share it, and hand comments to an
+//! [`Admission`]: this process, or another node.
+//!
+//! - `access` decides who may read and write; [`admit`] checks one comment, in order.
+//! - [`rooms`] knows settings and sessions, [`bans`] who is banned or muted, [`filter`] the word lists, [`tokens`] and
+//!   `names` who somebody is, and `rights` who may moderate what.
+//! - [`moderation`] and [`likes`] change what is there; [`events`] tells rooms and users about it.
+//! - [`replica`] applies what other nodes changed; [`hot_rooms`] counts comments.
+//!
+//! It knows no socket, no HTTP, no SQL and no broker: it calls the ports of `state`, `store`, `log` and `fanout`.
 
+mod access;
 pub mod admission;
 pub mod admit;
+mod await_persisted;
 pub mod bans;
-pub mod elsewhere;
+mod context;
+mod delays;
 pub mod events;
 pub mod filter;
-pub mod heat;
-pub mod here;
+pub mod hot_rooms;
+mod interactions;
+mod known_moderators;
 pub mod likes;
+mod message_filter;
 pub mod moderation;
+mod moments;
+mod names;
+mod people;
+pub mod poll_inline;
+mod raids;
 pub mod refusal;
+pub mod replica;
+mod rights;
 pub mod rooms;
+mod samples;
 mod screen;
 pub mod tokens;
-mod young;
+pub mod webhooks;
 
 use std::sync::Arc;
 
-pub use bus::Submission;
+pub use log::Submission;
+pub use model::Admitted;
 
-use bus::Log;
+use log::Log;
 use model::{Clock, Comment, Metrics, SnowflakeGenerator};
-use state::{CoolDown, Gate, Reservations};
+use state::{RateLimiter, Reservations};
 use store::{ReviewStatus, Store};
 
+pub use self::moderation::{ModerationError, Moderator};
+pub use access::{AccessChanges, Reader};
 pub use admission::Admission;
-pub use admit::Admitted;
 pub use bans::Bans;
-pub use elsewhere::Elsewhere;
-pub use events::Awaited;
+pub use delays::Delays;
+pub use events::PendingEventUsers;
 pub use filter::WordFilter;
-pub use heat::CountingLog;
-pub use moderation::Moderator;
+pub use hot_rooms::CountingLog;
+pub use interactions::{Interactions, NewPoll, VoteError};
+pub use people::People;
+pub use raids::{Raid, Raids};
 pub use refusal::Refusal;
+pub use replica::ReplicaRefresher;
 pub use rooms::Rooms;
+pub use samples::SampleLog;
+pub use screen::Screening;
 pub use tokens::{KeyFiles, TokenError, Tokens};
+pub use webhooks::{WebhookLog, Webhooks};
 
-/// The deployment's limits; a room may have its own.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Characters of a comment.
-    pub comment_chars_max: u32,
-    /// Comments a second of a normal user.
-    pub normal_per_s: u32,
-    /// Comments a second of a VIP.
-    pub vip_per_s: u32,
-    /// Comments a second of an owner, moderator or admin.
-    pub owner_per_s: u32,
-    /// Comments a second a room takes.
-    pub room_per_s: u32,
-    /// Comments a second the deployment takes.
-    pub global_per_s: u32,
-    /// Likes a second of one user.
-    pub likes_per_s: u32,
-    /// The same text from the same user within this is a duplicate, in milliseconds.
-    pub duplicate_window_ms: u64,
-    /// When refusals turn into a mute.
-    pub cool_down: CoolDown,
-    /// People one comment may mention.
-    pub mentions_max: usize,
-}
-
-/// Hears of comments that are held for review, and of what was decided about them; must not block.
-pub type TellReview = Arc<dyn Fn(&Comment, ReviewStatus) + Send + Sync>;
+/// Called for comments that are held for review, and for the decisions about them. Must not block.
+pub type ReviewListener = Arc<dyn Fn(&Comment, ReviewStatus) + Send + Sync>;
 
 /// The rules with their state.
 pub struct Ingest {
     /// The rooms' settings and sessions.
     pub rooms: Rooms,
-    /// Who may not speak or enter.
+    /// Says when a reader may have to be asked about again.
+    pub access_changes: AccessChanges,
+    /// Verifies tokens, and knows which were revoked.
+    pub tokens: Arc<Tokens>,
+    /// Bans and mutes in force.
     pub bans: Bans,
-    /// For whom events may be kept.
-    pub awaited: Awaited,
+    /// Users for whom the store may keep events.
+    pub pending_event_users: PendingEventUsers,
     /// The word lists.
     pub filter: WordFilter,
-    /// Limits of the deployment.
-    pub limits: Limits,
-    /// Rates and repetitions.
-    pub gate: Arc<dyn Gate>,
+    /// Limits of the deployment; a room may have its own.
+    pub limits: settings::Limits,
+    /// Whether rooms that are not private may be read without an identity.
+    pub anonymous_read: bool,
+    /// Rates, and texts that are repeated.
+    pub rate_limiter: Arc<dyn RateLimiter>,
     /// First answers to `client_msg_id`s.
     pub reservations: Arc<dyn Reservations>,
-    /// What lasts.
+    /// Everything that is kept.
     pub store: Arc<dyn Store>,
-    /// Where accepted comments and everything else that happens in rooms goes.
+    /// Takes accepted comments and everything else that happens in rooms.
     pub log: Arc<dyn Log>,
-    /// Hears of reviews.
-    pub tell_review: TellReview,
+    /// Learns of reviews.
+    pub review_listener: ReviewListener,
+    /// Comments that are published later.
+    pub delays: Delays,
+    /// Who was here before.
+    pub people: People,
+    /// The hook, and what holds without its answer.
+    pub screening: Screening,
+    /// Watches for raids.
+    pub raids: Raids,
+    /// Polls and combos that rooms are told of.
+    pub interactions: Interactions,
+    /// Services that are told what happens.
+    pub webhooks: Arc<Webhooks>,
+    /// Whether those may be in a private network.
+    pub webhooks_allow_private: bool,
+    /// Rings when an erasure was asked for here.
+    pub erasure_requested: Arc<tokio::sync::Notify>,
     /// Makes ids.
     pub ids: Arc<SnowflakeGenerator>,
     /// Time.

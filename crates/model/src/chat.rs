@@ -11,16 +11,26 @@ use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use crate::id::is_id;
+use crate::id::{ID_PATTERN, is_id};
+use crate::schema;
 use crate::{InvalidId, Snowflake, UserId};
 
 /// Longest `client_msg_id`, in bytes.
 pub const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 /// Longest name of a group, in characters.
 pub const GROUP_NAME_CHARS_MAX: usize = 64;
+/// Kinds of reactions to one message.
+pub const REACTION_KINDS_MAX: usize = 20;
+/// Uploads that one encrypted message may name.
+pub const MESSAGE_UPLOADS_MAX: usize = 10;
 /// Unread messages are counted up to here.
 pub const UNREAD_MAX: u32 = 9_999;
+
+/// [`ConversationCursor`] as it is written.
+const CURSOR_PATTERN: &str = "^[0-9]{1,18}-[0-9]{1,18}$";
 
 /// No generator makes it.
 const NOTHING: Snowflake = Snowflake(0);
@@ -54,6 +64,14 @@ macro_rules! number_id {
                 fmt::Display::fmt(&self.0, f)
             }
         }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                schema::text(ID_PATTERN, "Opaque: pass it on as it came.")
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -89,7 +107,7 @@ impl GroupId {
 }
 
 /// What a message's content is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MsgType {
     /// Words.
@@ -126,7 +144,7 @@ impl MsgType {
 }
 
 /// How far a message has come, as one of its readers sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MsgStatus {
     /// Stored.
@@ -167,6 +185,32 @@ pub struct Recall {
     pub at_ms: i64,
 }
 
+/// One kind of reaction to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaction {
+    /// Which emoji.
+    pub emoji: Box<str>,
+    /// How many people reacted with it.
+    pub count: u32,
+}
+
+/// The reactions to a message after one person has added `emoji` or taken it back; in the order of their first use.
+/// `None` when the message would have too many kinds.
+#[must_use]
+pub fn count_reaction(reactions: &[Reaction], emoji: &str, on: bool) -> Option<Box<[Reaction]>> {
+    let mut counted = reactions.to_vec();
+    let full = counted.len() >= REACTION_KINDS_MAX;
+    match counted.iter_mut().find(|reaction| &*reaction.emoji == emoji) {
+        Some(reaction) if on => reaction.count = reaction.count.saturating_add(1),
+        Some(reaction) => reaction.count = reaction.count.saturating_sub(1),
+        None if !on => {}
+        None if full => return None,
+        None => counted.push(Reaction { emoji: emoji.into(), count: 1 }),
+    }
+    counted.retain(|reaction| reaction.count > 0);
+    Some(counted.into())
+}
+
 /// A stored message, the same for everybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -190,8 +234,26 @@ pub struct Message {
     pub msg_type: MsgType,
     /// Unix milliseconds.
     pub created_at_ms: i64,
+    /// The message of the same conversation that this one answers; it may be recalled or expired by now.
+    pub reply_to: Option<Snowflake>,
+    /// When its content was last edited, in Unix milliseconds; rises with every edit.
+    pub edited_at_ms: Option<i64>,
+    /// How often each emoji was given to it, in the order of their first use.
+    pub reactions: Box<[Reaction]>,
     /// Set when it was taken back.
     pub recalled: Option<Recall>,
+}
+
+impl Message {
+    /// The other person of a direct conversation in which `user` takes part.
+    #[must_use]
+    pub fn peer_of(&self, user: &UserId) -> Option<&UserId> {
+        match &self.to {
+            Recipient::User(other) if self.from_user == *user => Some(other),
+            Recipient::User(_) => Some(&self.from_user),
+            Recipient::Group(_) => None,
+        }
+    }
 }
 
 /// A message as one member sees it.
@@ -203,6 +265,8 @@ pub struct Seen {
     pub status: MsgStatus,
     /// Of one's own message in a group: how many others have read it.
     pub read_count: Option<u32>,
+    /// The emoji with which this member reacted.
+    pub my_reactions: Vec<Box<str>>,
 }
 
 /// What a [`Change`] did.
@@ -212,28 +276,40 @@ pub enum ChangeKind {
     Recalled,
     /// `by_user` has read the conversation up to the message.
     Read,
+    /// The message has another content.
+    Edited,
+    /// The message has other reactions.
+    Reacted,
 }
 
 impl ChangeKind {
-    /// The message's new status, as the wire names it.
+    /// The kind as the wire names it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Recalled => "recalled",
             Self::Read => "read",
+            Self::Edited => "edited",
+            Self::Reacted => "reacted",
         }
+    }
+
+    /// Whether its reader needs the message as it is now.
+    #[must_use]
+    pub const fn carries_message(self) -> bool {
+        matches!(self, Self::Edited | Self::Reacted)
     }
 }
 
-/// Something that happened to stored messages: a recall, or a reader's newest mark (each reader has
-/// one per conversation; a new one takes the place of the one before).
+/// Something that happened to stored messages: a recall, an edit, a reaction, or a reader's mark. Of the edits of a
+/// message, its reactions, and the marks of a reader in a conversation only the newest change is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its place in the order of changes, over all conversations: the cursor behind `since_change`.
     pub change: u64,
     /// Where.
     pub conversation_id: ConversationId,
-    /// The recalled message, or the newest one read.
+    /// The message that changed, or the newest one read.
     pub message_id: Snowflake,
     /// What.
     pub kind: ChangeKind,
@@ -241,6 +317,8 @@ pub struct Change {
     pub by_user: UserId,
     /// Unix milliseconds.
     pub at_ms: i64,
+    /// Of edits and reactions: the message as the reader sees it now. `None` once it has expired.
+    pub message: Option<Seen>,
 }
 
 /// One entry of a member's list of conversations.
@@ -309,6 +387,14 @@ impl FromStr for ConversationCursor {
     }
 }
 
+impl PartialSchema for ConversationCursor {
+    fn schema() -> RefOr<Schema> {
+        schema::text(CURSOR_PATTERN, "Opaque: the `next_cursor` of the page before.")
+    }
+}
+
+impl ToSchema for ConversationCursor {}
+
 impl Serialize for ConversationCursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -322,7 +408,7 @@ impl<'de> Deserialize<'de> for ConversationCursor {
 }
 
 /// What a member may do in a group. Ordered: a later one may do more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupRole {
     /// Reads, writes, leaves.

@@ -1,10 +1,10 @@
-//! Time as a parameter: rules take `now_ms`, tasks take a [`Clock`], tests turn it by hand.
+//! Time as a parameter: rules take `now_ms`, tasks take a [`Clock`], tests advance a [`ManualClock`].
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Wall-clock time in Unix milliseconds. It may step backwards; whoever needs an order keeps its own.
+/// Wall-clock time in Unix milliseconds. It may step backwards; code that needs an order keeps its own.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_ms(&self) -> i64;
@@ -23,8 +23,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// The operating system's clock as it was when this process first asked, and the time that has passed since: it never
-/// steps, whatever is done to the other one. All of them in a process agree.
+/// The system's time when this process first asked, plus the time that has passed since. It never steps, and all
+/// instances in a process agree.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SteadyClock;
 
@@ -36,7 +36,7 @@ impl Clock for SteadyClock {
     }
 }
 
-/// A clock that stands still until it is turned, forwards or backwards.
+/// A clock that stands still until it is advanced, for tests.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
@@ -47,7 +47,7 @@ impl ManualClock {
         Self(AtomicI64::new(now_ms))
     }
 
-    /// Turns the clock by `delta_ms`, which may be negative.
+    /// Advances the clock by `delta_ms`, which may be negative.
     pub fn advance(&self, delta_ms: i64) {
         self.0.fetch_add(delta_ms, Ordering::SeqCst);
     }

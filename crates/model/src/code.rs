@@ -35,19 +35,23 @@ pub enum Code {
     RateLimited,
     /// The same text again too soon.
     DuplicateComment,
+    /// Another moderator is deciding about it, or has decided.
+    Claimed,
+    /// This user has voted already.
+    AlreadyVoted,
     /// The time for this has passed.
     TooLate,
     /// The group holds as many members as it may.
     GroupFull,
     /// The server sheds load; try again later.
     Overloaded,
-    /// Something the server depends on is away; nothing was accepted.
+    /// Something the server depends on is away. The message says when it may have been taken all the same.
     Unavailable,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -61,6 +65,8 @@ impl Code {
         Self::ContentBlocked,
         Self::RateLimited,
         Self::DuplicateComment,
+        Self::Claimed,
+        Self::AlreadyVoted,
         Self::TooLate,
         Self::GroupFull,
         Self::Overloaded,
@@ -90,6 +96,8 @@ impl Code {
             Self::ContentBlocked => "content_blocked",
             Self::RateLimited => "rate_limited",
             Self::DuplicateComment => "duplicate_comment",
+            Self::Claimed => "claimed",
+            Self::AlreadyVoted => "already_voted",
             Self::TooLate => "too_late",
             Self::GroupFull => "group_full",
             Self::Overloaded => "overloaded",
@@ -105,7 +113,12 @@ impl Code {
             Self::Unauthorized => 401,
             Self::Forbidden | Self::Banned | Self::Muted | Self::RoomClosed => 403,
             Self::NotFound => 404,
-            Self::AlreadyLiked | Self::DuplicateComment | Self::TooLate | Self::GroupFull => 409,
+            Self::AlreadyLiked
+            | Self::DuplicateComment
+            | Self::Claimed
+            | Self::AlreadyVoted
+            | Self::TooLate
+            | Self::GroupFull => 409,
             Self::ContentEmpty | Self::ContentTooLong | Self::ContentBlocked => 422,
             Self::RateLimited => 429,
             Self::Overloaded | Self::Unavailable => 503,
@@ -113,7 +126,15 @@ impl Code {
     }
 }
 
-/// An error as the outside sees it: `{code, message, retry_after_ms?}`.
+impl utoipa::PartialSchema for Code {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        crate::schema::one_of(Self::ALL.map(Self::as_str), "A stable reason. More may come.")
+    }
+}
+
+impl utoipa::ToSchema for Code {}
+
+/// An error as the outside sees it: `{code, message, retry_after_ms?, rule?}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct WireError {
@@ -123,6 +144,10 @@ pub struct WireError {
     pub message: Cow<'static, str>,
     /// When trying again may succeed, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// The rule of the room that refused, where one did.
+    pub rule: Option<Cow<'static, str>>,
+    /// Whether the reader should come back through a cache, by segments.
+    pub prefer_segments: bool,
 }
 
 impl From<NoIds> for WireError {
@@ -131,10 +156,13 @@ impl From<NoIds> for WireError {
     }
 }
 
+/// The value of `prefer` that sends readers to segments.
+pub const PREFER_SEGMENTS: &str = "segments";
+
 impl WireError {
     /// An error that carries no hint when to retry.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry_after_ms: None }
+        Self { code, message: message.into(), retry_after_ms: None, rule: None, prefer_segments: false }
     }
 
     /// The same error with a hint when to retry.
@@ -144,10 +172,31 @@ impl WireError {
         self
     }
 
+    /// The same error for a reader whom segments would serve.
+    #[must_use]
+    pub fn prefer_segments(mut self) -> Self {
+        self.prefer_segments = true;
+        self
+    }
+
+    /// What `prefer` says on the wire, if anything.
+    #[must_use]
+    pub fn prefer(&self) -> Option<&'static str> {
+        self.prefer_segments.then_some(PREFER_SEGMENTS)
+    }
+
     /// The store or another dependency is away.
     #[must_use]
     pub fn unavailable() -> Self {
-        Self::new(Code::Unavailable, "a part of the service is away; nothing was changed").retry_after_ms(1_000)
+        let message = "a part of the service is away; try again: with the same client_msg_id nothing is done twice";
+        Self::new(Code::Unavailable, message).retry_after_ms(1_000)
+    }
+
+    /// It may have been done or not: the answer did not come, or came too late.
+    #[must_use]
+    pub fn unknown_outcome() -> Self {
+        let message = "the outcome is unknown: it may have been taken. A repeat with the same client_msg_id is safe";
+        Self::new(Code::Unavailable, message).retry_after_ms(1_000)
     }
 
     /// It does not exist for this caller.

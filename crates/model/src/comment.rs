@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::{RoomId, Snowflake, UserId};
 
 /// A person's standing; it sets limits and the order in which comments are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Everyone.
@@ -36,8 +38,9 @@ impl Level {
 }
 
 /// How a comment moves over the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CommentMode)]
 pub enum Mode {
     /// Flies from right to left.
     #[default]
@@ -49,8 +52,9 @@ pub enum Mode {
 }
 
 /// The size of the letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CommentSize)]
 pub enum Size {
     /// Smaller than usual.
     Small,
@@ -62,13 +66,14 @@ pub enum Size {
 }
 
 /// How a comment looks. The colour is 24-bit RGB, `#RRGGBB` on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Style {
     /// Movement.
     pub mode: Mode,
     /// Colour as 0xRRGGBB.
     #[serde(with = "color")]
+    #[schema(value_type = String, pattern = "^#[0-9A-Fa-f]{6}$", default = "#FFFFFF")]
     pub color: u32,
     /// Size of the letters.
     pub size: Size,
@@ -98,8 +103,9 @@ mod color {
 }
 
 /// What sort of comment it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CommentKind)]
 pub enum Kind {
     /// Typed by a viewer.
     #[default]
@@ -111,13 +117,24 @@ pub enum Kind {
 }
 
 /// What became of a comment that was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CommentStatus {
     /// Durable and on its way to the viewers.
     Accepted,
     /// Held until a moderator decides.
     PendingReview,
+}
+
+/// The answer to a comment that the rules admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its id.
+    pub id: Snowflake,
+    /// Published, or held for a moderator.
+    pub status: CommentStatus,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
 }
 
 /// A comment as it is stored, replayed and shown. The serde form is for other nodes, not the wire's.
@@ -149,4 +166,41 @@ pub struct Comment {
     pub offset_ms: i64,
     /// Likes at the moment it was read.
     pub like_count: u64,
+    /// Only its sender and the room's moderators see it; for others it does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+}
+
+/// The first answer given to a user's `client_msg_id`; a retry gets the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// The id given to the comment.
+    pub id: Snowflake,
+    /// Whether it was held for review.
+    pub pending_review: bool,
+    /// When it was created, Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// A comment that nobody keeps or shows, because its sender's own id for it had its answer before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// The later comment.
+    pub id: Snowflake,
+    /// What the earlier one was answered.
+    pub first: FirstAnswer,
+}
+
+impl From<FirstAnswer> for Admitted {
+    fn from(first: FirstAnswer) -> Self {
+        let status = if first.pending_review { CommentStatus::PendingReview } else { CommentStatus::Accepted };
+        Self { id: first.id, status, created_at_ms: first.created_at_ms }
+    }
+}
+
+impl From<Admitted> for FirstAnswer {
+    fn from(admitted: Admitted) -> Self {
+        let pending_review = admitted.status == CommentStatus::PendingReview;
+        Self { id: admitted.id, pending_review, created_at_ms: admitted.created_at_ms }
+    }
 }

@@ -7,21 +7,32 @@ use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::schema;
 
 /// Longest room, user, device or group id, in characters (all ASCII).
 pub const ID_CHARS_MAX: usize = 64;
 
-/// An id that breaks the rule: 1–64 characters of `A-Z a-z 0-9 _ - . : @`.
+/// An id that breaks the rule: 1–64 characters of `A-Z a-z 0-9 _ - . : @`, and neither `.` nor `..`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must be 1-64 characters of A-Z a-z 0-9 _ - . : @")]
+#[error("{what} must be 1-64 characters of A-Z a-z 0-9 _ - . : @, and neither . nor ..")]
 pub struct InvalidId {
     /// Which id, as it is called on the wire.
     pub what: &'static str,
 }
 
-/// Whether a text keeps to the rule of [`InvalidId`].
+/// [`is_id`] as a pattern.
+pub(crate) const ID_PATTERN: &str = r"^(?!\.{1,2}$)[A-Za-z0-9_.:@-]{1,64}$";
+/// Ids that the generator makes in the next two centuries, written as it writes them.
+const SNOWFLAKE_PATTERN: &str = "^([1-9][0-9]{0,17}|[1-8][0-9]{18})$";
+
+/// Whether a text keeps to the rule of [`InvalidId`]. In a path, `.` and `..` would name another resource.
 pub(crate) fn is_id(text: &str) -> bool {
-    (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
+    (1..=ID_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
+        && !matches!(text, "." | "..")
 }
 
 macro_rules! text_id {
@@ -70,6 +81,14 @@ macro_rules! text_id {
                 fmt::Debug::fmt(&*self.0, f)
             }
         }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                schema::text(ID_PATTERN, "1-64 characters of `A-Z a-z 0-9 _ - . : @`, and neither `.` nor `..`.")
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -136,6 +155,14 @@ impl FromStr for Snowflake {
     }
 }
 
+impl PartialSchema for Snowflake {
+    fn schema() -> RefOr<Schema> {
+        schema::text(SNOWFLAKE_PATTERN, "A positive 63-bit number in decimal.")
+    }
+}
+
+impl ToSchema for Snowflake {}
+
 impl Serialize for Snowflake {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -155,10 +182,10 @@ mod tests {
 
     #[test]
     fn ids_keep_to_the_alphabet() {
-        for good in ["r", "Room-1.a:b@c_d", &"x".repeat(64)] {
+        for good in ["r", "Room-1.a:b@c_d", &"x".repeat(64), "...", ".a"] {
             assert!(RoomId::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "房间", "a/b", &"x".repeat(65), "a\0"] {
+        for bad in ["", "a b", "房间", "a/b", &"x".repeat(65), "a\0", ".", ".."] {
             assert!(RoomId::new(bad).is_err(), "{bad:?}");
         }
     }

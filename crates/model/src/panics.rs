@@ -1,35 +1,36 @@
-//! Panics: which of them stay with what caused them, and what becomes of the process after the others.
+//! Contains panics where one connection, request or room is concerned, and ends the process on all others.
 //!
-//! A panic is a mistake of ours. Where the work was for one connection, one request or one room, it is done inside
-//! [`contain`] or [`contained`], and that connection, request or run of comments is all that is lost. Anywhere else a
-//! loop may have ended that a node cannot do without, while the node looks alive: so the process ends at once, to be
-//! started anew. That loses nothing, since what was acknowledged is durable.
+//! A panic is a fault of this program. Work for one connection, one request or one room runs inside [`contain`] or
+//! [`contained`], and only that work is lost. Anywhere else a panic may have ended a loop that the node needs, while the
+//! node looks alive: so the process ends at once, to be restarted. Nothing acknowledged is lost, because it is durable.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::task::Poll;
 
 use prometheus_client::metrics::counter::Counter;
 
-/// How the process ends: EX_SOFTWARE of sysexits.h.
+use crate::{reports, stderr};
+
+/// Exit code of the process: EX_SOFTWARE of sysexits.h.
 pub const EXIT_CODE: i32 = 70;
 
 thread_local! {
-    /// How many pieces of contained work this thread is in, one inside the other.
+    /// How deep this thread is in nested contained work.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Does `work`; `None` when it has panicked. Whoever calls makes good what it may have left half done: locks are free
-/// again, as those of `parking_lot` are.
+/// Runs `work`; `None` when it panicked. The caller repairs what may be half done. Locks of `parking_lot` are released.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
     INSIDE.set(INSIDE.get() + 1);
-    let done = catch_unwind(AssertUnwindSafe(work));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
     INSIDE.set(INSIDE.get() - 1);
-    done.ok()
+    outcome.ok()
 }
 
-/// The same for a task. It is dropped where it panicked.
+/// As [`contain`], for a task. A task that panicked is dropped.
 pub fn contained<F: Future>(task: F) -> impl Future<Output = Option<F::Output>> {
     let mut task = Some(Box::pin(task));
     poll_fn(move |context| {
@@ -45,15 +46,23 @@ pub fn contained<F: Future>(task: F) -> impl Future<Output = Option<F::Output>> 
     })
 }
 
-/// From now on panics are counted, and those that nothing contains end the process with [`EXIT_CODE`]. The message and
-/// its place are on standard error in either case.
+/// Counts panics from here on, and ends the process with [`EXIT_CODE`] on those that nothing contains. The message of
+/// every panic goes to standard error, if that can be written.
 pub fn end_on_panic(panics: Counter) {
-    let tell = take_hook();
     set_hook(Box::new(move |panic| {
-        tell(panic);
+        let thread = std::thread::current();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map_or_else(String::new, |location| format!(" at {location}"));
+        let trace = Backtrace::capture();
+        let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+        let name = thread.name().unwrap_or("unnamed");
+        stderr::complain("panic", &format!("thread {name} panicked{place}: {message}{trace}"));
         panics.inc();
         if INSIDE.get() == 0 {
-            eprintln!("barrage: this concerns more than one connection, request or room; ending, to be started anew");
+            let end = "the panic concerns more than one connection, request or room; ending, to be restarted";
+            stderr::complain("panic", end);
+            stderr::flush();
+            reports::flush();
             std::process::exit(EXIT_CODE);
         }
     }));
@@ -91,7 +100,7 @@ mod tests {
         assert_eq!(task.as_mut().poll(&mut context), Poll::Ready(None));
     }
 
-    /// What ends the process is tried in one of its own: this test again.
+    /// Ends a child process: this test, run again.
     #[test]
     fn what_nothing_contains_ends_the_process() {
         const CHILD: &str = "BARRAGE_TEST_PANICS";

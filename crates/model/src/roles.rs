@@ -1,16 +1,16 @@
-//! The parts of the server that a process may be. All of them, unless it is told otherwise.
+//! The roles a process may have; all of them unless `--roles` names some.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A part of the server.
+/// A part of the server that a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Holds sockets.
     Gateway,
-    /// Decides whether a comment may enter.
+    /// Decides about comments.
     Ingest,
-    /// Works rooms: from the log to the gateways.
+    /// Moves rooms' records from the log to the gateways.
     Worker,
     /// Writes the log to the store.
     Persist,
@@ -67,13 +67,13 @@ impl Roles {
         self.0 & role.bit() != 0
     }
 
-    /// Whether viewers may be there: a room's batches go to gateways, and to the API for polls and event streams.
+    /// Whether the process may have viewers: sockets of the gateway, or polls and event streams of the API.
     #[must_use]
     pub const fn has_viewers(self) -> bool {
         self.has(Role::Gateway) || self.has(Role::Api)
     }
 
-    /// Those that are not among these.
+    /// The roles that are not in this set.
     #[must_use]
     pub const fn others(self) -> Self {
         Self(Self::ALL.0 & !self.0)

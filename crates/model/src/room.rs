@@ -1,12 +1,16 @@
 //! A room's settings, its state, and its live sessions.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
 
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::moderation::{Moderation, Pin, RoomRoles};
 use crate::{RoomId, Snowflake, UserId};
 
 /// Who may speak in a room. Owner, moderators of the room and admins always may, except under `Nobody`
 /// where only admins and the owner do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speakers {
     /// Anyone with an identity.
@@ -21,53 +25,80 @@ pub enum Speakers {
 }
 
 /// A room's own limits; what is absent follows the deployment's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoomLimits {
     /// Comments a second one normal user may send.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub user_per_s: Option<u32>,
     /// Comments a second the whole room takes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub room_per_s: Option<u32>,
     /// Characters of one comment.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_000)]
     pub comment_chars_max: Option<u32>,
     /// Comments a second one viewer is given at most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub viewer_per_s_max: Option<u32>,
 }
 
 /// Everything that can be set about a room; the names are those of `PUT /admin/rooms/{room_id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct RoomSettings {
     /// The shown name, 0–64 characters; empty means the room id is shown.
+    #[schema(max_length = 64)]
     pub name: String,
     /// Who owns it and may moderate it.
     pub owner_id: Option<UserId>,
     /// What the viewer page plays.
+    #[schema(max_length = 2_048, pattern = "^(https?://.+|/(?!/).*)$")]
     pub video_url: Option<String>,
     /// A disabled room can be neither entered nor spoken in.
     pub enabled: bool,
     /// A private room admits only tokens that name it, its owner and admins.
     pub private: bool,
     /// Larger is served first when workers lag.
+    #[schema(minimum = -100, maximum = 100)]
     pub priority: i32,
     /// Who may speak.
     pub speakers: Speakers,
     /// Seconds between two comments of one normal or VIP user; 0 is off.
+    #[schema(minimum = 0, maximum = 86_400)]
     pub slow_mode_s: u32,
     /// The room's own limits.
     pub limits: RoomLimits,
     /// Longest time a comment waits for company before it is sent, in milliseconds (0–100).
+    #[schema(minimum = 0, maximum = 100)]
     pub window_ms_max: Option<u32>,
     /// Into how many groups viewers fall when the room sheds; each is given another sample.
+    #[schema(minimum = 1, maximum = 64)]
     pub reader_groups: u16,
     /// Whether comments are kept at all.
     pub store: bool,
     /// Days until kept comments go to the archive or are removed; absent follows the deployment's.
+    #[schema(minimum = 1, maximum = 36_500)]
     pub retention_days: Option<u32>,
+    /// The rules that the room's owner switched on; `None` while there are none.
+    #[serde(with = "crate::moderation::optional")]
+    #[schema(value_type = Moderation)]
+    pub moderation: Option<Box<Moderation>>,
+    /// What `moderation` becomes when the shield goes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub unshielded: Option<Box<Moderation>>,
+    /// Who has a role here; given with `PUT /admin/roles`.
+    #[serde(skip_serializing_if = "RoomRoles::is_empty")]
+    #[schema(ignore)]
+    pub roles: RoomRoles,
+    /// The pinned comment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub pin: Option<Box<Pin>>,
 }
 
 impl Default for RoomSettings {
@@ -86,32 +117,48 @@ impl Default for RoomSettings {
             reader_groups: 1,
             store: true,
             retention_days: None,
+            moderation: None,
+            unshielded: None,
+            roles: RoomRoles::new(),
+            pin: None,
         }
     }
 }
 
 /// A change of settings: absent fields stay, `null` clears what can be empty.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 #[allow(missing_docs)] // The fields are those of [`RoomSettings`].
 pub struct RoomPatch {
+    #[schema(max_length = 64)]
     pub name: Option<String>,
     #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<UserId>)]
     pub owner_id: Option<Option<UserId>>,
     #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, max_length = 2_048, pattern = "^(https?://.+|/(?!/).*)$")]
     pub video_url: Option<Option<String>>,
     pub enabled: Option<bool>,
     pub private: Option<bool>,
+    #[schema(minimum = -100, maximum = 100)]
     pub priority: Option<i32>,
     pub speakers: Option<Speakers>,
+    #[schema(minimum = 0, maximum = 86_400)]
     pub slow_mode_s: Option<u32>,
     pub limits: Option<RoomLimits>,
     #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 100)]
     pub window_ms_max: Option<Option<u32>>,
+    #[schema(minimum = 1, maximum = 64)]
     pub reader_groups: Option<u16>,
     pub store: Option<bool>,
     #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 36_500)]
     pub retention_days: Option<Option<u32>>,
+    /// Merged key by key; null removes.
+    #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<Moderation>)]
+    pub moderation: Option<Option<Map<String, Value>>>,
 }
 
 /// Tells an explicit `null` (clear it) from an absent field (leave it).
@@ -124,9 +171,9 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Opti
 #[error("{field} must be {expected}")]
 pub struct InvalidSetting {
     /// The field of `PUT /admin/rooms/{room_id}`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What was expected.
-    pub expected: &'static str,
+    pub expected: Cow<'static, str>,
 }
 
 impl RoomPatch {
@@ -149,14 +196,66 @@ impl RoomPatch {
             reader_groups: self.reader_groups.unwrap_or(to.reader_groups),
             store: self.store.unwrap_or(to.store),
             retention_days: self.retention_days.unwrap_or(to.retention_days),
+            moderation: to.moderation.clone(),
+            unshielded: to.unshielded.clone(),
+            roles: to.roles.clone(),
+            pin: to.pin.clone(),
         };
-        settings.check().map(|()| settings)
+        settings.check()?;
+        match self.moderation {
+            None => Ok(settings),
+            Some(None) => Ok(RoomSettings { moderation: None, unshielded: None, ..settings }),
+            Some(Some(changes)) => settings.with_moderation(&changes),
+        }
     }
 }
 
 impl RoomSettings {
+    /// These settings with changes of `moderation`. `shield` raises it with the usual preset, or lowers it; other keys
+    /// also outlive a shield that is up.
+    fn with_moderation(self, changes: &Map<String, Value>) -> Result<Self, InvalidSetting> {
+        let mut changes = changes.clone();
+        let shield = changes.remove("shield");
+        let current = self.moderation.as_deref().cloned().unwrap_or_default();
+        let shielded = match &self.unshielded {
+            None => Self { moderation: boxed(current.merged(&changes)?), ..self },
+            Some(below) => {
+                let unshielded = Some(Box::new(below.merged(&changes)?));
+                Self { moderation: boxed(current.merged(&changes)?), unshielded, ..self }
+            }
+        };
+        match shield {
+            None => Ok(shielded),
+            Some(Value::Bool(true)) => shielded.shield(&Moderation::shield_preset()),
+            Some(Value::Bool(false) | Value::Null) => Ok(shielded.without_shield()),
+            Some(_) => Err(InvalidSetting { field: "moderation.shield".into(), expected: "true or false".into() }),
+        }
+    }
+
+    /// These settings with the shield up: `preset` over `moderation`.
+    ///
+    /// # Errors
+    /// Names the key of the preset that cannot be.
+    pub fn shield(self, preset: &Map<String, Value>) -> Result<Self, InvalidSetting> {
+        let below = self.unshielded.clone().or_else(|| self.moderation.clone()).unwrap_or_default();
+        let mut above = below.merged(preset)?;
+        above.shield = Some(true);
+        Ok(Self { moderation: Some(Box::new(above)), unshielded: Some(below), ..self })
+    }
+
+    /// These settings with the shield down, as they were before.
+    #[must_use]
+    pub fn without_shield(self) -> Self {
+        match self.unshielded {
+            None => self,
+            Some(below) => Self { moderation: boxed(*below), unshielded: None, ..self },
+        }
+    }
+
     fn check(&self) -> Result<(), InvalidSetting> {
-        let wrong = |field, expected| Err(InvalidSetting { field, expected });
+        let wrong = |field: &'static str, expected: &'static str| {
+            Err(InvalidSetting { field: field.into(), expected: expected.into() })
+        };
         let positive = |limit: Option<u32>| limit.is_none_or(|n| (1..=1_000_000).contains(&n));
         if self.name.chars().count() > 64 {
             return wrong("name", "at most 64 characters");
@@ -190,13 +289,18 @@ impl RoomSettings {
     }
 }
 
+/// Absent rather than empty, so that a comment's way through a room without rules is one comparison.
+fn boxed(moderation: Moderation) -> Option<Box<Moderation>> {
+    (!moderation.is_empty()).then(|| Box::new(moderation))
+}
+
 /// A browser plays it or refuses it, but never runs it: no `javascript:` and the like.
 fn is_web_url(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://") || (url.starts_with('/') && !url.starts_with("//"))
 }
 
 /// Where a room stands in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomState {
     /// No live session.
@@ -240,6 +344,22 @@ mod tests {
         let after = patch(r#"{"owner_id":null,"slow_mode_s":3}"#).apply(&before).expect("valid");
         assert_eq!((after.name.as_str(), after.owner_id), ("N", None));
         assert_eq!((after.window_ms_max, after.slow_mode_s), (Some(20), 3));
+    }
+
+    #[test]
+    fn a_shield_goes_up_and_comes_down_to_what_was_before() {
+        let before = patch(r#"{"moderation":{"delay_s":3}}"#).apply(&RoomSettings::default()).expect("valid");
+        let up = patch(r#"{"moderation":{"shield":true}}"#).apply(&before).expect("valid");
+        let rules = up.moderation.as_deref().expect("rules");
+        assert_eq!((rules.shield, rules.delay_s, rules.first_time.is_some()), (Some(true), Some(3), true));
+        let changed = patch(r#"{"moderation":{"delay_s":4}}"#).apply(&up).expect("valid");
+        let down = patch(r#"{"moderation":{"shield":false}}"#).apply(&changed).expect("valid");
+        assert_eq!(
+            down.moderation.as_deref().map(|rules| (rules.delay_s, rules.links.is_none())),
+            Some((Some(4), true))
+        );
+        let off = patch(r#"{"moderation":{"delay_s":null}}"#).apply(&down).expect("valid");
+        assert_eq!((off.moderation, off.unshielded), (None, None));
     }
 
     #[test]

@@ -1,59 +1,61 @@
-//! What a session's ranking is made of, and the orders in which it is counted once.
+//! Scores of a session's ranking, and the keys by which replayed records are counted once.
+//!
+//! Used by `worker`, which counts, and by `store` and `state`, which keep scores.
 
 use crate::UserId;
 
-/// Bits of a place that hold the node that gave it.
+/// Bits of a position that hold its node.
 const NODE_MASK: u64 = 0x3FF;
-/// Bits of a place before those: the lowest says whether its room was spread.
+/// How many those are. The bit above them says whether the room was sharded.
 const NODE_BITS: u32 = 10;
-/// Bits of a lane that say which share of the users it is.
-const SHARE_BITS: u32 = 4;
+/// Bits of a key that hold the hash bucket of the user.
+const BUCKET_BITS: u32 = 4;
 
-/// What one node said of a sixteenth of the users: the widest order that survives every way a comment may take.
+/// Deduplication key: node, hash bucket of the user, and whether the room was sharded. Positions are monotonic only
+/// within one key.
 ///
-/// A node stamps its records with rising places. A hot room's records are spread over partitions by user, in 1, 2, 4, 8
-/// or 16 shares, so only within a lane does a reader always meet rising places; there the highest place seen says of
-/// every record whether it was seen. What was said while the room was spread has lanes of its own: when a room is spread
-/// or gathered again, its readers meet what came after in one partition before what came before in another. In a log that counts its places instead, [`Lane::ONLY`] is all there is.
+/// A node gives its records rising positions. A hot room's records are sharded over partitions by user, in 1, 2, 4, 8 or
+/// 16 shards, so a reader meets rising positions only within a key. There the highest position seen tells of every record
+/// whether it was counted. Records of a sharded room have keys of their own: when sharding begins or ends, readers may
+/// meet later records of one partition before earlier ones of another. A log that counts its positions needs only
+/// [`OrderingKey::ONLY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Lane(pub u16);
+pub struct OrderingKey(pub u16);
 
-impl Lane {
-    /// The one lane of a log that is the only one.
+impl OrderingKey {
+    /// The only key of a log that counts its positions.
     pub const ONLY: Self = Self(0);
 
-    /// The lane of a stamped place and whose comment it is.
+    /// The key of a record by its position and its user.
     #[must_use]
-    pub fn of(place: u64, user: &UserId) -> Self {
-        let (node, spread) = ((place & NODE_MASK) as u16, (place >> NODE_BITS & 1) as u16);
-        Self((node << 1 | spread) << SHARE_BITS | Self::share(user))
+    pub fn of(position: u64, user: &UserId) -> Self {
+        let (node, sharded) = ((position & NODE_MASK) as u16, (position >> NODE_BITS & 1) as u16);
+        Self((node << 1 | sharded) << BUCKET_BITS | Self::bucket(user))
     }
 
-    /// Which sixteenth of the users somebody belongs to, 0 to 15; the same on every node and in every version. FNV-1a
-    /// (draft-eastlake-fnv), folded.
+    /// The user's hash bucket, 0 to 15; the same on every node and in every version. FNV-1a (draft-eastlake-fnv), folded.
     #[must_use]
-    pub fn share(user: &UserId) -> u16 {
+    pub fn bucket(user: &UserId) -> u16 {
         let hash = user
             .as_str()
             .bytes()
             .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        ((hash >> 16 ^ hash) & ((1 << SHARE_BITS) - 1)) as u16
+        ((hash >> 16 ^ hash) & ((1 << BUCKET_BITS) - 1)) as u16
     }
 }
 
-/// One user's standing in a session.
+/// One user's score in a session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// The last shown name.
+    /// The name displayed last.
     pub username: String,
-    /// Comments accepted, and the value of gifts.
+    /// Accepted comments plus the value of gifts.
     pub score: u64,
-    /// Of this, the value of gifts.
+    /// The part of it that is the value of gifts.
     pub given: u64,
-    /// The place of the user's last comment; 0 when there is none. Of equal scores the one that was reached first is
-    /// the better one.
+    /// The position of the user's last comment; 0 when there is none. Of equal scores the one reached first ranks higher.
     pub reached: u64,
 }
 
@@ -62,13 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_is_a_node_and_a_sixteenth_of_the_users_spread_or_not() {
+    fn a_key_holds_node_bucket_and_whether_the_room_was_sharded() {
         let users: Vec<_> = (0..1_600).map(|n| UserId::new(&format!("user-{n}")).expect("an id")).collect();
         let mut sizes = [0; 16];
         for user in &users {
-            sizes[usize::from(Lane::share(user))] += 1;
-            assert_eq!(Lane::of(7 << 20 | 1_023, user).0, 1_023 << 5 | Lane::share(user));
-            assert_eq!(Lane::of(7 << 20 | 1 << 10 | 1_023, user).0, 1_023 << 5 | 1 << 4 | Lane::share(user));
+            sizes[usize::from(OrderingKey::bucket(user))] += 1;
+            assert_eq!(OrderingKey::of(7 << 20 | 1_023, user).0, 1_023 << 5 | OrderingKey::bucket(user));
+            assert_eq!(
+                OrderingKey::of(7 << 20 | 1 << 10 | 1_023, user).0,
+                1_023 << 5 | 1 << 4 | OrderingKey::bucket(user)
+            );
         }
         assert!(sizes.iter().all(|size| (50..150).contains(size)), "{sizes:?}");
     }

@@ -1,12 +1,11 @@
 //! Time-ordered 63-bit ids that survive a clock that steps back.
 //!
 //! Layout, high to low: 41 bits of milliseconds since 2024-01-01T00:00:00Z (until 2093), 10 bits of
-//! node, 12 bits of sequence; the scheme of Twitter's Snowflake (2010). When the clock stands still
-//! or steps back the generator goes on from its last id, and when a millisecond's 4,096
-//! ids are used up it borrows the next one, so it never waits and never repeats.
+//! node, 12 bits of sequence; the scheme of Twitter's Snowflake (2010). When the clock stands still or steps back, the
+//! generator continues from its last id. When a millisecond's 4,096 ids are used up, it borrows the next one. So it
+//! never waits and never repeats an id.
 //!
-//! Which number a node has is a [`Fence`]'s to say, each time an id is made: a node that may not be sure of its number
-//! makes none.
+//! A [`Fence`] gives the node's number each time an id is made. A node that is not sure of its number makes none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +23,14 @@ const TIME_SHIFT: u32 = NODE_BITS + SEQUENCE_BITS;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 const NODE_MASK: u64 = NODE_MAX as u64;
 
-/// Says which number this node may use at this moment.
+/// Gives the number that this node may use now.
 pub trait Fence: Send + Sync {
-    /// The number, 0 to [`NODE_MAX`], that no other node uses now; `None` when that is not sure. Asked for every id,
-    /// so it must be cheap.
+    /// The number, 0 to [`NODE_MAX`], that no other node uses now; `None` when that is not sure. Called for every id, so
+    /// it must be cheap.
     fn node(&self) -> Option<u16>;
 }
 
-/// A number from the configuration, which nobody takes away.
+/// A number from the configuration, valid for ever.
 impl Fence for u16 {
     fn node(&self) -> Option<u16> {
         Some(*self)
@@ -44,12 +43,12 @@ impl<F: Fence + ?Sized> Fence for Arc<F> {
     }
 }
 
-/// This node has no number now, so it makes no ids.
+/// This node has no number now, so it can make no ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has no number to make ids with")]
 pub struct NoIds;
 
-/// Hands out ids for one node. Shared by reference; every call is one atomic step.
+/// Generates ids for one node. Shared by reference; every call is one atomic step.
 pub struct SnowflakeGenerator {
     clock: Arc<dyn Clock>,
     fence: Box<dyn Fence>,
@@ -65,7 +64,7 @@ impl SnowflakeGenerator {
         Self { clock, fence: Box::new(fence), last: AtomicU64::new(last.map_or(0, |id| id.0)) }
     }
 
-    /// The next id; later than every id this generator has handed out, under whatever number.
+    /// The next id; later than every id this generator has made, under any number.
     ///
     /// # Errors
     /// [`NoIds`] while this node has no number.
@@ -79,9 +78,9 @@ impl SnowflakeGenerator {
         Ok(Snowflake(after(previous, now, node)))
     }
 
-    /// Makes every further id later than `id`: for a node that takes a number which somebody had before, whose clock may
-    /// have been ahead.
-    pub fn go_on_after(&self, id: Snowflake) {
+    /// Makes every further id later than `id`: for a node that takes over a number whose last holder's clock may have been
+    /// ahead.
+    pub fn continue_after(&self, id: Snowflake) {
         self.last.fetch_max(id.0, Ordering::Relaxed);
     }
 }
@@ -200,7 +199,7 @@ mod tests {
         let (_, ahead) = at(3_600_000);
         let newest = ahead.next().expect("a number");
         let (_, heir) = at(0);
-        heir.go_on_after(newest);
+        heir.continue_after(newest);
         assert!(heir.next().expect("a number") > newest);
     }
 

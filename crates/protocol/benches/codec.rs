@@ -86,8 +86,13 @@ fn handshakes(c: &mut Criterion) {
 
 fn fixed_header(c: &mut Criterion) {
     let mut group = c.benchmark_group("binary");
-    let frame =
-        Frame { kind: Kind::Comment, timestamp_ms: 1_696_118_400_000, user_id: 123_456, content: "前方高能" };
+    let frame = Frame {
+        kind: Kind::Comment,
+        timestamp_ms: 1_696_118_400_000,
+        user_id: 123_456,
+        room: None,
+        content: "前方高能",
+    };
     let encode = |out: &mut Vec<u8>| (0..BATCH).filter(|_| binary::encode(black_box(&frame), out).is_ok()).count();
     let mut message = Vec::new();
     encode(&mut message);

@@ -1,22 +1,26 @@
-//! `barrage.v1.bin`: comments and heartbeats behind a fixed 22-byte header, big-endian.
+//! `barrage.v1.bin`: comments and heartbeats behind a fixed header, big-endian.
 //!
-//! | magic | version | type | timestamp, Unix ms | user id | content length N | content, UTF-8 |
-//! |---|---|---|---|---|---|---|
-//! | 2 bytes `0xABCD` | 1 | 1 | 8 | 8 | 2 | N |
+//! | magic | version | type | timestamp, Unix ms | user id | room length M | room id | content length N | content, UTF-8 |
+//! |---|---|---|---|---|---|---|---|---|
+//! | 2 bytes `0xABCD` | 1 | 1 | 8 | 8 | 1 | M | 2 | N |
 //!
-//! One WebSocket message carries one or more frames back to back. The gateway decodes what clients send and
-//! encodes what they are sent; limits on comments are not this module's.
+//! Only version 2 has a room; without it the header has 22 bytes.
+//!
+//! One WebSocket message carries one or more frames back to back. The gateway decodes and encodes them. This module checks
+//! the format only, not the limits on comments.
 
 use sha2::{Digest, Sha256};
 
 /// Opens every frame.
 pub const MAGIC: u16 = 0xABCD;
-/// The one version spoken.
+/// The version whose frames name no room.
 pub const VERSION: u8 = 1;
-/// Bytes before the content.
+/// The version whose frames name their room.
+pub const VERSION_WITH_ROOM: u8 = 2;
+/// Bytes before the content, where there is no room.
 pub const HEADER_BYTES: usize = 22;
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -29,12 +33,14 @@ pub enum Kind {
 /// One frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What the frame is.
+    /// The type of the frame.
     pub kind: Kind,
-    /// Unix milliseconds; from a client advisory.
+    /// Unix milliseconds; advisory when it comes from a client.
     pub timestamp_ms: u64,
     /// The user in its numeric form, see [`numeric_user_id`].
     pub user_id: u64,
+    /// The room's id, in version 2; empty means the room of the query. Absent in version 1.
+    pub room: Option<&'a str>,
     /// The text.
     pub content: &'a str,
 }
@@ -45,8 +51,8 @@ pub enum FrameError {
     /// The first two bytes are not [`MAGIC`].
     #[error("the frame does not start with 0xABCD")]
     BadMagic,
-    /// Not [`VERSION`]; the peer is to be told which versions are spoken.
-    #[error("version {0} is not spoken, only version 1")]
+    /// Neither [`VERSION`] nor [`VERSION_WITH_ROOM`]; the answer names the supported versions.
+    #[error("version {0} is not spoken, only versions 1 and 2")]
     UnsupportedVersion(u8),
     /// Neither comment nor heartbeat.
     #[error("frame type {0} is unknown")]
@@ -54,8 +60,8 @@ pub enum FrameError {
     /// The message ends before the frame does.
     #[error("the message ends inside a frame")]
     Truncated,
-    /// The content is not UTF-8.
-    #[error("the content is not UTF-8")]
+    /// The content or the room is not UTF-8.
+    #[error("the content or the room is not UTF-8")]
     InvalidUtf8,
 }
 
@@ -72,19 +78,18 @@ impl FrameError {
     }
 }
 
-/// A frame's content is longer than its two-byte length can say.
+/// A frame's content or room is longer than its length can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the content is {bytes} bytes long, at most 65535 fit")]
+#[error("{bytes} bytes do not fit: content has at most 65535, a room 255")]
 pub struct ContentTooLong {
-    /// The content's length.
+    /// The length of what does not fit.
     pub bytes: usize,
 }
 
 /// The frames of one binary message.
 ///
-/// A frame of unknown type or with content that is not UTF-8 is reported and skipped by its length. Behind a
-/// wrong magic, an unsupported version or a cut-off frame nothing says where the next one starts, so these
-/// end the message.
+/// A frame of unknown type, or with content that is not UTF-8, is reported and skipped by its length. After a wrong magic,
+/// an unsupported version or a truncated frame the next frame cannot be found, so these end the message.
 pub fn frames(message: &[u8]) -> Frames<'_> {
     Frames { rest: message }
 }
@@ -114,32 +119,39 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// A frame whose extent is known but whose type and text are not checked yet.
+/// A frame whose length is known but whose type and text are not checked yet.
 struct Header<'a> {
     kind: u8,
     timestamp_ms: u64,
     user_id: u64,
+    room: Option<&'a [u8]>,
     content: &'a [u8],
 }
 
 impl<'a> Header<'a> {
-    /// The first frame of `message` and what follows it. Magic and version are judged first: only they
-    /// promise that the rest has this layout.
+    /// The first frame of `message` and the rest. Magic and version are checked first: only they guarantee this layout.
     fn split_from(message: &'a [u8]) -> Result<(Self, &'a [u8]), FrameError> {
         let mut rest = message;
-        if u16::from_be_bytes(take(&mut rest)?) != MAGIC {
+        if u16::from_be_bytes(split_array(&mut rest)?) != MAGIC {
             return Err(FrameError::BadMagic);
         }
-        let [version] = take(&mut rest)?;
-        if version != VERSION {
+        let [version] = split_array(&mut rest)?;
+        if version != VERSION && version != VERSION_WITH_ROOM {
             return Err(FrameError::UnsupportedVersion(version));
         }
-        let [kind] = take(&mut rest)?;
-        let timestamp_ms = u64::from_be_bytes(take(&mut rest)?);
-        let user_id = u64::from_be_bytes(take(&mut rest)?);
-        let content_bytes = u16::from_be_bytes(take(&mut rest)?);
-        let (content, rest) = rest.split_at_checked(usize::from(content_bytes)).ok_or(FrameError::Truncated)?;
-        Ok((Self { kind, timestamp_ms, user_id, content }, rest))
+        let [kind] = split_array(&mut rest)?;
+        let timestamp_ms = u64::from_be_bytes(split_array(&mut rest)?);
+        let user_id = u64::from_be_bytes(split_array(&mut rest)?);
+        let room = match version {
+            VERSION => None,
+            _ => {
+                let [room_bytes] = split_array(&mut rest)?;
+                Some(split_bytes(&mut rest, usize::from(room_bytes))?)
+            }
+        };
+        let content_bytes = u16::from_be_bytes(split_array(&mut rest)?);
+        let content = split_bytes(&mut rest, usize::from(content_bytes))?;
+        Ok((Self { kind, timestamp_ms, user_id, room, content }, rest))
     }
 
     fn frame(self) -> Result<Frame<'a>, FrameError> {
@@ -148,33 +160,46 @@ impl<'a> Header<'a> {
             0x02 => Kind::Heartbeat,
             other => return Err(FrameError::UnknownType(other)),
         };
-        let content = str::from_utf8(self.content).map_err(|_| FrameError::InvalidUtf8)?;
-        Ok(Frame { kind, timestamp_ms: self.timestamp_ms, user_id: self.user_id, content })
+        let text = |bytes| str::from_utf8(bytes).map_err(|_| FrameError::InvalidUtf8);
+        let (room, content) = (self.room.map(text).transpose()?, text(self.content)?);
+        Ok(Frame { kind, timestamp_ms: self.timestamp_ms, user_id: self.user_id, room, content })
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], FrameError> {
+fn split_bytes<'a>(rest: &mut &'a [u8], bytes: usize) -> Result<&'a [u8], FrameError> {
+    let (field, tail) = rest.split_at_checked(bytes).ok_or(FrameError::Truncated)?;
+    *rest = tail;
+    Ok(field)
+}
+
+fn split_array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], FrameError> {
     let (field, tail) = rest.split_first_chunk().ok_or(FrameError::Truncated)?;
     *rest = tail;
     Ok(*field)
 }
 
-/// Appends a frame to `out`, which stays as it was when the content is too long.
+/// Appends a frame to `out`: of version 2 when it names a room. Appends nothing when a part is too long.
 pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), ContentTooLong> {
     let bytes = frame.content.len();
     let content_bytes = u16::try_from(bytes).map_err(|_| ContentTooLong { bytes })?;
-    out.reserve(HEADER_BYTES + bytes);
+    let room_bytes = frame.room.map(|room| u8::try_from(room.len()).map_err(|_| ContentTooLong { bytes: room.len() }));
+    let room_bytes = room_bytes.transpose()?;
+    out.reserve(HEADER_BYTES + 1 + frame.room.map_or(0, str::len) + bytes);
     out.extend_from_slice(&MAGIC.to_be_bytes());
-    out.extend_from_slice(&[VERSION, frame.kind as u8]);
+    out.extend_from_slice(&[if room_bytes.is_some() { VERSION_WITH_ROOM } else { VERSION }, frame.kind as u8]);
     out.extend_from_slice(&frame.timestamp_ms.to_be_bytes());
     out.extend_from_slice(&frame.user_id.to_be_bytes());
+    if let (Some(length), Some(room)) = (room_bytes, frame.room) {
+        out.push(length);
+        out.extend_from_slice(room.as_bytes());
+    }
     out.extend_from_slice(&content_bytes.to_be_bytes());
     out.extend_from_slice(frame.content.as_bytes());
     Ok(())
 }
 
-/// A user id as the header carries it: a canonical decimal u64 (no sign, no leading zero) as it is, any other id
-/// as the first eight bytes of its SHA-256, so that different spellings of a number stay different users.
+/// The numeric form of a user id. A canonical decimal u64 (no sign, no leading zero) stays itself. Any other id becomes the
+/// first eight bytes of its SHA-256, so that different spellings of a number stay different users.
 pub fn numeric_user_id(user_id: &str) -> u64 {
     let canonical = user_id == "0" || user_id.starts_with(|c: char| matches!(c, '1'..='9'));
     match user_id.parse() {

@@ -1,44 +1,83 @@
-//! The messages of private and group chat, both directions; the other half of [`crate::message`], which parses
-//! and encodes them with the rest.
+//! The messages of private and group chat, in both directions. [`crate::message`] parses and encodes them with the rest.
 //!
-//! Called by the gateway (what clients ask, what they are answered), by `chat` (what is pushed) and by the API, whose
-//! bodies are the same objects. Decides nothing: who may do what is `chat`'s.
+//! Used by the gateway (commands and answers), by `chat` (pushed messages) and by the API, whose bodies are the same
+//! objects. Decides no rule: `chat` does.
 
 use model::chat::{
     Change, ChangeKind, Conversation, ConversationId, ConversationKind, GroupDone, GroupId, GroupRole, Message,
     MsgStatus, MsgType, Recipient, Seen,
 };
-use model::{Snowflake, UserId, WireError, rfc3339_ms};
+use model::{Emoji, Snowflake, UserId, WireError, rfc3339_ms};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, OneOfBuilder, SchemaType};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-/// What a client asks for in chat.
+/// The schema of a type that serialises by hand is that of its fields.
+macro_rules! schema_of {
+    ($json:ident, $fields:ident) => {
+        impl PartialSchema for $json<'_> {
+            fn schema() -> RefOr<Schema> {
+                $fields::schema()
+            }
+        }
+
+        impl ToSchema for $json<'_> {
+            fn name() -> std::borrow::Cow<'static, str> {
+                $fields::name()
+            }
+
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $fields::schemas(schemas);
+            }
+        }
+    };
+}
+
+/// A chat command of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChatCommand {
     /// `send_message` or `send_group_message`.
     Send(MessageDraft),
     /// `mark_as_read`: this message and all before it in its conversation.
     MarkAsRead {
-        /// Which.
+        /// The message.
         message_id: Snowflake,
     },
     /// `recall_message`.
     Recall {
-        /// Which.
+        /// The message.
         message_id: Snowflake,
     },
+    /// `edit_message`.
+    Edit {
+        /// The message.
+        message_id: Snowflake,
+        /// Its new content.
+        content: String,
+    },
+    /// `react`.
+    React {
+        /// The message.
+        message_id: Snowflake,
+        /// The reaction.
+        emoji: Emoji,
+        /// False takes it back.
+        on: bool,
+    },
     /// `sync_messages`.
-    Sync(SyncWish),
+    Sync(SyncOptions),
     /// `typing`.
     Typing {
-        /// To whom.
+        /// The recipient.
         to: Recipient,
-        /// Whether still.
+        /// False when the user has stopped.
         typing: bool,
     },
-    /// `watch_presence`: these users from now on, and nobody else.
+    /// `watch_presence`: replaces the list of watched users.
     WatchPresence {
-        /// Whom.
+        /// The users.
         user_ids: Vec<UserId>,
     },
 }
@@ -48,17 +87,21 @@ pub enum ChatCommand {
 pub struct MessageDraft {
     /// The sender's own id for it; a retry returns the first answer.
     pub client_msg_id: String,
-    /// Whom it is for.
+    /// The recipient.
     pub to: Recipient,
-    /// What `msg_type` says it is.
+    /// The content, in the format that `msg_type` names.
     pub content: String,
-    /// Text, unless said otherwise.
+    /// Text by default.
     pub msg_type: MsgType,
+    /// The message that it answers.
+    pub reply_to: Option<Snowflake>,
+    /// Uploads that an encrypted content names.
+    pub uploads: Vec<Snowflake>,
 }
 
-/// What a device wants to catch up with, over sockets and HTTP alike.
+/// What a device wants to sync, over sockets and HTTP alike.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub struct SyncWish {
+pub struct SyncOptions {
     /// The last message the device has; 0 is none. Absent: where the device stands.
     #[serde(default, deserialize_with = "cursor")]
     pub since_id: Option<Snowflake>,
@@ -89,30 +132,75 @@ impl Addressed {
     }
 }
 
-impl<'de> Deserialize<'de> for MessageDraft {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Draft {
-            client_msg_id: String,
-            #[serde(default)]
-            to_user: Option<UserId>,
-            #[serde(default)]
-            group_id: Option<GroupId>,
-            content: String,
-            #[serde(default)]
-            msg_type: MsgType,
-        }
-        let Draft { client_msg_id, to_user, group_id, content, msg_type } = Draft::deserialize(deserializer)?;
-        let to = Addressed { to_user, group_id }.recipient()?;
-        Ok(Self { client_msg_id, to, content, msg_type })
+/// The fields of [`MessageDraft`].
+#[derive(Deserialize, utoipa::ToSchema)]
+struct DraftFields {
+    /// The sender's own id for it, 1-64 bytes: a repeat gets the first answer.
+    #[schema(min_length = 1, max_length = 64)]
+    client_msg_id: String,
+    #[serde(default)]
+    #[schema(nullable = false)]
+    to_user: Option<UserId>,
+    /// Instead of `to_user`.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    group_id: Option<GroupId>,
+    /// Up to 4,000 characters. Of an image, video or file: the upload's id. Encrypted: the envelope, up to 64 KiB.
+    content: String,
+    #[serde(default)]
+    msg_type: MsgType,
+    /// The message of the same conversation that it answers.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    reply_to: Option<Snowflake>,
+    /// Of an encrypted message: the sender's uploads that its content names, so that its readers may fetch them and a
+    /// recall ends that.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    uploads: Vec<Snowflake>,
+}
+
+impl PartialSchema for MessageDraft {
+    fn schema() -> RefOr<Schema> {
+        // Exactly one of the two names the recipient.
+        let names = |field| ObjectBuilder::new().schema_type(SchemaType::AnyValue).required(field);
+        let recipient = OneOfBuilder::new().item(names("to_user")).item(names("group_id"));
+        AllOfBuilder::new().item(DraftFields::schema()).item(recipient).into()
     }
 }
 
-/// Parses a message of chat; `None` when `kind` is none of them.
+impl ToSchema for MessageDraft {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        DraftFields::schemas(schemas);
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageDraft {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let DraftFields { client_msg_id, to_user, group_id, content, msg_type, reply_to, uploads } =
+            DraftFields::deserialize(deserializer)?;
+        let to = Addressed { to_user, group_id }.recipient()?;
+        Ok(Self { client_msg_id, to, content, msg_type, reply_to, uploads })
+    }
+}
+
+/// Parses a chat message; `None` when `kind` is not one.
 pub(crate) fn command(kind: &str, text: &str) -> Result<Option<ChatCommand>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Named {
         message_id: Snowflake,
+    }
+    #[derive(Deserialize)]
+    struct Edit {
+        message_id: Snowflake,
+        content: String,
+    }
+    #[derive(Deserialize)]
+    struct React {
+        message_id: Snowflake,
+        emoji: Emoji,
+        #[serde(default)]
+        on: Option<bool>,
     }
     #[derive(Deserialize)]
     struct Typing {
@@ -131,6 +219,14 @@ pub(crate) fn command(kind: &str, text: &str) -> Result<Option<ChatCommand>, ser
         "send_group_message" => ChatCommand::Send(draft(text, |to| matches!(to, Recipient::Group(_)), "group_id")?),
         "mark_as_read" => ChatCommand::MarkAsRead { message_id: named()? },
         "recall_message" => ChatCommand::Recall { message_id: named()? },
+        "edit_message" => {
+            let Edit { message_id, content } = serde_json::from_str(text)?;
+            ChatCommand::Edit { message_id, content }
+        }
+        "react" => {
+            let React { message_id, emoji, on } = serde_json::from_str(text)?;
+            ChatCommand::React { message_id, emoji, on: on.unwrap_or(true) }
+        }
         "sync_messages" => ChatCommand::Sync(serde_json::from_str(text)?),
         "typing" => {
             let Typing { to, typing } = serde_json::from_str(text)?;
@@ -141,7 +237,7 @@ pub(crate) fn command(kind: &str, text: &str) -> Result<Option<ChatCommand>, ser
     }))
 }
 
-/// A draft whose recipient is of the kind that its type promises.
+/// A draft whose recipient is of the kind that its type requires.
 fn draft(text: &str, fits: impl Fn(&Recipient) -> bool, field: &str) -> Result<MessageDraft, serde_json::Error> {
     let draft: MessageDraft = serde_json::from_str(text)?;
     if fits(&draft.to) { Ok(draft) } else { Err(serde_json::Error::custom(format!("{field} is missing"))) }
@@ -157,7 +253,7 @@ fn change_cursor<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Erro
     cursor(d).map(|cursor| cursor.map(|Snowflake(change)| change))
 }
 
-/// What the server says in chat.
+/// A chat message from the server.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[allow(missing_docs)] // The variants and fields are those of PROTOCOL.md.
@@ -171,6 +267,8 @@ pub enum ChatMessage<'a> {
     RecallAck {
         message_id: Snowflake,
     },
+    EditAck(EditAck),
+    ReactAck(ReactAck),
     SyncResponse(Page<'a>),
     PresenceList {
         users: Vec<PresenceJson<'a>>,
@@ -192,6 +290,23 @@ pub enum ChatMessage<'a> {
         #[serde(rename = "recalled_at", serialize_with = "rfc3339")]
         recalled_at_ms: i64,
     },
+    MessageEdited {
+        message_id: Snowflake,
+        conversation_id: ConversationId,
+        content: &'a str,
+        #[serde(rename = "edited_at", serialize_with = "rfc3339")]
+        edited_at_ms: i64,
+    },
+    MessageReacted {
+        message_id: Snowflake,
+        conversation_id: ConversationId,
+        user_id: &'a UserId,
+        emoji: &'a str,
+        on: bool,
+        count: u32,
+        #[serde(serialize_with = "number")]
+        change: u64,
+    },
     Typing {
         from_user: &'a UserId,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,6 +325,8 @@ pub enum ChatMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
         client_msg_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
     },
 }
 
@@ -217,11 +334,12 @@ impl<'a> ChatMessage<'a> {
     /// The error of a send.
     #[must_use]
     pub fn not_sent(error: &'a WireError, client_msg_id: &'a str) -> Self {
-        let WireError { code, message, retry_after_ms } = error;
-        Self::NotSent { code: code.as_str(), message, retry_after_ms: *retry_after_ms, client_msg_id }
+        let WireError { code, message, retry_after_ms, rule, .. } = error;
+        let (code, retry_after_ms, rule) = (code.as_str(), *retry_after_ms, rule.as_deref());
+        Self::NotSent { code, message, retry_after_ms, client_msg_id, rule }
     }
 
-    /// Somebody is writing, or has stopped.
+    /// A user is writing, or has stopped.
     #[must_use]
     pub fn typing(from_user: &'a UserId, to: &'a Recipient, typing: bool) -> Self {
         let (to_user, group_id) = sides(to);
@@ -237,16 +355,41 @@ fn sides(to: &Recipient) -> (Option<&UserId>, Option<GroupId>) {
     }
 }
 
-/// A message is stored: the answer to a send, over sockets and HTTP alike.
-#[derive(Debug, Serialize)]
+/// A message is edited: the answer, over sockets and HTTP alike.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs)]
+pub struct EditAck {
+    pub message_id: Snowflake,
+    /// Absent when it already had this content and was never edited.
+    #[serde(rename = "edited_at", serialize_with = "rfc3339_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    pub edited_at_ms: Option<i64>,
+}
+
+/// A reaction is added or taken back: the answer, over sockets and HTTP alike.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs)]
+pub struct ReactAck {
+    pub message_id: Snowflake,
+    pub emoji: Emoji,
+    pub on: bool,
+    /// How many people react with it now.
+    pub count: u32,
+}
+
+/// A message is stored: the answer to a send, over sockets and HTTP alike.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs)]
+#[schema(as = MessageAck)]
 pub struct Acknowledged<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub client_msg_id: Option<&'a str>,
     pub server_msg_id: Snowflake,
     pub status: MsgStatus,
     pub conversation_id: ConversationId,
     #[serde(rename = "created_at", serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at_ms: i64,
 }
 
@@ -279,6 +422,10 @@ pub struct NewMessage<'a> {
     pub msg_type: MsgType,
     #[serde(rename = "created_at", serialize_with = "rfc3339")]
     pub created_at_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<Snowflake>,
+    #[serde(rename = "edited_at", serialize_with = "rfc3339_or_null", skip_serializing_if = "Option::is_none")]
+    pub edited_at_ms: Option<i64>,
 }
 
 impl<'a> From<&'a Message> for NewMessage<'a> {
@@ -295,12 +442,80 @@ impl<'a> From<&'a Message> for NewMessage<'a> {
             content: &message.content,
             msg_type: message.msg_type,
             created_at_ms: message.created_at_ms,
+            reply_to: message.reply_to,
+            edited_at_ms: message.edited_at_ms,
         }
     }
 }
 
-/// A stored message as one member is shown it.
+/// A stored message as one member sees it.
 pub struct MessageJson<'a>(pub &'a Seen);
+
+/// The fields of [`MessageJson`].
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Message)]
+struct MessageFields<'a> {
+    id: Snowflake,
+    client_msg_id: &'a str,
+    conversation_id: ConversationId,
+    from_user: &'a UserId,
+    from_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    to_user: Option<&'a UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    group_id: Option<GroupId>,
+    /// Empty once recalled. Never to be inserted as HTML.
+    content: &'a str,
+    msg_type: MsgType,
+    status: MsgStatus,
+    /// Of one's own message in a group: how many others have read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read_count: Option<u32>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    recalled_at: Option<String>,
+    /// The message that it answers; that one may be recalled or expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply_to: Option<Snowflake>,
+    /// When its content was last edited; rises with every edit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    edited_at: Option<String>,
+    /// In the order of their first use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 20)]
+    reactions: Vec<ReactionJson<'a>>,
+}
+
+/// One kind of reaction to a message.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[allow(missing_docs)]
+#[schema(as = Reaction)]
+pub struct ReactionJson<'a> {
+    pub emoji: &'a str,
+    /// How many people gave it.
+    pub count: u32,
+    /// Whether the reader did.
+    pub mine: bool,
+}
+
+/// The reactions to a message, none once it was recalled.
+pub(crate) fn reactions(seen: &Seen) -> impl Iterator<Item = ReactionJson<'_>> {
+    let shown = seen.message.recalled.is_none();
+    seen.message.reactions.iter().filter(move |_| shown).map(|reaction| ReactionJson {
+        emoji: &reaction.emoji,
+        count: reaction.count,
+        mine: seen.my_reactions.contains(&reaction.emoji),
+    })
+}
+
+schema_of!(MessageJson, MessageFields);
 
 impl std::fmt::Debug for MessageJson<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -310,29 +525,9 @@ impl std::fmt::Debug for MessageJson<'_> {
 
 impl Serialize for MessageJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct View<'a> {
-            id: Snowflake,
-            client_msg_id: &'a str,
-            conversation_id: ConversationId,
-            from_user: &'a UserId,
-            from_name: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            to_user: Option<&'a UserId>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            group_id: Option<GroupId>,
-            content: &'a str,
-            msg_type: MsgType,
-            status: MsgStatus,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            read_count: Option<u32>,
-            created_at: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            recalled_at: Option<String>,
-        }
-        let Seen { message, status, read_count } = self.0;
+        let Seen { message, status, read_count, .. } = self.0;
         let (to_user, group_id) = sides(&message.to);
-        View {
+        MessageFields {
             id: message.id,
             client_msg_id: &message.client_msg_id,
             conversation_id: message.conversation_id,
@@ -346,90 +541,139 @@ impl Serialize for MessageJson<'_> {
             read_count: *read_count,
             created_at: rfc3339_ms(message.created_at_ms),
             recalled_at: message.recalled.as_ref().map(|recall| rfc3339_ms(recall.at_ms)),
+            reply_to: message.reply_to,
+            edited_at: message.edited_at_ms.map(rfc3339_ms),
+            reactions: reactions(self.0).collect(),
         }
         .serialize(serializer)
     }
 }
 
 /// A page of messages and changes, over sockets and HTTP alike.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs)]
+#[schema(as = MessagePage)]
 pub struct Page<'a> {
     pub messages: Vec<MessageJson<'a>>,
+    #[schema(value_type = String, pattern = "^[0-9]+$")]
     pub latest_id: Snowflake,
     pub changes: Vec<ChangeJson<'a>>,
     #[serde(serialize_with = "number")]
+    #[schema(value_type = String, pattern = "^[0-9]+$")]
     pub latest_change: u64,
     pub more: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub expired: bool,
 }
 
-/// What a message takes in a page beside its content, in bytes, at most.
+/// The most that a message takes in a page beside its content and its reactions, in bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 512;
+/// The most that one kind of reaction takes.
+const REACTION_BYTES: usize = 96;
+/// The most that a change takes beside its message.
+const CHANGE_BYTES: usize = 256;
+
+fn bytes_of(seen: &Seen) -> usize {
+    seen.message.content.len() + MESSAGE_OVERHEAD_BYTES + seen.message.reactions.len() * REACTION_BYTES
+}
+
+/// How many of these fit, and at least one.
+fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = sizes.take_while(|size| {
+        bytes += size;
+        bytes <= bytes_max
+    });
+    fits.count().max(1)
+}
 
 impl Page<'_> {
-    /// The page with as many of its messages as fit, but at least one; the others are `more`.
+    /// The page with as many of its messages as fit, and as many of its changes; of each at least one. `more` says that
+    /// others were cut.
     #[must_use]
     pub fn within(mut self, bytes_max: usize) -> Self {
-        let mut bytes = 0;
-        let fits = self.messages.iter().take_while(|MessageJson(seen)| {
-            bytes += seen.message.content.len() + MESSAGE_OVERHEAD_BYTES;
-            bytes <= bytes_max
-        });
-        let fits = fits.count().max(1);
+        // Changes that carry no message are small, so both halves together rarely meet the limit.
+        let half = if self.changes.iter().any(|change| change.message.is_some()) { bytes_max / 2 } else { bytes_max };
+        let fits = fitting(self.messages.iter().map(|MessageJson(seen)| bytes_of(seen)), half);
         if fits < self.messages.len() {
             self.messages.truncate(fits);
             self.more = true;
             self.latest_id = self.messages.last().map_or(self.latest_id, |MessageJson(seen)| seen.message.id);
         }
+        let size = |change: &ChangeJson<'_>| {
+            CHANGE_BYTES + change.message.as_ref().map_or(0, |MessageJson(seen)| bytes_of(seen))
+        };
+        let fits = fitting(self.changes.iter().map(size), half);
+        if fits < self.changes.len() {
+            self.changes.truncate(fits);
+            self.more = true;
+            self.latest_change = self.changes.last().map_or(self.latest_change, |change| change.change);
+        }
         self
     }
 }
 
-/// A recall or a reader's mark on the change cursor.
-#[derive(Debug, Serialize)]
+/// A change: a recall, an edit, a reaction, or a reader's mark.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs)]
+#[schema(as = MessageChange)]
 pub struct ChangeJson<'a> {
+    /// Its number, which [`Page::within`] goes back to.
+    #[serde(skip)]
+    pub change: u64,
     pub message_id: Snowflake,
     pub conversation_id: ConversationId,
-    pub status: MsgStatus,
+    #[serde(rename = "status", serialize_with = "kind")]
+    #[schema(value_type = String, pattern = "^(recalled|read|edited|reacted)$")]
+    pub kind: ChangeKind,
     pub by_user: &'a UserId,
     #[serde(rename = "at", serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at_ms: i64,
+    /// Of `edited` and `reacted`: the message as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub message: Option<MessageJson<'a>>,
 }
 
 impl<'a> From<&'a Change> for ChangeJson<'a> {
     fn from(change: &'a Change) -> Self {
-        let Change { message_id, conversation_id, kind, by_user, at_ms, change: _ } = change;
-        let status = match kind {
-            ChangeKind::Recalled => MsgStatus::Recalled,
-            ChangeKind::Read => MsgStatus::Read,
-        };
-        Self { message_id: *message_id, conversation_id: *conversation_id, status, by_user, at_ms: *at_ms }
+        let Change { message_id, conversation_id, kind, by_user, at_ms, change, message } = change;
+        Self {
+            change: *change,
+            message_id: *message_id,
+            conversation_id: *conversation_id,
+            kind: *kind,
+            by_user,
+            at_ms: *at_ms,
+            message: message.as_ref().map(MessageJson),
+        }
     }
 }
 
-/// Whether somebody is here.
-#[derive(Debug, Serialize)]
+/// Whether a user is online.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[allow(missing_docs)]
+#[schema(as = Presence)]
 pub struct PresenceJson<'a> {
     pub user_id: &'a UserId,
     #[serde(rename = "status", serialize_with = "presence")]
+    #[schema(value_type = String, pattern = "^(online|offline)$")]
     pub online: bool,
     #[serde(rename = "last_seen", serialize_with = "rfc3339_or_null")]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub last_seen_ms: Option<i64>,
 }
 
 impl<'a> PresenceJson<'a> {
-    /// `last_seen_ms` is in Unix milliseconds; `None` when it is nobody's business.
+    /// `last_seen_ms` is in Unix milliseconds; `None` when it is not shown.
     #[must_use]
     pub fn new(user_id: &'a UserId, online: bool, last_seen_ms: Option<i64>) -> Self {
         Self { user_id, online, last_seen_ms }
     }
 }
 
-/// A group is not what it was.
+/// A group has changed.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct GroupChanged<'a> {
@@ -443,13 +687,13 @@ pub struct GroupChanged<'a> {
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<GroupRole>,
-    /// Who owns it from now on, when the owner left.
+    /// The new owner, when the owner left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<&'a UserId>,
 }
 
 impl<'a> GroupChanged<'a> {
-    /// What was done to a group, and by whom.
+    /// A change to a group, and who made it.
     #[must_use]
     pub fn new(group_id: GroupId, by_user: &'a UserId, done: &'a GroupDone) -> Self {
         let conversation_id = group_id.conversation();
@@ -472,45 +716,57 @@ impl<'a> GroupChanged<'a> {
 /// An entry of the list of conversations.
 pub struct ConversationJson<'a>(pub &'a Conversation);
 
+/// The fields of [`ConversationJson`].
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Conversation)]
+struct ConversationFields<'a> {
+    conversation_id: ConversationId,
+    #[serde(flatten)]
+    kind: ConversationKindFields<'a>,
+    name: &'a str,
+    /// Counted up to 9,999.
+    unread_count: u32,
+    #[schema(required)]
+    last_message: Option<MessageJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read_id: Option<Snowflake>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = ConversationKind)]
+enum ConversationKindFields<'a> {
+    Direct {
+        with_user: &'a UserId,
+        /// Up to where the other has read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        peer_read_id: Option<Snowflake>,
+    },
+    Group {
+        group_id: GroupId,
+        member_count: u32,
+        role: GroupRole,
+    },
+}
+
+schema_of!(ConversationJson, ConversationFields);
+
 impl Serialize for ConversationJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct View<'a> {
-            conversation_id: ConversationId,
-            #[serde(flatten)]
-            kind: Kind<'a>,
-            name: &'a str,
-            unread_count: u32,
-            last_message: Option<MessageJson<'a>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            read_id: Option<Snowflake>,
-        }
-        #[derive(Serialize)]
-        #[serde(tag = "kind", rename_all = "snake_case")]
-        enum Kind<'a> {
-            Direct {
-                with_user: &'a UserId,
-                #[serde(skip_serializing_if = "Option::is_none")]
-                peer_read_id: Option<Snowflake>,
-            },
-            Group {
-                group_id: GroupId,
-                member_count: u32,
-                role: GroupRole,
-            },
-        }
         let found = self.0;
         let kind = match &found.kind {
             ConversationKind::Direct { with, peer_read_id } => {
-                Kind::Direct { with_user: with, peer_read_id: *peer_read_id }
+                ConversationKindFields::Direct { with_user: with, peer_read_id: *peer_read_id }
             }
             ConversationKind::Group { group_id, member_count, role } => {
-                Kind::Group { group_id: *group_id, member_count: *member_count, role: *role }
+                ConversationKindFields::Group { group_id: *group_id, member_count: *member_count, role: *role }
             }
         };
         let last_message = found.last.as_ref().map(MessageJson);
         let (name, unread_count) = (&*found.name, found.unread);
-        View { conversation_id: found.id, kind, name, unread_count, last_message, read_id: found.read_id }
+        ConversationFields { conversation_id: found.id, kind, name, unread_count, last_message, read_id: found.read_id }
             .serialize(serializer)
     }
 }
@@ -526,11 +782,16 @@ fn rfc3339_or_null<S: Serializer>(at_ms: &Option<i64>, serializer: S) -> Result<
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn kind<S: Serializer>(kind: &ChangeKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn presence<S: Serializer>(online: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(if *online { "online" } else { "offline" })
 }
 
-/// A number as the wire writes ids: a decimal string.
+/// A number as a decimal string, as ids are on the wire.
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn number<S: Serializer>(n: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(n)

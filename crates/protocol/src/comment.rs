@@ -1,17 +1,24 @@
-//! A comment's JSON, written once and shared by every batch, answer and page that carries it.
+//! A comment's JSON, formatted once and shared by every batch, answer and page that carries it.
+//!
+//! The gateway and the API join the fragments. Knows no frame and no reader.
 
 use model::{Comment, Kind, Level, Snowflake, Style, UserId, rfc3339_ms};
 use serde::{Serialize, Serializer};
 
-/// A comment as the contract writes it; `count` is present when it stands for more than itself.
+/// A comment as JSON; `count` is present when it stands for more than itself.
 pub struct CommentJson<'a>(pub &'a Comment, pub Option<u32>);
 
-#[derive(Serialize)]
+/// The fields of [`CommentJson`].
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Comment)]
 struct View<'a> {
     id: Snowflake,
+    #[schema(value_type = model::RoomId)]
     room_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     session_id: Option<Snowflake>,
+    #[schema(value_type = UserId)]
     user_id: &'a str,
     username: &'a str,
     level: Level,
@@ -20,11 +27,31 @@ struct View<'a> {
     kind: Kind,
     #[serde(skip_serializing_if = "<[UserId]>::is_empty")]
     mentions: &'a [UserId],
+    #[schema(format = DateTime)]
     created_at: String,
+    /// Milliseconds since the session's start.
     offset_ms: i64,
     like_count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// More than 1 when identical comments were merged into it.
+    #[schema(nullable = false)]
     count: Option<u32>,
+}
+
+impl utoipa::PartialSchema for CommentJson<'_> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        View::schema()
+    }
+}
+
+impl utoipa::ToSchema for CommentJson<'_> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        View::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        View::schemas(schemas);
+    }
 }
 
 impl Serialize for CommentJson<'_> {

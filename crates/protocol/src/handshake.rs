@@ -1,8 +1,8 @@
 //! The opening handshake (RFC 6455 §4) as bytes: request in, answer out.
 //!
-//! The gateway keeps the bytes of an unfinished request and parses them again when more arrive; everything
-//! parsed borrows from them. Whether the path, the origin, the token or the room are acceptable is the
-//! gateway's to decide; this module neither reads, writes nor logs.
+//! The gateway keeps the bytes of an unfinished request and parses them again when more arrive; everything parsed borrows
+//! from them. The gateway decides whether path, origin, token and room are acceptable. This module neither reads, writes
+//! nor logs.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,11 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Joined to the client's key before hashing (RFC 6455 §1.3).
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The only version of the protocol there is.
+/// The only version of the protocol.
 const WEBSOCKET_VERSION: &str = "13";
 
-/// What the bytes received so far amount to.
+/// The result of parsing the bytes received so far.
+#[allow(clippy::large_enum_variant)] // Matched where it is made, never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handshake<'a> {
     /// More bytes are needed.
@@ -32,7 +33,7 @@ pub enum Handshake<'a> {
 /// A well-formed upgrade request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Length of the head; what follows it in the buffer are already WebSocket frames.
+    /// Length of the head; WebSocket frames follow it in the buffer.
     pub head_bytes: usize,
     /// The target up to the question mark, as sent.
     pub path: &'a str,
@@ -50,8 +51,10 @@ pub struct Request<'a> {
     pub origin: Option<&'a str>,
     /// `Authorization`.
     pub authorization: Option<&'a str>,
-    /// `X-Forwarded-For`, all lines joined: to be believed only from a trusted proxy, from the right.
+    /// `X-Forwarded-For`, all lines joined. Trustworthy only from a trusted proxy, and read from the right.
     pub forwarded_for: Option<Cow<'a, str>>,
+    /// `Forwarded` (RFC 7239), all lines joined, likewise.
+    pub forwarded: Option<Cow<'a, str>>,
     /// `User-Agent`, where it is UTF-8.
     pub user_agent: Option<&'a str>,
 }
@@ -59,7 +62,7 @@ pub struct Request<'a> {
 /// Why a request is refused. Answer with [`refusal`] and [`Self::status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Not HTTP, or not to be read unambiguously.
+    /// Not HTTP, or ambiguous.
     #[error("the request is not well-formed HTTP")]
     Malformed,
     /// HTTP/1.0.
@@ -68,13 +71,13 @@ pub enum HandshakeError {
     /// Not a GET.
     #[error("only GET can upgrade to a WebSocket")]
     Method,
-    /// A necessary header is absent.
+    /// A required header is absent.
     #[error("the {0} header is missing")]
     MissingHeader(&'static str),
-    /// A header that must be unique came twice.
+    /// A header that must be unique occurs twice.
     #[error("the {0} header came more than once")]
     RepeatedHeader(&'static str),
-    /// A header that is read is not UTF-8.
+    /// A header that the handshake needs is not UTF-8.
     #[error("the {0} header is not UTF-8")]
     HeaderEncoding(&'static str),
     /// The request announces a body, which would be mistaken for frames.
@@ -167,11 +170,12 @@ fn upgrade<'a>(request: &httparse::Request<'_, 'a>, head_bytes: usize) -> Result
         origin: headers.origin,
         authorization: headers.authorization,
         forwarded_for: headers.forwarded_for,
+        forwarded: headers.forwarded,
         user_agent: headers.user_agent,
     })
 }
 
-/// The headers an upgrade is judged by, found in one pass.
+/// The headers of an upgrade, found in one pass.
 #[derive(Default)]
 struct Headers<'a> {
     host: Option<&'a str>,
@@ -184,6 +188,7 @@ struct Headers<'a> {
     origin: Option<&'a str>,
     authorization: Option<&'a str>,
     forwarded_for: Option<Cow<'a, str>>,
+    forwarded: Option<Cow<'a, str>>,
     user_agent: Option<&'a str>,
 }
 
@@ -198,11 +203,12 @@ impl<'a> Headers<'a> {
 
     fn add(&mut self, line: &Header<'a>) -> Result<(), HandshakeError> {
         let named = |name: &str| line.name.eq_ignore_ascii_case(name);
-        // By length first: most of a browser's headers are none of ours and are told apart by it.
+        // By length first: that excludes most headers of a browser.
         match line.name.len() {
             4 if named("Host") => once(&mut self.host, "Host", line.value),
             6 if named("Origin") => once(&mut self.origin, "Origin", line.value),
             7 if named("Upgrade") => listed(&mut self.upgrade, "Upgrade", line.value),
+            9 if named("Forwarded") => listed(&mut self.forwarded, "Forwarded", line.value),
             10 if named("Connection") => listed(&mut self.connection, "Connection", line.value),
             10 if named("User-Agent") => {
                 self.user_agent = str::from_utf8(line.value).ok();
@@ -237,7 +243,7 @@ fn decoded<'a>(name: &'static str, value: &'a [u8]) -> Result<&'a str, Handshake
     str::from_utf8(value).map(str::trim_ascii).map_err(|_| HandshakeError::HeaderEncoding(name))
 }
 
-/// A header that means something else when two parties pick different copies of it.
+/// A header that is ambiguous when it occurs twice.
 fn once<'a>(field: &mut Option<&'a str>, name: &'static str, value: &'a [u8]) -> Result<(), HandshakeError> {
     match field.replace(decoded(name, value)?) {
         Some(_) => Err(HandshakeError::RepeatedHeader(name)),
@@ -272,15 +278,17 @@ pub fn query_pairs(query: &str) -> form_urlencoded::Parse<'_> {
     form_urlencoded::parse(query.as_bytes())
 }
 
-/// The formats a socket can speak.
+/// The message formats of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SubProtocol {
     /// JSON text messages: the default.
     Json,
     /// Protobuf binary messages.
     Proto,
-    /// The fixed header of [`crate::binary`].
+    /// The fixed header of [`crate::binary`], without a room.
     Bin,
+    /// The same with the room: version 2, for clients that have sent it.
+    BinWithRoom,
 }
 
 impl SubProtocol {
@@ -289,25 +297,25 @@ impl SubProtocol {
         match self {
             Self::Json => "barrage.v1.json",
             Self::Proto => "barrage.v1.proto",
-            Self::Bin => "barrage.v1.bin",
+            Self::Bin | Self::BinWithRoom => "barrage.v1.bin",
         }
     }
 }
 
-/// How a socket is written to: sockets of one form are given the same bytes.
+/// How a socket is written to: sockets of one form are sent the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Form {
     /// The format of its messages.
     pub protocol: SubProtocol,
-    /// Whether batches come compressed.
+    /// Whether batches are compressed.
     pub deflated: bool,
 }
 
 impl Form {
-    /// How many forms there are.
-    pub const COUNT: usize = 6;
+    /// The number of forms.
+    pub const COUNT: usize = 8;
 
-    /// Messages as they are.
+    /// A form without compression.
     #[must_use]
     pub const fn plain(protocol: SubProtocol) -> Self {
         Self { protocol, deflated: false }
@@ -321,8 +329,8 @@ impl Form {
 }
 
 /// Whether a `Sec-WebSocket-Extensions` header offers permessage-deflate (RFC 7692 §7.1) in a way that can be
-/// accepted with [`DEFLATE_ACCEPTED`]. Offers that limit the server's window are not: what is compressed once for
-/// everybody has one window. An offer with unknown or wrong parameters is none.
+/// accepted with [`DEFLATE_ACCEPTED`]. Offers that limit the server's window cannot: a message compressed once for all
+/// sockets has one window. An offer with unknown or wrong parameters does not count.
 #[must_use]
 pub fn offers_deflate(extensions: &str) -> bool {
     extensions.split(',').any(|offer| {
@@ -356,14 +364,14 @@ fn acceptable<'a>(parameters: impl Iterator<Item = &'a str>) -> bool {
     true
 }
 
-/// The client's first choice among `supported`. With `None` for an offer that was made, the answer names no
-/// protocol and a browser gives up by itself (RFC 6455 §4.2.2).
+/// The client's first choice among `supported`. After an offer without a match the answer names no protocol, and a browser
+/// gives up by itself (RFC 6455 §4.2.2).
 pub fn choose_protocol(offered: &str, supported: &[SubProtocol]) -> Option<SubProtocol> {
     let named = |name: &str| supported.iter().copied().find(|protocol| protocol.name() == name);
     offered.split(',').find_map(|offer| named(offer.trim_ascii()))
 }
 
-/// The `Sec-WebSocket-Accept` that proves the key was read.
+/// The `Sec-WebSocket-Accept` that proves that the server read the key.
 pub fn accept_key(key: &str) -> [u8; 28] {
     let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize();
     let mut accept = [0; 28];

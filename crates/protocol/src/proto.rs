@@ -1,13 +1,12 @@
 //! `barrage.v1.proto`: the messages of the socket as Protobuf, one `ClientFrame` or `ServerFrame` of
 //! `proto/barrage/v1/client.proto` in each binary WebSocket message.
 //!
-//! Called by the gateway for what clients send and by [`crate::spoken`] for what they are sent. The messages are
-//! those of [`crate::message`]; this module only translates, it decides nothing about them. The types are
-//! generated at build time (`build.rs`).
+//! The gateway parses with it; [`crate::encode`] encodes with it. It only translates to and from the types of
+//! [`crate::message`], and decides no rule. `build.rs` generates the Protobuf types.
 
 use model::{
-    Comment, CommentStatus, Event, EventBody, Kind, Level, Mode, RoomId, RoomState, Size, Snowflake, Style, UserId,
-    WireError,
+    Comment, CommentStatus, Event, EventBody, Kind, Level, Mode, RoomId, RoomState, Size, Snowflake, Speakers, Style,
+    UserId, WireError,
 };
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -25,13 +24,13 @@ pub mod v1 {
 use v1::client_frame::Message as In;
 use v1::server_frame::Message as Out;
 
-/// `ServerFrame.comments`, `Comments.room_id`, `Comments.comments` and `Comments.omitted`: batches are put together
-/// from finished pieces.
+/// `ServerFrame.comments`, `Comments.room_id`, `Comments.comments` and `Comments.omitted`: batches are joined from encoded
+/// fragments.
 const FRAME_COMMENTS: u32 = 2;
 const BATCH_ROOM_ID: u32 = 1;
 const BATCH_COMMENTS: u32 = 2;
 const BATCH_OMITTED: u32 = 3;
-/// What a style says by being absent.
+/// The style of a comment without one.
 const WHITE: u32 = 0xFF_FF_FF;
 
 // ---- From clients
@@ -39,7 +38,7 @@ const WHITE: u32 = 0xFF_FF_FF;
 /// Parses one binary message. The number is its `ref`, 0 when it has none.
 ///
 /// # Errors
-/// `invalid_request`, saying what is wrong with it; the `ref`, when it could be read, comes back.
+/// `invalid_request` with what is wrong, and the `ref` when it could be parsed.
 pub fn parse(bytes: &[u8]) -> Result<(u64, ClientMessage), (u64, WireError)> {
     let frame = v1::ClientFrame::decode(bytes)
         .map_err(|_| (0, WireError::invalid("the message is not a ClientFrame of barrage.v1")))?;
@@ -65,6 +64,8 @@ fn command(message: In) -> Result<ClientMessage, WireError> {
         In::MarkAsRead(message) => chat::mark_as_read(&message)?,
         In::SyncMessages(message) => chat::sync_messages(message)?,
         In::RecallMessage(message) => chat::recall_message(&message)?,
+        In::EditMessage(message) => chat::edit_message(message)?,
+        In::React(message) => chat::react(&message)?,
         In::Typing(message) => chat::typing(&message)?,
         In::WatchPresence(message) => chat::watch_presence(&message)?,
     })
@@ -91,6 +92,7 @@ fn comment_draft(draft: v1::CommentDraft) -> Result<CommentDraft, WireError> {
         mentions: users(&mentions)?,
         session_id: session_id.map(|session| id("session_id", session)).transpose()?,
         offset_ms,
+        address: None,
     })
 }
 
@@ -141,17 +143,21 @@ pub fn encode(message: &ServerMessage<'_>, reference: u64) -> Vec<u8> {
     frame(answer(message), reference)
 }
 
-/// An `event`; `critical` is whether it is so for the viewer it is encoded for.
+/// An `event`; `critical` says whether it is so for its viewer.
 #[must_use]
 pub fn encode_event(event: &Event, critical: bool) -> Vec<u8> {
-    let event = v1::Event {
+    frame(Out::Event(event_message(event, critical)), 0)
+}
+
+/// An event on the wire; `critical` says whether it is so for its viewer.
+pub(crate) fn event_message(event: &Event, critical: bool) -> v1::Event {
+    v1::Event {
         event_id: event.id.0,
         room_id: event.room_id.as_str().into(),
         at_ms: event.at_ms,
         critical,
         kind: Some(event_kind(&event.body)),
-    };
-    frame(Out::Event(event), 0)
+    }
 }
 
 fn frame(message: Out, reference: u64) -> Vec<u8> {
@@ -160,25 +166,33 @@ fn frame(message: Out, reference: u64) -> Vec<u8> {
 
 fn answer(message: &ServerMessage<'_>) -> Out {
     match *message {
-        ServerMessage::Connected { user_id, device_id, connection_id, node_id, heartbeat_s, server_time_ms } => {
-            Out::Connected(v1::Connected {
-                user_id: user_id.map_or_else(String::new, |user| user.as_str().into()),
-                device_id: device_id.into(),
-                connection_id: connection_id.into(),
-                node_id: node_id.into(),
-                heartbeat_s: u32::try_from(heartbeat_s).unwrap_or(u32::MAX),
-                server_time_ms,
-            })
-        }
+        ServerMessage::Connected {
+            user_id,
+            device_id,
+            connection_id,
+            node_id,
+            heartbeat_s,
+            server_time_ms,
+            prefer,
+        } => Out::Connected(v1::Connected {
+            user_id: user_id.map_or_else(String::new, |user| user.as_str().into()),
+            device_id: device_id.into(),
+            connection_id: connection_id.into(),
+            node_id: node_id.into(),
+            heartbeat_s: u32::try_from(heartbeat_s).unwrap_or(u32::MAX),
+            server_time_ms,
+            prefer: prefer.unwrap_or_default().into(),
+        }),
         ServerMessage::LoggedOut {} => Out::LoggedOut(v1::LoggedOut {}),
         ServerMessage::HeartbeatAck { server_time_ms } => Out::HeartbeatAck(v1::HeartbeatAck { server_time_ms }),
-        ServerMessage::RoomJoined { room_id, state, viewers, ref history, omitted } => {
+        ServerMessage::RoomJoined { room_id, state, viewers, ref history, omitted, pin } => {
             Out::RoomJoined(v1::RoomJoined {
                 room_id: room_id.as_str().into(),
                 state: room_state(state).into(),
                 viewers,
                 history: history.iter().map(|shown| comment(shown.0, shown.1)).collect(),
                 omitted,
+                pin: pin.map(|pin| v1::Pin { comment: Some(comment(&pin.comment, None)), until_ms: pin.until_ms }),
             })
         }
         ServerMessage::RoomLeft { room_id } => Out::RoomLeft(v1::RoomLeft { room_id: room_id.as_str().into() }),
@@ -191,10 +205,14 @@ fn answer(message: &ServerMessage<'_>) -> Out {
         ServerMessage::LikeAck { comment_id, like_count } => {
             Out::LikeAck(v1::LikeAck { comment_id: comment_id.0, like_count })
         }
-        ServerMessage::Error { code, message, retry_after_ms } => {
-            let client_msg_id = String::new();
-            Out::Error(v1::Error { code: code.into(), message: message.into(), retry_after_ms, client_msg_id })
-        }
+        ServerMessage::Error { code, message, retry_after_ms, rule, prefer } => Out::Error(v1::Error {
+            code: code.into(),
+            message: message.into(),
+            retry_after_ms,
+            client_msg_id: String::new(),
+            rule: rule.unwrap_or_default().into(),
+            prefer: prefer.unwrap_or_default().into(),
+        }),
         ServerMessage::Chat(ref message) => chat::answer(message),
     }
 }
@@ -205,6 +223,15 @@ fn room_state(state: RoomState) -> v1::RoomState {
         RoomState::Starting => v1::RoomState::Starting,
         RoomState::Live => v1::RoomState::Live,
         RoomState::Closing => v1::RoomState::Closing,
+    }
+}
+
+fn room_speakers(speakers: Speakers) -> v1::Speakers {
+    match speakers {
+        Speakers::Everyone => v1::Speakers::Everyone,
+        Speakers::Vip => v1::Speakers::Vip,
+        Speakers::Moderators => v1::Speakers::Moderators,
+        Speakers::Nobody => v1::Speakers::Nobody,
     }
 }
 
@@ -227,7 +254,7 @@ fn event_kind(body: &EventBody) -> v1::event::Kind {
             value: gift.value,
             play_at_ms: gift.play_at.as_ref().map(model::PlayAt::ms),
         }),
-        EventBody::CommentsDeleted { comment_ids } => {
+        EventBody::CommentsDeleted { comment_ids } | EventBody::CommentsHidden { comment_ids } => {
             Kind::CommentDeleted(v1::CommentDeleted { comment_ids: comment_ids.iter().map(|id| id.0).collect() })
         }
         EventBody::UserMuted { user_id, until_ms, reason } => Kind::UserMuted(v1::UserMuted {
@@ -235,11 +262,15 @@ fn event_kind(body: &EventBody) -> v1::event::Kind {
             until_ms: *until_ms,
             reason: reason.clone(),
         }),
-        EventBody::RoomState { state, accepts_comments, session_id } => Kind::RoomState(v1::RoomStateChanged {
-            state: room_state(*state).into(),
-            accepts_comments: *accepts_comments,
-            session_id: session_id.map(|id| id.0),
-        }),
+        EventBody::RoomState { state, accepts_comments, session_id, speakers, slow_mode_s } => {
+            Kind::RoomState(v1::RoomStateChanged {
+                state: room_state(*state).into(),
+                accepts_comments: *accepts_comments,
+                session_id: session_id.map(|id| id.0),
+                speakers: room_speakers(*speakers).into(),
+                slow_mode_s: *slow_mode_s,
+            })
+        }
         EventBody::Ranking { entries } => {
             let entry = |entry: &model::RankingEntry| v1::RankingEntry {
                 rank: entry.rank,
@@ -255,14 +286,48 @@ fn event_kind(body: &EventBody) -> v1::event::Kind {
         EventBody::Follow { user_id, username } => {
             Kind::Follow(v1::Follow { user_id: user_id.as_str().into(), username: username.clone() })
         }
-        EventBody::Notice { code, message } => {
-            Kind::Notice(v1::Notice { code: code.clone(), message: message.clone() })
+        EventBody::Notice { code, message, comment_id, reason } => Kind::Notice(v1::Notice {
+            code: code.clone(),
+            message: message.clone(),
+            comment_id: comment_id.map(|id| id.0),
+            reason: reason.clone(),
+        }),
+        EventBody::CommentsRestored { comments } => Kind::CommentsRestored(v1::CommentsRestored {
+            comments: comments.iter().map(|(_, shown)| comment(shown, None)).collect(),
+        }),
+        EventBody::Pin { comment: pinned, until_ms } => {
+            Kind::Pin(v1::Pin { comment: pinned.as_deref().map(|pinned| comment(pinned, None)), until_ms: *until_ms })
         }
+        EventBody::Poll(poll) => Kind::Poll(v1::Poll {
+            poll_id: poll.poll_id.0,
+            question: poll.question.clone(),
+            options: poll
+                .options
+                .iter()
+                .map(|option| v1::PollOption { text: option.text.clone(), votes: option.votes })
+                .collect(),
+            closed: poll.state == model::PollState::Closed,
+            ends_at_ms: poll.ends_at_ms,
+        }),
+        EventBody::Question(question) => Kind::Question(v1::Question {
+            question_id: question.question_id.0,
+            user_id: question.user_id.as_str().into(),
+            username: question.username.clone(),
+            content: question.content.clone(),
+            upvotes: question.upvotes,
+            answered: question.state == model::QuestionState::Answered,
+        }),
+        EventBody::Combo { user_id, gift, count, until_ms } => Kind::Combo(v1::Combo {
+            user_id: user_id.as_str().into(),
+            gift: gift.clone(),
+            count: *count,
+            until_ms: *until_ms,
+        }),
     }
 }
 
-/// A comment as it lies in a message that names its room.
-fn comment(comment: &Comment, count: Option<u32>) -> v1::Comment {
+/// A comment inside a message that names its room.
+pub(crate) fn comment(comment: &Comment, count: Option<u32>) -> v1::Comment {
     v1::Comment {
         id: comment.id.0,
         room_id: String::new(),
@@ -281,7 +346,22 @@ fn comment(comment: &Comment, count: Option<u32>) -> v1::Comment {
     }
 }
 
-/// A style as it is sent.
+/// A `Segment`: six minutes of a session.
+#[must_use]
+pub fn segment<'a>(
+    session_id: Snowflake,
+    n: i64,
+    from_ms: i64,
+    to_ms: i64,
+    comments: impl Iterator<Item = &'a Comment>,
+) -> Vec<u8> {
+    let comments: Vec<_> = comments.map(|one| comment(one, None)).collect();
+    let n = u32::try_from(n).unwrap_or(u32::MAX);
+    let count = u32::try_from(comments.len()).unwrap_or(u32::MAX);
+    v1::Segment { session_id: session_id.0, n, from_ms, to_ms, count, comments }.encode_to_vec()
+}
+
+/// A style on the wire.
 #[must_use]
 pub fn style(style: Style) -> v1::Style {
     let mode = match style.mode {

@@ -1,4 +1,4 @@
-//! Where Redis is, as an operator writes it down.
+//! The address of Redis, as an operator writes it, and the connections that it leads to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
-    TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo,
+    RedisResult, TlsCertificates, TlsMode,
 };
 
 use crate::{ANSWER_TIMEOUT, Connection};
@@ -25,17 +25,19 @@ const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 ///   name, with the credentials of the servers;
 /// - `redis+cluster://[user:password@]host:port,host:port,…` a Cluster, by some of its nodes.
 ///
-/// With `rediss` in the place of `redis` each connection is TLS, those to sentinels and to servers that are told of later
-/// too. A server's certificate is for the name, or the IP address, that it is connected by, and is vouched for by an
-/// authority that the system trusts, or by those of [`Address::trusting`].
+/// With `rediss` instead of `redis` every connection uses TLS, also those to sentinels and to servers that Redis announces
+/// later. A server's certificate has to be for the name or IP address of the connection. An authority that the system trusts,
+/// or one of [`RedisAddress::trusting`], has to have signed it.
 ///
-/// Printing one leaves the credentials out.
+/// Its text form leaves the credentials out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct RedisAddress {
     kind: Kind,
     tls: bool,
     /// Certificates of authorities in PEM.
     trusted: Option<Arc<[u8]>>,
+    /// The certificate that this side shows, and its key, in PEM.
+    identity: Option<Arc<(Vec<u8>, Vec<u8>)>>,
     credentials: Option<(String, String)>,
     hosts: Vec<String>,
     /// The database of a single server, the master's name of Sentinel.
@@ -50,28 +52,28 @@ enum Kind {
     Cluster,
 }
 
-/// Not an address of Redis.
+/// The address is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected redis://host:port, redis+sentinel://host:port,host:port/master-name or redis+cluster://host:port,host:port, or rediss for TLS: {0}"
 )]
-pub struct BadAddress(String);
+pub struct InvalidRedisAddress(String);
 
-/// Hears what Redis sends unasked.
+/// Receives what Redis sends unsolicited.
 pub(crate) type Push = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// Where connections come from.
-pub(crate) enum Source {
+/// Makes connections.
+pub(crate) enum Connector {
     Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
     Cluster(Box<ClusterClient>),
 }
 
-impl FromStr for Address {
-    type Err = BadAddress;
+impl FromStr for RedisAddress {
+    type Err = InvalidRedisAddress;
 
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
-        let bad = |why: &str| BadAddress(why.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidRedisAddress> {
+        let bad = |why: &str| InvalidRedisAddress(why.to_owned());
         let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("no scheme"))?;
         let (kind, tls) = match scheme {
             "redis" => (Kind::Single, false),
@@ -88,9 +90,10 @@ impl FromStr for Address {
         };
         let (hosts, path) = split(rest, '/');
         let hosts: Vec<_> = hosts.split(',').map(str::to_owned).collect();
-        let address = Self { kind, tls, trusted: None, credentials, hosts, path, answer_timeout: ANSWER_TIMEOUT };
+        let (trusted, identity, answer_timeout) = (None, None, ANSWER_TIMEOUT);
+        let address = Self { kind, tls, trusted, identity, credentials, hosts, path, answer_timeout };
         address.check().map_err(bad)?;
-        address.source().map(|_| address)
+        address.connector().map(|_| address)
     }
 }
 
@@ -100,24 +103,35 @@ fn split(text: &str, mark: char) -> (String, String) {
     (left.to_owned(), right.to_owned())
 }
 
-impl Address {
-    /// The same, whose answers are waited for so long rather than [`ANSWER_TIMEOUT`]: for whoever has nothing else to go by.
+impl RedisAddress {
+    /// The same, but calls wait this long for an answer rather than [`ANSWER_TIMEOUT`]: for callers without a fallback.
     #[must_use]
     pub fn patient(self, answer_timeout: Duration) -> Self {
         Self { answer_timeout, ..self }
     }
 
-    /// The same, whose servers are believed when one of these authorities vouches for them (certificates in PEM), and not
-    /// when only one that the system trusts does.
+    /// The same, but only these authorities (certificates in PEM) verify the servers, not those that the system trusts.
     ///
     /// # Errors
-    /// [`BadAddress`] when there is no TLS, or that is no PEM.
-    pub fn trusting(self, authorities_pem: Vec<u8>) -> Result<Self, BadAddress> {
+    /// [`InvalidRedisAddress`] when there is no TLS, or the text is not PEM.
+    pub fn trusting(self, authorities_pem: Vec<u8>) -> Result<Self, InvalidRedisAddress> {
         if !self.tls {
-            return Err(BadAddress("without TLS there are no certificates".into()));
+            return Err(InvalidRedisAddress("without TLS there are no certificates".into()));
         }
         let address = Self { trusted: Some(authorities_pem.into()), ..self };
-        address.source().map(|_| address)
+        address.connector().map(|_| address)
+    }
+
+    /// The same, but this certificate and its key (PEM) are shown to servers that ask for one.
+    ///
+    /// # Errors
+    /// [`InvalidRedisAddress`] when there is no TLS, or the pair is of no use.
+    pub fn showing(self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Result<Self, InvalidRedisAddress> {
+        if !self.tls {
+            return Err(InvalidRedisAddress("without TLS there are no certificates".into()));
+        }
+        let address = Self { identity: Some(Arc::new((certificate_pem, key_pem))), ..self };
+        address.connector().map(|_| address)
     }
 
     fn check(&self) -> Result<(), &'static str> {
@@ -129,7 +143,7 @@ impl Address {
         }
         match self.kind {
             Kind::Single if self.hosts.len() != 1 => Err("one server"),
-            // What the client library would read as a wish, such as not to look at certificates.
+            // The client library reads options there, such as one that skips verification of certificates.
             Kind::Single if self.path.contains(['?', '#']) => Err("a database is a number"),
             Kind::Sentinel if self.path.is_empty() => Err("the master's name is missing"),
             Kind::Cluster if !self.path.is_empty() => Err("a cluster has no databases"),
@@ -141,24 +155,24 @@ impl Address {
         self.kind == Kind::Cluster
     }
 
-    /// What makes connections; nothing is connected yet.
-    pub(crate) fn source(&self) -> Result<Source, BadAddress> {
-        self.source_with(None)
+    /// Prepares connections; connects to nothing yet.
+    pub(crate) fn connector(&self) -> Result<Connector, InvalidRedisAddress> {
+        self.connector_with(None)
     }
 
-    /// What makes connections over which Redis may also send unasked: RESP3.
-    pub(crate) fn pushing(&self, push: &Push) -> Result<Source, BadAddress> {
-        self.source_with(Some(push))
+    /// Prepares connections over which Redis can also send unsolicited: RESP3.
+    pub(crate) fn pushing_connector(&self, push: &Push) -> Result<Connector, InvalidRedisAddress> {
+        self.connector_with(Some(push))
     }
 
-    fn source_with(&self, push: Option<&Push>) -> Result<Source, BadAddress> {
+    fn connector_with(&self, push: Option<&Push>) -> Result<Connector, InvalidRedisAddress> {
         let protocol = if push.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
-        let source = match self.kind {
-            Kind::Single => self.single(protocol).map(|client| Source::Single(Box::new(client))),
-            Kind::Sentinel => self.sentinel(protocol).map(|client| Source::Sentinel(Box::new(client))),
-            Kind::Cluster => self.cluster(push).build().map(|client| Source::Cluster(Box::new(client))),
+        let connector = match self.kind {
+            Kind::Single => self.single(protocol).map(|client| Connector::Single(Box::new(client))),
+            Kind::Sentinel => self.sentinel(protocol).map(|client| Connector::Sentinel(Box::new(client))),
+            Kind::Cluster => self.cluster(push).build().map(|client| Connector::Cluster(Box::new(client))),
         };
-        source.map_err(|error| BadAddress(error.to_string()))
+        connector.map_err(|error| InvalidRedisAddress(error.to_string()))
     }
 
     fn urls(&self) -> impl Iterator<Item = String> {
@@ -166,29 +180,35 @@ impl Address {
         self.hosts.iter().map(move |host| format!("{scheme}://{host}"))
     }
 
-    /// Whom the client library is to believe, if not those that the system trusts.
+    /// The authorities that verify servers, if not those that the system trusts, and what this side shows.
     fn certificates(&self) -> Option<TlsCertificates> {
-        let trusted = self.trusted.as_ref()?;
-        Some(TlsCertificates { client_tls: None, root_cert: Some(trusted.to_vec()) })
+        if self.trusted.is_none() && self.identity.is_none() {
+            return None;
+        }
+        let client_tls = self
+            .identity
+            .as_deref()
+            .map(|(certificate, key)| ClientTlsConfig { client_cert: certificate.clone(), client_key: key.clone() });
+        Some(TlsCertificates { client_tls, root_cert: self.trusted.as_ref().map(|trusted| trusted.to_vec()) })
     }
 
     fn single(&self, protocol: ProtocolVersion) -> RedisResult<Client> {
         let url = self.urls().map(|url| format!("{url}/{}", self.path)).next().unwrap_or_default();
         let info = url.into_connection_info()?;
         let login = self.login().set_protocol(protocol).set_db(info.redis_settings().db());
-        let info = info.set_redis_settings(login).set_tcp_settings(at_once());
+        let info = info.set_redis_settings(login).set_tcp_settings(no_delay());
         match self.certificates() {
             Some(certificates) => Client::build_with_tls(info, certificates),
             None => Client::open(info),
         }
     }
 
-    /// The credentials are those of the servers; sentinels are asked without any.
+    /// The credentials are for the servers; sentinels need none.
     fn sentinel(&self, protocol: ProtocolVersion) -> RedisResult<SentinelClient> {
         let sentinels = self.urls().map(IntoConnectionInfo::into_connection_info);
         let sentinels = sentinels.map(|info| info.map(|info| info.addr().clone())).collect::<RedisResult<Vec<_>>>()?;
         let mut builder = SentinelClientBuilder::new(sentinels, &self.path, SentinelServerType::Master)?
-            .set_client_to_redis_tcp_settings(at_once())
+            .set_client_to_redis_tcp_settings(no_delay())
             .set_client_to_redis_protocol(protocol);
         if self.tls {
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
@@ -205,7 +225,7 @@ impl Address {
         builder.build()
     }
 
-    /// The library repeats what a Cluster redirects; a lost node is given up soon, since the caller waits no longer.
+    /// The library repeats calls that a Cluster redirects. It gives up a lost node soon, since the caller waits no longer.
     fn cluster(&self, push: Option<&Push>) -> ClusterClientBuilder {
         let mut builder = ClusterClientBuilder::new(self.urls())
             .retries(3)
@@ -213,9 +233,9 @@ impl Address {
             .max_retry_wait(50)
             .connection_timeout(NODE_CONNECT_TIMEOUT.max(self.answer_timeout))
             .response_timeout(self.answer_timeout)
-            .tcp_settings(at_once());
+            .tcp_settings(no_delay());
         if let Some(push) = push.cloned() {
-            builder = builder.use_protocol(ProtocolVersion::RESP3).push_sender(sender(push));
+            builder = builder.use_protocol(ProtocolVersion::RESP3).push_sender(push_sender(push));
         }
         if let Some(certificates) = self.certificates() {
             builder = builder.certs(certificates);
@@ -236,32 +256,32 @@ impl Address {
     }
 }
 
-/// A question does not wait for the answer to the one before it (Nagle's algorithm, RFC 896).
-fn at_once() -> TcpSettings {
+/// Sends a command without waiting for the answer to the one before it (Nagle's algorithm, RFC 896).
+fn no_delay() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
 
-/// As the client library wants it.
-fn sender(push: Push) -> impl Fn(PushInfo) -> Result<(), std::convert::Infallible> + Send + Sync + 'static {
+/// Adapts a handler to the client library.
+fn push_sender(push: Push) -> impl Fn(PushInfo) -> Result<(), std::convert::Infallible> + Send + Sync + 'static {
     move |info| {
         push(info);
         Ok(())
     }
 }
 
-impl Source {
-    /// Connects; a Cluster's pushes are part of its source.
+impl Connector {
+    /// Connects; a Cluster's connector already has its push handler.
     pub(crate) async fn connect(
         &mut self,
-        patience: Duration,
+        within: Duration,
         answer_timeout: Duration,
         push: Option<&Push>,
     ) -> RedisResult<Connection> {
         let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(patience))
+            .set_connection_timeout(Some(within))
             .set_response_timeout(Some(answer_timeout));
         if let Some(push) = push.cloned().filter(|_| !matches!(self, Self::Cluster(_))) {
-            config = config.set_push_sender(sender(push));
+            config = config.set_push_sender(push_sender(push));
         }
         Ok(match self {
             Self::Single(client) => {
@@ -273,7 +293,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secure = if self.tls { "s" } else { "" };
         let kind = match self.kind {
@@ -286,9 +306,9 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({self})")
+        write!(f, "RedisAddress({self})")
     }
 }
 
@@ -307,7 +327,7 @@ mod tests {
             ("rediss+sentinel://a:1,b:2/main", "rediss+sentinel://a:1,b:2/main"),
             ("rediss+cluster://a:1", "rediss+cluster://a:1"),
         ] {
-            let address: Address = text.parse().expect(text);
+            let address: RedisAddress = text.parse().expect(text);
             assert_eq!(address.to_string(), printed);
             assert!(!format!("{address:?}").contains("s3cret"));
         }
@@ -329,13 +349,13 @@ mod tests {
             "rediss://h:1/0#insecure",
             "rediss+cluster://a:1,b:2#insecure",
         ] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<RedisAddress>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn authorities_are_for_tls_and_have_to_be_pem() {
-        let trusting = |text: &str, pem: &str| text.parse::<Address>().expect(text).trusting(pem.into());
+        let trusting = |text: &str, pem: &str| text.parse::<RedisAddress>().expect(text).trusting(pem.into());
         let broken = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
         for text in ["rediss://h:1", "rediss+sentinel://a:1/main", "rediss+cluster://a:1"] {
             assert!(trusting(text, broken).is_err(), "{text}");

@@ -1,105 +1,25 @@
-//! Configuration: the embedded default file, then one TOML file, then the environment.
+//! Configuration: the defaults, then one TOML file, then the environment.
 //!
-//! `config/default.toml` is at once the manual and the defaults, so it holds every key there is. What
-//! a file or the environment says is checked against it: an unknown key or another type is an error
-//! that names the key, what was expected, and the line or variable it came from.
+//! The crate `settings` defines every key and [`rules`] says which values go together; here they are merged and checked. An unknown
+//! key, another type or a value out of range is an error that names the key, what was expected, and the line or variable it
+//! came from. `config/default.toml` is the manual, printed from the same definitions.
 
-mod checks;
+mod manual;
+mod rules;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
+use archive::objects::Location;
 use toml::{Table, Value};
 
-/// The commented defaults.
-pub const DEFAULT: &str = include_str!("../../../config/default.toml");
+pub use settings::{Config, Etcd, Kafka, Log, LogFormat, Nodes, Redis, Sentry, Server, Tls};
+use settings::{MAX, SECTIONS, Section, Takes};
 
-/// What every variable of ours begins with.
+pub use self::manual::manual;
+
+/// Every variable of ours begins with it.
 const ENV_PREFIX: &str = "BARRAGE__";
-
-macro_rules! sections {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
-        $(
-            $(#[$doc])* #[derive(Debug, Clone, Deserialize)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $(pub $field: $type),+ }
-        )+
-    };
-}
-
-// What each key means, its unit and its default stand in config/default.toml.
-sections! {
-    /// The whole configuration.
-    Config {
-        server: Server, auth: Auth, limits: Limits, rooms: Rooms, sockets: Sockets, tls: Tls, chat: Chat,
-        uploads: Uploads, hook: Hook, store: Store, redis: Redis, kafka: Kafka, etcd: Etcd, nodes: Nodes, log: Log,
-    }
-    /// `[server]`
-    Server { listen: String, data: PathBuf, node_id: u16, namespace: String, shards: usize, drain_s_max: u64 }
-    /// `[auth]`
-    Auth {
-        hmac_secret: String, public_key_file: PathBuf, jwks_file: PathBuf, admin_key: String,
-        anonymous_read: bool, origins: Vec<String>,
-    }
-    /// `[limits]`
-    Limits {
-        comment_chars_max: u32, message_bytes_max: usize, body_bytes_max: usize,
-        normal_per_s: u32, vip_per_s: u32, owner_per_s: u32, room_per_s: u32, global_per_s: u32, likes_per_s: u32,
-        duplicate_window_ms: u64, cool_down_refusals: u32, cool_down_within_ms: u64, cool_down_mute_ms: u64,
-        cool_down_mute_ms_max: u64, mentions_max: usize, connections_per_address: u32,
-        handshakes_per_address_per_s: u32, trusted_proxies: Vec<String>,
-    }
-    /// `[rooms]`
-    Rooms {
-        unopened: bool, session_silence_s: u32, session_s_max: u32, window_ms_max: u32, viewer_per_s_max: u32,
-        history_default: u32, history_max: u32, history_s_max: u32, only_users_max: usize, held_max: usize,
-        retention_days: u32, client_msg_id_days: u32, hot_per_s: u32,
-    }
-    /// `[sockets]`
-    Sockets {
-        heartbeat_s: u32, login_s: u32, handshake_s: u32, backlog_bytes_max: usize, slow_patience_s: u32,
-        rooms_per_socket_max: usize, compression: bool, compression_bytes_min: usize,
-    }
-    /// `[tls]`
-    Tls { certificate_file: PathBuf, key_file: PathBuf }
-    /// `[chat]`
-    Chat {
-        message_chars_max: u32, messages_per_s: u32, burst: u32, recall_s: u32, recall_keeps_content: bool,
-        group_members_max: u32, offline_days: u32, history_days: u32, word_filter: bool, encrypted_bytes_max: u32,
-    }
-    /// `[uploads]`
-    Uploads {
-        directory: PathBuf, image_bytes_max: u64, video_bytes_max: u64, file_bytes_max: u64, types: Vec<String>,
-        url_ttl_s: u32,
-    }
-    /// `[hook]`
-    Hook {
-        url: String, secret: String, kinds: Vec<String>, include_content: bool, timeout_s: u32, attempts_max: u32,
-    }
-    /// `[store]`
-    Store { url: String, spool_records_max: u64, spool_bytes_max: u64 }
-    /// `[redis]`
-    Redis { url: String, ca_file: PathBuf }
-    /// `[kafka]`
-    Kafka { brokers: String, partitions: u16, replication: u16, min_insync: u16, hot_shards: u16, retention_hours: u32 }
-    /// `[etcd]`
-    Etcd { endpoints: String }
-    /// `[nodes]`
-    Nodes { listen: String, advertise: String }
-    /// `[log]`
-    Log { level: String, format: LogFormat }
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One line for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,26 +43,95 @@ impl fmt::Display for ConfigError {
 /// # Errors
 /// Names the first key that is unknown, of the wrong type or out of range, and where it stands.
 pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-    let mut merged = defaults();
+    let mut merged = defaults(SECTIONS.iter());
     let mut sources = Vec::new();
     if let Some(path) = file {
         merge_file(path, &mut merged, &mut sources)?;
     }
     merge_env(env, &mut merged, &mut sources)?;
-    let place = |key: &str| sources.iter().rev().find(|(known, _)| known == key).map(|(_, place)| place.clone());
-    // Every value has the type of its default by now: what is left to go wrong is a number beyond its type.
+    merged.retain(|name, _| {
+        let named = sources.iter().any(|(key, _)| key == name);
+        named || SECTIONS.iter().any(|section| section.name == name && !section.is_optional)
+    });
+    let source = |key: &str| sources.iter().rev().find(|(known, _)| known == key).map(|(_, place)| place.clone());
+    // What an optional section lacks is missing where the section is.
+    let place = |key: &str| source(key).or_else(|| source(key.rsplit_once('.')?.0));
+    if let Some((key, expected)) = refused_value(&merged) {
+        return Err(ConfigError { place: place(&key), what: format!("{key} must be {expected}") });
+    }
+    // Every value has the type of its default by now: only a number beyond its type can still go wrong.
     let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
         let (key, inner) = (error.path().to_string(), error.into_inner());
         ConfigError { place: place(&key), what: format!("{key} is too large: {}", inner.message()) }
     })?;
-    match checks::out_of_range(&config) {
+    match rules::contradiction(&config) {
         Some((key, expected)) => Err(ConfigError { place: place(key), what: format!("{key} must be {expected}") }),
         None => Ok(config),
     }
 }
 
-fn defaults() -> Table {
-    DEFAULT.parse().unwrap_or_else(|error| unreachable!("the embedded defaults parse: {error}"))
+/// Whether a configuration that cannot be loaded asks for a log of JSON, as far as that can be read: then the error is JSON.
+pub fn wants_json_log(file: Option<&Path>) -> bool {
+    let by_env = std::env::var(format!("{ENV_PREFIX}LOG__FORMAT")).ok();
+    let by_file = || {
+        let table: Table = std::fs::read_to_string(file?).ok()?.parse().ok()?;
+        Some(table.get("log")?.get("format")?.as_str()?.to_owned())
+    };
+    by_env.or_else(by_file).is_some_and(|format| format == "json")
+}
+
+/// Where archived comments and uploads are, if anywhere.
+pub fn archive_location(config: &Config) -> Option<Location> {
+    // The rules have refused what does not parse.
+    Location::parse(&config.archive.url, &config.server.data).ok().flatten()
+}
+
+/// Every key of some sections with its default.
+fn defaults<'a>(sections: impl Iterator<Item = &'a Section>) -> Table {
+    sections.map(|section| (section.name.into(), Value::Table(section.defaults()))).collect()
+}
+
+/// The first key whose value is not among those that it takes, and what these are.
+fn refused_value(merged: &Table) -> Option<(String, String)> {
+    let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.name, key)));
+    keys.filter_map(|(section, key)| Some((section, key, merged.get(section)?.get(key.name)?)))
+        .find(|(_, key, value)| !is_taken(&key.takes, value))
+        .map(|(section, key, _)| (format!("{section}.{}", key.name), expected_value(key.name, &key.takes)))
+}
+
+fn is_taken(takes: &Takes, value: &Value) -> bool {
+    match (takes, value) {
+        (Takes::In(range), Value::Integer(number)) => range.contains(number),
+        (Takes::Text(is_taken, _), Value::String(text)) => is_taken(text),
+        (Takes::Text(is_taken, _), Value::Array(items)) => items.iter().filter_map(Value::as_str).all(is_taken),
+        _ => true,
+    }
+}
+
+/// What a key takes, for the error.
+fn expected_value(key: &str, takes: &Takes) -> String {
+    match takes {
+        Takes::Any => String::new(),
+        Takes::Text(_, expected) => (*expected).to_owned(),
+        Takes::In(range) if *range.end() == MAX => match (range.start(), unit(key)) {
+            (1, Some(unit)) => format!("at least 1 {}", unit.trim_end_matches('s')),
+            (least, Some(unit)) => format!("at least {least} {unit}"),
+            (least, None) => format!("at least {least}"),
+        },
+        Takes::In(range) => {
+            let of_unit = unit(key).map(|unit| format!(" of {unit}")).unwrap_or_default();
+            format!("a number{of_unit} from {} to {}", range.start(), range.end())
+        }
+    }
+}
+
+/// What a key counts; the unit is in its name.
+fn unit(key: &str) -> Option<&'static str> {
+    let key = key.trim_end_matches("_max").trim_end_matches("_min");
+    let units =
+        [("_ms", "milliseconds"), ("_s", "seconds"), ("_hours", "hours"), ("_days", "days"), ("_bytes", "bytes")];
+    // A rate ends like a time.
+    units.into_iter().find(|(suffix, _)| key.ends_with(suffix) && !key.ends_with("_per_s")).map(|(_, unit)| unit)
 }
 
 /// Where each key that was set comes from, for errors found later.
@@ -161,27 +150,46 @@ fn merge_file(path: &Path, into: &mut Table, sources: &mut Sources) -> Result<()
         place: place(error.span().map_or(1, |span| line_at(span.start))),
         what: error.message().to_owned(),
     })?;
-    let line_of = |section: &str, key: Option<&str>| {
-        let (name, value) = spans.get_ref().iter().find(|(name, _)| name.get_ref() == section)?;
-        let Some(key) = key else { return Some(line_at(name.span().start)) };
-        let keys = value.get_ref().as_table()?;
-        keys.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| line_at(name.span().start))
-    };
-    for (section, value) in table {
-        let at = |key: Option<&str>| place(line_of(&section, key).unwrap_or(1));
-        let Value::Table(keys) = value else {
-            return Err(ConfigError { place: at(None), what: format!("{section} must be a section, [{section}]") });
-        };
-        if keys.is_empty() {
-            known_section(into, &section).map_err(|what| ConfigError { place: at(None), what })?;
+    // The line of a key by its path, such as `doors.irc.listen`.
+    let line_of = |path: &str| {
+        let (mut table, mut line) = (spans.get_ref(), None);
+        for part in path.split('.') {
+            let (name, value) = table.iter().find(|(name, _)| name.get_ref() == part)?;
+            line = Some(line_at(name.span().start));
+            match value.get_ref().as_table() {
+                Some(inner) => table = inner,
+                None => break,
+            }
         }
-        for (key, value) in keys {
-            let place = at(Some(&key));
+        line
+    };
+    let mut sections: Vec<(String, Value)> = table.into_iter().rev().collect();
+    while let Some((section, value)) = sections.pop() {
+        let at = |path: &str| place(line_of(path).unwrap_or(1));
+        let Value::Table(keys) = value else {
+            return Err(ConfigError { place: at(&section), what: format!("{section} must be a section, [{section}]") });
+        };
+        let named = keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), key, value));
+        let (tables, keys): (Vec<_>, Vec<_>) = named.partition(|(path, ..)| is_section(path));
+        let is_parent_only = !tables.is_empty() && keys.is_empty();
+        sections.extend(tables.into_iter().rev().map(|(path, _, value)| (path, value)));
+        if is_parent_only {
+            continue;
+        }
+        known_section(into, &section).map_err(|what| ConfigError { place: at(&section), what })?;
+        sources.push((section.clone(), at(&section).unwrap_or_default()));
+        for (path, key, value) in keys {
+            let place = at(&path);
             set(into, &section, &key, value).map_err(|what| ConfigError { place: place.clone(), what })?;
-            sources.push((format!("{section}.{key}"), place.unwrap_or_default()));
+            sources.push((path, place.unwrap_or_default()));
         }
     }
     Ok(())
+}
+
+/// Whether there is a section of this name, such as `doors.irc`.
+fn is_section(name: &str) -> bool {
+    SECTIONS.iter().any(|section| section.name == name)
 }
 
 fn merge_env(
@@ -193,15 +201,17 @@ fn merge_env(
         let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
         let fail = |what| ConfigError { place: Some(name.clone()), what };
         let path = path.to_lowercase();
-        let (section, key) = path.split_once("__").ok_or_else(|| fail("expected BARRAGE__SECTION__KEY".into()))?;
-        let value = env_value(into.get(section).and_then(|s| s.get(key)), &text);
-        set(into, section, key, value).map_err(fail)?;
+        let (section, key) = path.rsplit_once("__").ok_or_else(|| fail("expected BARRAGE__SECTION__KEY".into()))?;
+        let section = section.replace("__", ".");
+        let value = env_value(into.get(&section).and_then(|s| s.get(key)), &text);
+        set(into, &section, key, value).map_err(fail)?;
+        sources.push((section.clone(), name.clone()));
         sources.push((format!("{section}.{key}"), name.clone()));
     }
     Ok(())
 }
 
-/// A variable's text as the type that its key has: a list is written with commas.
+/// A variable's text as its key's type; commas separate the items of a list.
 fn env_value(default: Option<&Value>, text: &str) -> Value {
     let plain = || Value::String(text.to_owned());
     match default {
@@ -230,14 +240,14 @@ fn set(into: &mut Table, section: &str, key: &str, value: Value) -> Result<(), S
         return Err(format!("unknown key {section}.{key}; [{section}] has {known}"));
     };
     if !fits(slot, &value) {
-        let expected = expected(key, slot);
+        let expected = expected_type(key, slot);
         return Err(format!("{section}.{key} must be {expected}, not {}", shown(&value)));
     }
     *slot = value;
     Ok(())
 }
 
-/// Whether a value is of its key's type. No number is negative, and lists hold strings.
+/// Whether a value has its key's type. No number is negative, and lists hold strings.
 fn fits(default: &Value, value: &Value) -> bool {
     match value {
         Value::Integer(number) => default.is_integer() && *number >= 0,
@@ -246,22 +256,12 @@ fn fits(default: &Value, value: &Value) -> bool {
     }
 }
 
-/// What a key takes; the unit is in its name.
-fn expected(key: &str, default: &Value) -> String {
-    // The first that fits: a rate ends like a time.
-    let unit = [
-        ("_per_s", "a number a second"),
-        ("_per_s_max", "a number a second"),
-        ("_ms", "milliseconds"),
-        ("_ms_max", "milliseconds"),
-        ("_s", "seconds"),
-        ("_s_max", "seconds"),
-        ("_days", "days"),
-        ("_bytes_max", "bytes"),
-    ];
+/// The type that a key takes, for the error.
+fn expected_type(key: &str, default: &Value) -> String {
+    let is_rate = key.trim_end_matches("_max").ends_with("_per_s");
     match default {
-        Value::Integer(_) => match unit.iter().find(|(suffix, _)| key.ends_with(suffix)) {
-            Some((_, unit)) => format!("a whole number ({unit})"),
+        Value::Integer(_) => match unit(key).or(is_rate.then_some("a number a second")) {
+            Some(unit) => format!("a whole number ({unit})"),
             None => "a whole number".into(),
         },
         Value::Boolean(_) => "true or false".into(),
@@ -292,6 +292,15 @@ mod tests {
     fn complaint(text: &str, env: &[(&str, &str)]) -> String {
         let complaint = from(text, env).expect_err(text).to_string();
         complaint.rsplit_once("b.toml").map_or(complaint.clone(), |(_, rest)| format!("b.toml{rest}"))
+    }
+
+    #[test]
+    fn the_manual_is_what_the_program_prints_and_says_the_defaults() {
+        let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/default.toml"));
+        let remedy = "run `barrage default-config > config/default.toml`";
+        assert_eq!(file.expect("config/default.toml"), manual(), "{remedy}");
+        let always = SECTIONS.iter().filter(|section| !section.is_optional);
+        assert_eq!(manual().parse::<Table>().expect("TOML"), defaults(always));
     }
 
     #[test]
@@ -342,14 +351,45 @@ mod tests {
     }
 
     #[test]
+    fn an_optional_section_is_on_when_it_is_named() {
+        let config = from(&manual(), &[]).expect("valid");
+        assert!(config.doors_irc.is_none() && config.doors_pusher.is_none() && config.doors_goim.is_none());
+        let config = from("[doors.irc]\n", &[]).expect("valid");
+        assert_eq!(config.doors_irc.map(|door| door.listen).as_deref(), Some("127.0.0.1:6667"));
+        let config = from("[doors]\nembed = false\n[doors.irc]\nlisten = \"\"\n", &[]).expect("valid");
+        assert_eq!((config.doors.embed, config.doors_irc.map(|door| door.listen)), (false, Some(String::new())));
+        let config = from("", &[("BARRAGE__DOORS__GOIM__LISTEN", "127.0.0.1:3102")]).expect("valid");
+        assert_eq!(config.doors_goim.map(|door| door.listen).as_deref(), Some("127.0.0.1:3102"));
+        for (text, expected) in [
+            (
+                "\n[doors.pusher]\napp_id = \"1\"\nkey = \"k\"\n",
+                "b.toml:2: doors.pusher.secret must be at least 16 bytes",
+            ),
+            ("[doors.irc]\nlisten = \"here\"\n", "b.toml:2: doors.irc.listen must be an address and port"),
+            ("[doors.irc]\nport = 1\n", "b.toml:2: unknown key doors.irc.port; [doors.irc] has listen, tls_listen"),
+            ("[doors.smtp]\n", "b.toml:1: "),
+        ] {
+            let complaint = complaint(text, &[]);
+            assert!(complaint.starts_with(expected), "{complaint}");
+        }
+    }
+
+    #[test]
     fn numbers_out_of_their_type_are_named() {
         for (text, expected) in [
             (
                 "[limits]\nnormal_per_s = -1\n",
                 "b.toml:2: limits.normal_per_s must be a whole number (a number a second), not -1",
             ),
-            ("[server]\nnode_id = 99999\n", "b.toml:2: server.node_id is too large: "),
+            ("[server]\nnode_id = 99999\n", "b.toml:2: server.node_id must be a number from 0 to 1023"),
+            ("[chat]\nrecall_s = 5000000000\n", "b.toml:2: chat.recall_s is too large: "),
+            ("[rooms]\nsession_s_max = 0\n", "b.toml:2: rooms.session_s_max must be at least 1 second"),
             ("[auth]\norigins = [1]\n", "b.toml:2: auth.origins must be a list of strings, not [1]"),
+            ("[auth]\norigins = [\"tv.example\"]\n", "b.toml:2: auth.origins must be origins such as "),
+            (
+                "[auth]\nadmin_key = \"fifteen-letters\"\n",
+                "b.toml:2: auth.admin_key must be at least 16 bytes, or empty",
+            ),
         ] {
             let complaint = complaint(text, &[]);
             assert!(complaint.starts_with(expected), "{complaint}");
@@ -362,7 +402,7 @@ mod tests {
             let keys: Vec<_> = keys.as_table().expect("a section").keys().cloned().collect();
             keys.into_iter().map(move |key| (section.clone(), key))
         };
-        defaults().into_iter().flat_map(keys).collect()
+        defaults(SECTIONS.iter()).into_iter().flat_map(keys).collect()
     }
 
     /// A value as TOML writes it.
@@ -393,17 +433,22 @@ mod tests {
         fn a_value_is_taken_or_refused_with_its_key_and_place((section, key) in select(keys()), value in value()) {
             if let Err(error) = from(&format!("[{section}]\n{key} = {value}\n"), &[]) {
                 let complaint = error.to_string();
-                prop_assert!(complaint.contains(&format!("{section}.{key}")), "{complaint}");
+                // An optional section that lacks a key is refused for that one.
+                let is_optional = SECTIONS.iter().any(|known| known.name == section && known.is_optional);
+                let named = if is_optional { format!("{section}.") } else { format!("{section}.{key}") };
+                prop_assert!(complaint.contains(&named), "{complaint}");
                 // Impossible with another key's default: then there is no other place to name.
                 let alone = complaint.contains(&format!("b.toml:2: {section}.{key} "));
-                prop_assert!(alone || error.place.is_none(), "{complaint}");
+                // Or the complaint names the other key, and the place of their section.
+                let of_section = complaint.contains("b.toml:1: ");
+                prop_assert!(alone || is_optional || of_section || error.place.is_none(), "{complaint}");
             }
         }
 
         /// The environment takes and refuses what the file takes and refuses, and names the variable.
         #[test]
         fn the_environment_is_as_strict((section, key) in select(keys()), number in prop_oneof![any::<i64>(), 0..300_i64]) {
-            let variable = format!("BARRAGE__{}__{}", section.to_uppercase(), key.to_uppercase());
+            let variable = format!("BARRAGE__{}__{}", section.to_uppercase().replace('.', "__"), key.to_uppercase());
             let in_file = from(&format!("[{section}]\n{key} = {number}\n"), &[]);
             let in_env = from("", &[(&variable, &number.to_string())]);
             match (in_file, in_env) {

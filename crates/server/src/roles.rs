@@ -1,4 +1,16 @@
-//! Which roles a process may have, by the shape of the deployment it belongs to.
+//! The roles of a process: what each starts, one file a role, and which of them a shape of deployment allows.
+//!
+//! Every process has the rules, the hub and chat; a role decides what of it serves others. [`crate::server`] calls these
+//! files in order. None of them names a backend.
+
+pub mod api;
+pub mod chat;
+pub mod doors;
+pub mod erasure;
+pub mod gateway;
+pub mod ingest;
+pub mod persist;
+pub mod worker;
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The secret that signs tokens: configured, or generated once and kept in the data directory.
+//! The secret that signs tokens: configured, or generated once and stored in the data directory.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -18,13 +18,13 @@ fn path(data: &Path) -> PathBuf {
     data.join("secret")
 }
 
-/// The secret, generated on first use. Only its owner may read the file.
+/// Returns the secret, generated on first use. Only its owner may read the file.
 pub fn open(config: &Config) -> anyhow::Result<String> {
     if !config.auth.hmac_secret.is_empty() {
         return Ok(config.auth.hmac_secret.clone());
     }
     let path = path(&config.server.data);
-    fs::create_dir_all(&config.server.data).with_context(|| format!("cannot make {}", config.server.data.display()))?;
+    crate::private::directory(&config.server.data)?;
     let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     match made {
@@ -38,7 +38,7 @@ pub fn open(config: &Config) -> anyhow::Result<String> {
     }
 }
 
-/// The secret of a server that has run before; commands beside the server never generate one.
+/// Returns the secret of a server that has run before; commands beside the server never generate one.
 pub fn existing(config: &Config) -> anyhow::Result<String> {
     if !config.auth.hmac_secret.is_empty() {
         return Ok(config.auth.hmac_secret.clone());

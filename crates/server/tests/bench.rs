@@ -193,3 +193,95 @@ fn bandwidth_is_told_for_every_form_and_every_compact_form_is_smaller() {
         assert!(number(&line["share_of_json"]) < 0.4, "{line}");
     }
 }
+
+#[test]
+fn a_calibration_has_figures_that_the_plan_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("here.json");
+    let begun = std::time::Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_barrage"))
+        .args(["bench", "--calibrate", "--out"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Each run is bounded, but a machine that does much else is slow to start four servers.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(90), "{:?}", begun.elapsed());
+    let calibration: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let measured = calibration["measured"].as_object().unwrap();
+    assert!(measured.len() >= 5, "{calibration}");
+    let plan = Command::new(env!("CARGO_BIN_EXE_barrage"))
+        .args(["plan", "--json", "--viewers", "1000", "--comments-per-s", "10", "--rooms", "1"])
+        .args(["--messages-per-day", "0", "--retention-days", "1", "--calibration"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(plan.status.success(), "{}", String::from_utf8_lossy(&plan.stderr));
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    for (name, figure) in measured {
+        assert!(number(&figure["value"]) > 0.0 && figure["unit"].is_string(), "{name}: {figure}");
+        assert_eq!(plan["measured"][name]["value"], figure["value"], "{name}");
+        assert_eq!(plan["measured"][name]["unit"], figure["unit"], "{name}");
+    }
+}
+
+#[test]
+#[cfg(feature = "quic")]
+fn transports_are_compared_in_one_run() {
+    for protocol in ["json", "proto"] {
+        let dir = tempfile::tempdir().unwrap();
+        let all = ["room", "--transport", "ws,wss,wt,wt-datagrams", "--protocol", protocol, "--heartbeat", "1"];
+        let runs = bench(dir.path(), &all);
+        assert_eq!(runs.len(), 4);
+        for run in runs {
+            let round = &run["round"];
+            assert_eq!((number(&round["arrived_share"]), number(&round["lost"])), (1.0, 0.0), "{protocol}: {run}");
+            assert_eq!(number(&round["delivery"]["count"]), 1_000.0, "{protocol}: {run}");
+            assert!(number(&run["opened"]["us_per_handshake"]) > 0.0, "{run}");
+        }
+    }
+}
+
+#[test]
+#[cfg(feature = "quic")]
+fn senders_publish_over_every_transport() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = ["publish", "--sockets", "0", "--rate", "0", "--in-flight", "16", "--transport", "wss,wt"];
+    for run in bench(dir.path(), &load) {
+        let total = &run["round"]["total"];
+        assert!(number(&total["accepted"]) > 0.0, "{run}");
+        assert_eq!(number(&total["accepted"]), number(&total["sent"]), "{run}");
+    }
+}
+
+#[test]
+#[cfg(feature = "quic")]
+fn sockets_that_move_go_on_or_come_back_and_miss_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let moves = ["reconnect", "--seconds", "2", "--transport", "wss,wt", "--move-to", "127.0.9.9"];
+    let runs = bench(dir.path(), &moves);
+    for run in &runs {
+        assert_eq!((number(&run["round"]["arrived_share"]), number(&run["round"]["lost"])), (1.0, 0.0), "{run}");
+        assert_eq!(number(&run["round"]["resumed"]["count"]), 50.0, "{run}");
+    }
+    // A WebSocket connects anew; a session goes on.
+    let anew: Vec<_> = runs.iter().map(|run| number(&run["back"]["sockets"])).collect();
+    assert_eq!(anew, [50.0, 0.0]);
+}
+
+#[test]
+fn flags_that_contradict_a_transport_are_refused() {
+    for (args, why) in [
+        (&["room", "--transport", "wt", "--protocol", "bin"][..], "json or proto"),
+        (&["room", "--transport", "wt", "--slow", "5"], "no slow sockets"),
+        (&["room", "--transport", "wt", "--deflate"], "no --deflate"),
+        (&["room", "--transport", "wt", "--adapter", "ws", "--server", "http://127.0.0.1:1"], "no --adapter"),
+        (&["room", "--transport", "wt", "--secret", "s", "--server", "http://127.0.0.1:1"], "https://"),
+        (&["room", "--move-to", "127.0.0.9"], "reconnect"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_barrage"));
+        let output = command.arg("bench").args(args).args(["--preset", "smoke"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{args:?}: {said}");
+    }
+}

@@ -1,8 +1,7 @@
 //! How many connections each network address holds, in this process.
 //!
-//! Used by the edges when they accept a socket. Whether an address counts at all (loopback, trusted
-//! proxies) is the caller's to say. Holds one entry per network with an open connection, so it is
-//! bounded by the process's sockets and needs no sweeping.
+//! Used by the edges when they accept a socket. The caller decides whether an address counts (loopback, trusted proxies do
+//! not). Holds one entry per network with an open connection, so the process's sockets bound it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Mutex<HashMap<IpAddr, u32>>>);
 
-/// One counted connection; dropping it gives its place back.
+/// One counted connection. Dropping it uncounts it.
 #[derive(Debug)]
 pub struct Permit {
     connections: Connections,
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_permit_gives_its_place_back_and_leaves_nothing() {
+    fn a_dropped_permit_uncounts_and_leaves_nothing() {
         let connections = Connections::default();
         let held: Vec<Permit> = (0..3).filter_map(|_| connections.acquire(ip("192.0.2.1"), 3)).collect();
         assert_eq!(held.len(), 3);

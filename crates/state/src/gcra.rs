@@ -1,14 +1,14 @@
 //! The generic cell rate algorithm (ITU-T I.371, annex A): the pure rule behind every limit.
 //!
-//! A key's whole state is one number, its *theoretical arrival time* (TAT): the moment until which the
-//! rate is already spoken for. What is admitted moves it on by one interval; it may run ahead of the
-//! clock by at most the burst. Nothing here reads a clock or keeps anything.
+//! A key's state is one number, its *theoretical arrival time* (TAT): the moment until which the rate is used up. Each admission
+//! advances it by one interval; it may run ahead of the clock by at most the burst. Nothing here reads a clock or stores
+//! anything.
 
 /// The TAT of a key that was never seen.
 pub const NEVER: i64 = i64::MIN;
 
-/// How far two readings of the same clock may lie apart without being taken for a step: threads read it
-/// at one moment and are served at another.
+/// How far two readings of one clock may differ without counting as a step: threads read it at one moment and are served at
+/// another.
 pub const CLOCK_JITTER_MS: i64 = 100;
 
 const NS_PER_MS: i64 = 1_000_000;
@@ -16,8 +16,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 
 /// How often something may happen: one per interval in the long run, and `burst` at once after a rest.
 ///
-/// Intervals are kept in whole nanoseconds, rounded up: never more than was asked for, and at a million
-/// a second no more than 0.1 % less.
+/// Intervals are whole nanoseconds, rounded up: never more than the rate, and at a million a second at most 0.1 % less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     interval_ns: i64,
@@ -25,22 +24,29 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `n` a second, and a burst of one second's worth. Zero is read as one: what is to be shut is shut
-    /// elsewhere, not by a rate.
+    /// `n` a second, and a burst of one second's worth. Zero counts as one: a rate closes nothing.
     #[must_use]
     pub const fn per_s(n: u32) -> Self {
         let n = if n == 0 { 1 } else { n };
         Self::new(NS_PER_S.div_ceil(n as u64).cast_signed(), n)
     }
 
-    /// One every `ms` milliseconds and no burst: slow mode. Zero is read as one.
+    /// One every `ms` milliseconds and no burst: slow mode. Zero counts as one.
     #[must_use]
     pub const fn every_ms(ms: u32) -> Self {
         let ms = if ms == 0 { 1 } else { ms };
         Self::new(ms as i64 * NS_PER_MS, 1)
     }
 
-    /// The same rate with another burst: how many are admitted at once after a rest. Zero is read as one.
+    /// `n` in a time of `ms` milliseconds, all of them at once if need be. Zero counts as one.
+    #[must_use]
+    pub const fn per(n: u32, ms: u32) -> Self {
+        let n = if n == 0 { 1 } else { n };
+        let interval_ns = (ms as u64 * NS_PER_MS.cast_unsigned()).div_ceil(n as u64);
+        Self::new(if interval_ns == 0 { 1 } else { interval_ns.cast_signed() }, n)
+    }
+
+    /// The same rate with another burst: how many are admitted at once after a rest. Zero counts as one.
     #[must_use]
     pub const fn burst(self, n: u32) -> Self {
         Self::new(self.interval_ns, if n == 0 { 1 } else { n })
@@ -64,19 +70,17 @@ impl Rate {
 /// The rate does not admit it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// At this many milliseconds from now it is admitted if nothing else was meanwhile; a millisecond
-    /// earlier it is not.
+    /// After this many milliseconds it is admitted if nothing else was meanwhile; a millisecond earlier it is not.
     pub retry_after_ms: u64,
-    /// The TAT to keep. It differs from the one given only after the clock stepped back.
+    /// The TAT to store. It differs from the given one only after the clock stepped back.
     pub tat_ns: i64,
 }
 
 /// Whether a key that stands at `tat_ns` (Unix nanoseconds, or [`NEVER`]) admits one more at `now_ms`
 /// (Unix milliseconds); `Ok` is the TAT to keep.
 ///
-/// A TAT further ahead than a burst can bring it means that the clock stepped back, or that the key now
-/// has a smaller rate; it is then taken as "the burst is just used up". So neither locks a key out for
-/// longer than its burst lasts, and [`CLOCK_JITTER_MS`].
+/// A TAT further ahead than the burst means that the clock stepped back, or that the key now has a smaller rate. It then counts
+/// as "the burst is just used up". So neither locks a key out for longer than its burst plus [`CLOCK_JITTER_MS`].
 ///
 /// # Errors
 /// [`Refused`] says when to try again.

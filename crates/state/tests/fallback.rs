@@ -1,4 +1,4 @@
-//! Memory in the place of a real Redis that is killed, and Redis again when it is back.
+//! Memory replaces a real Redis that is killed, until Redis is back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use model::clock::{Clock, SystemClock};
 use model::{Metrics, RoomId, Snowflake, UserId};
 use prometheus_client::registry::Registry;
-use redis_client::{Address, Redis};
+use redis_client::{Redis, RedisAddress};
 use state::{
-    Answer, FallbackGate, FallbackReservations, FirstAnswer, Gate, Knock, MemoryGate, MemoryReservations, Rate,
-    RedisGate, RedisReservations, Reservations, Reserved, conformance,
+    FallbackRateLimiter, FallbackReservations, FirstAnswer, MemoryRateLimiter, MemoryReservations, Rate, RateDecision,
+    RateLimiter, RateRequest, RedisRateLimiter, RedisReservations, Reservations, Reserved, conformance,
 };
 use testkit::OwnServer;
 
@@ -20,7 +20,7 @@ const PLENTY: Rate = Rate::per_s(1_000_000);
 /// A node of its own on some Redis.
 struct Node {
     redis: Redis,
-    gate: Arc<FallbackGate>,
+    limiter: Arc<FallbackRateLimiter>,
     reservations: Arc<FallbackReservations>,
     metrics: Arc<Metrics>,
 }
@@ -28,16 +28,20 @@ struct Node {
 async fn node(address: &str) -> Node {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     // Redis is hung on purpose too: then this is waited for.
-    let address = address.parse::<Address>().expect("an address").patient(Duration::from_secs(1));
+    let address = address.parse::<RedisAddress>().expect("an address").patient(Duration::from_secs(1));
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("test-{}-{}-{number}", std::process::id(), SystemClock.now_ms());
     let redis = Redis::open(&address, &namespace, metrics.clone()).expect("an address");
     redis.ready(testkit::PATIENCE).await.expect("it runs");
-    let gate = FallbackGate::new(Arc::new(RedisGate::new(redis.clone())), MemoryGate::new(10_000), metrics.clone());
+    let limiter = FallbackRateLimiter::new(
+        Arc::new(RedisRateLimiter::new(redis.clone())),
+        MemoryRateLimiter::new(10_000),
+        metrics.clone(),
+    );
     let (shared, own) = (Arc::new(RedisReservations::new(redis.clone())), Arc::new(MemoryReservations::new(10_000)));
     let reservations = FallbackReservations::new(shared, own, metrics.clone());
-    Node { redis, gate: Arc::new(gate), reservations: Arc::new(reservations), metrics }
+    Node { redis, limiter: Arc::new(limiter), reservations: Arc::new(reservations), metrics }
 }
 
 impl Node {
@@ -50,8 +54,8 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("an id")
 }
 
-fn knock<'a>(user: &'a UserId, room: &'a RoomId) -> Knock<'a> {
-    Knock {
+fn request<'a>(user: &'a UserId, room: &'a RoomId) -> RateRequest<'a> {
+    RateRequest {
         user,
         room,
         user_rate: PLENTY,
@@ -69,8 +73,8 @@ async fn with_redis_there_it_conforms() {
     let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
     let node = node(&address).await;
     let start_ms = SystemClock.now_ms();
-    conformance::gate(node.gate.clone(), "fallback", start_ms).await;
-    conformance::reservations(node.reservations.clone(), "fallback", start_ms).await;
+    conformance::rate_limit::suite(node.limiter.clone(), "fallback", start_ms).await;
+    conformance::idempotency::suite(node.reservations.clone(), "fallback", start_ms).await;
     assert!(!node.memory_decides("gate") && !node.memory_decides("reservations"));
 }
 
@@ -79,21 +83,21 @@ async fn without_redis_limits_hold_on_this_node_and_with_it_again_everywhere() {
     let Some(server) = OwnServer::start("redis") else { return };
     let node = node(&server.address()).await;
     let (user, room) = (id("ann"), id("hall"));
-    let five = |knock| Knock { user_rate: Rate::per_s(1).burst(5), ..knock };
-    assert_eq!(node.gate.knock(five(knock(&user, &room))).await, Ok(Answer::Admitted));
+    let five = |request| RateRequest { user_rate: Rate::per_s(1).burst(5), ..request };
+    assert_eq!(node.limiter.admit(five(request(&user, &room))).await, Ok(RateDecision::Admitted));
 
     server.kill();
     let mut admitted = 0;
     for _ in 0..10 {
-        let one = Knock { now_ms: 1_700_000_000_000, ..five(knock(&user, &room)) };
-        admitted += usize::from(node.gate.knock(one).await.expect("an answer") == Answer::Admitted);
+        let one = RateRequest { now_ms: 1_700_000_000_000, ..five(request(&user, &room)) };
+        admitted += usize::from(node.limiter.admit(one).await.expect("an answer") == RateDecision::Admitted);
     }
     assert_eq!(admitted, 5, "a burst, as this node's memory counts");
     assert!(node.memory_decides("gate"));
 
     server.restart();
     node.redis.ready(testkit::PATIENCE).await.expect("it is back");
-    assert_eq!(node.gate.knock(knock(&user, &room)).await, Ok(Answer::Admitted));
+    assert_eq!(node.limiter.admit(request(&user, &room)).await, Ok(RateDecision::Admitted));
     assert!(!node.memory_decides("gate"));
 }
 
@@ -131,7 +135,7 @@ async fn send(
             break;
         }
         let key = format!("{sender}-{n}");
-        node.gate.knock(knock(&user, &room)).await.expect("somebody decides");
+        node.limiter.admit(request(&user, &room)).await.expect("somebody decides");
         let tries = (0..3).map(|_| once(&node, &user, &key, &ids));
         let given = futures::future::join_all(tries).await;
         let new = given.iter().filter(|(new, _)| *new).count();

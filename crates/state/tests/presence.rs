@@ -6,17 +6,17 @@ use std::time::Duration;
 use model::clock::{Clock, SystemClock};
 use model::{Metrics, UserId};
 use prometheus_client::registry::Registry;
-use redis_client::{Address, Redis};
+use redis_client::{Redis, RedisAddress};
 use state::redis::LEASE_MS;
 use state::{Presence, RedisPresence};
 use testkit::OwnServer;
 
 async fn connect(address: &str, namespace: &str) -> Redis {
     // Longer than the answers of a busy machine take, and shorter than the wait for a master that was killed.
-    open(&address.parse::<Address>().expect("an address").patient(Duration::from_secs(3)), namespace).await
+    open(&address.parse::<RedisAddress>().expect("an address").patient(Duration::from_secs(3)), namespace).await
 }
 
-async fn open(address: &Address, namespace: &str) -> Redis {
+async fn open(address: &RedisAddress, namespace: &str) -> Redis {
     let metrics = std::sync::Arc::new(Metrics::register(&mut Registry::default()));
     let redis = Redis::open(address, namespace, metrics).expect("an address");
     redis.ready(testkit::PATIENCE).await.expect("it runs");
@@ -64,7 +64,7 @@ async fn nodes_agree_who_is_here(service: &str) {
     assert_eq!(three.enter(&cy, 31, now_ms).await, Ok(true));
     assert_eq!(three.enter(&bo, 32, now_ms).await, Ok(false));
 
-    // The second node says nothing any more. The others do.
+    // The second node stops renewing. The others go on.
     for _ in 0..6 {
         now_ms += 5_000;
         for node in [one, three] {
@@ -75,7 +75,7 @@ async fn nodes_agree_who_is_here(service: &str) {
     assert_eq!(online(one, &all, now_ms).await, [false, true, true], "bo is here by the third node");
     assert_eq!(online(three, &all, now_ms).await, [false, true, true]);
 
-    // It was only asleep: it writes everything again and has it told.
+    // It was only asleep: it rewrites everything and reports its users.
     assert_eq!(renew(two, now_ms).await, [ann.clone(), bo.clone()]);
     assert_eq!(online(one, &all, now_ms).await, [true; 3]);
     assert_eq!(three.leave(&bo, 32, now_ms).await, Ok(false));
@@ -114,10 +114,48 @@ async fn of_a_dead_nodes_users_each_is_told_by_one_node_once() {
     assert_eq!(told, users);
 }
 
+/// A node takes sockets as soon as it listens, and others count only nodes with a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_before_a_nodes_first_lease_is_named_with_it() {
+    let Some(address) = testkit::service("BARRAGE_TEST_REDIS") else { return };
+    let redis = connect(&address, &namespace()).await;
+    let (old, new) = (RedisPresence::new(redis.clone(), "node", 1), RedisPresence::new(redis, "node", 2));
+    let (ann, now_ms) = (user("ann"), SystemClock.now_ms());
+    renew(&old, now_ms).await;
+    assert_eq!(new.enter(&ann, 1, now_ms).await, Ok(true));
+    assert_eq!(online(&old, std::slice::from_ref(&ann), now_ms).await, [false], "a node without a lease may be dead");
+    assert_eq!(renew(&new, now_ms).await, std::slice::from_ref(&ann), "so that watchers elsewhere are told");
+    assert_eq!(online(&old, std::slice::from_ref(&ann), now_ms).await, [true]);
+    assert!(renew(&new, now_ms).await.is_empty(), "once");
+}
+
+/// A node that asked in vain has told its watchers "offline".
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_asked_about_in_vain_is_named_once_redis_answers() {
+    let Some(server) = OwnServer::start("redis") else { return };
+    let address: RedisAddress = server.address().parse().expect("an address");
+    let redis = open(&address, &namespace()).await;
+    let (here, there) = (RedisPresence::new(redis.clone(), "node", 1), RedisPresence::new(redis, "node", 2));
+    let (ann, now_ms) = (user("ann"), SystemClock.now_ms());
+    renew(&here, now_ms).await;
+    renew(&there, now_ms).await;
+    there.enter(&ann, 1, now_ms).await.expect("it answers");
+
+    server.hang();
+    assert_eq!(online(&here, std::slice::from_ref(&ann), now_ms).await, [false]);
+    server.go_on();
+    testkit::eventually("ann to be named", async || {
+        let named = here.renew(now_ms).await.expect("it answers");
+        named.contains(&ann).then_some(())
+    })
+    .await;
+    assert_eq!(online(&here, std::slice::from_ref(&ann), now_ms).await, [true]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_away_each_node_knows_its_own() {
     let metrics = std::sync::Arc::new(Metrics::register(&mut Registry::default()));
-    let nowhere: Address = "redis://127.0.0.1:1".parse().expect("an address");
+    let nowhere: RedisAddress = "redis://127.0.0.1:1".parse().expect("an address");
     let redis = Redis::open(&nowhere, "test", metrics).expect("an address");
     let node = RedisPresence::new(redis, "node", 1);
     let (ann, bo, now_ms) = (user("ann"), user("bo"), SystemClock.now_ms());
@@ -130,7 +168,7 @@ async fn while_redis_is_away_each_node_knows_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_or_went_unnoticed_is_named_once_the_others_can_see_it() {
     let Some(server) = OwnServer::start("redis") else { return };
-    let address: Address = server.address().parse().expect("an address");
+    let address: RedisAddress = server.address().parse().expect("an address");
     let (namespace, ann, bo) = (namespace(), user("ann"), user("bo"));
     let (hasty, patient) =
         (open(&address, &namespace).await, open(&address.clone().patient(testkit::PATIENCE), &namespace).await);

@@ -9,10 +9,10 @@ use model::{Metrics, RoomId, UserId};
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
-use redis_client::{Address, Redis};
+use redis_client::{Redis, RedisAddress};
 use state::{
-    Answer, Gate, Heat, HeatRules, Knock, MemoryGate, Rate, RedisBoards, RedisGate, RedisHeat, RedisPresence,
-    RedisReservations, conformance, heat,
+    HeatRules, HotRooms, MemoryRateLimiter, Rate, RateDecision, RateLimiter, RateRequest, RedisHotRooms,
+    RedisLeaderboards, RedisPresence, RedisRateLimiter, RedisReservations, conformance, hot_rooms,
 };
 use testkit::OwnServer;
 
@@ -23,11 +23,11 @@ async fn redis(name: &str) -> Option<Redis> {
 
 /// One that answers in the end: how long that takes is not what is tested.
 async fn connect(address: &str) -> Redis {
-    let address: Address = address.parse().expect("an address");
+    let address: RedisAddress = address.parse().expect("an address");
     open(&address.patient(testkit::PATIENCE)).await
 }
 
-async fn open(address: &Address) -> Redis {
+async fn open(address: &RedisAddress) -> Redis {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -40,10 +40,10 @@ async fn open(address: &Address) -> Redis {
 async fn conforms(name: &str) {
     let Some(redis) = redis(name).await else { return };
     let start_ms = SystemClock.now_ms();
-    conformance::gate(Arc::new(RedisGate::new(redis.clone())), "redis", start_ms).await;
-    conformance::reservations(Arc::new(RedisReservations::new(redis.clone())), "redis", start_ms).await;
-    conformance::presence(Arc::new(RedisPresence::new(redis.clone(), "node", 1)), "redis", start_ms).await;
-    conformance::boards(Arc::new(RedisBoards::new(redis.clone())), "redis", start_ms).await;
+    conformance::rate_limit::suite(Arc::new(RedisRateLimiter::new(redis.clone())), "redis", start_ms).await;
+    conformance::idempotency::suite(Arc::new(RedisReservations::new(redis.clone())), "redis", start_ms).await;
+    conformance::presence::suite(Arc::new(RedisPresence::new(redis.clone(), "node", 1)), "redis", start_ms).await;
+    conformance::leaderboard::suite(Arc::new(RedisLeaderboards::new(redis.clone())), "redis", start_ms).await;
     nodes_agree_what_is_hot(&redis).await;
 }
 
@@ -51,7 +51,7 @@ async fn conforms(name: &str) {
 async fn nodes_agree_what_is_hot(redis: &Redis) {
     let rules = HeatRules { hot_per_s: 100, shards: 8 };
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    let node = |name: &str| Heat::shared(rules, RedisHeat::new(redis.clone(), name), metrics.clone());
+    let node = |name: &str| HotRooms::shared(rules, Arc::new(RedisHotRooms::new(redis.clone(), name)), metrics.clone());
     let (nodes, hall, lobby) = (["a", "b", "c"].map(node), id::<RoomId>("hall"), id::<RoomId>("lobby"));
     let mut now_ms = SystemClock.now_ms();
     let mut beat = async |said: [u32; 2]| {
@@ -59,7 +59,7 @@ async fn nodes_agree_what_is_hot(redis: &Redis) {
         for (node, said) in nodes.iter().zip(said.into_iter().chain([0])) {
             (0..said).for_each(|_| node.count(&hall));
             (0..5).for_each(|_| node.count(&lobby));
-            node.beat(heat::BEAT, now_ms).await;
+            node.beat(hot_rooms::BEAT, now_ms).await;
         }
         nodes.iter().map(|node| node.is_hot(&hall)).collect::<Vec<_>>()
     };
@@ -99,9 +99,9 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("an id")
 }
 
-/// A knock that meets no limit.
-fn knock<'a>(user: &'a UserId, room: &'a RoomId, now_ms: i64) -> Knock<'a> {
-    Knock {
+/// A request that meets no limit.
+fn request<'a>(user: &'a UserId, room: &'a RoomId, now_ms: i64) -> RateRequest<'a> {
+    RateRequest {
         user,
         room,
         user_rate: PLENTY,
@@ -117,17 +117,17 @@ fn knock<'a>(user: &'a UserId, room: &'a RoomId, now_ms: i64) -> Knock<'a> {
 #[tokio::test]
 async fn ten_nodes_share_a_rooms_rate_within_a_tenth() {
     let Some(redis) = redis("BARRAGE_TEST_REDIS").await else { return };
-    let nodes: Vec<_> = (0..10).map(|_| RedisGate::new(redis.clone())).collect();
+    let nodes: Vec<_> = (0..10).map(|_| RedisRateLimiter::new(redis.clone())).collect();
     let (user, room, now_ms) = (id("ann"), id("hall"), SystemClock.now_ms());
     let mut admitted = 0;
     for n in 0..1_500 {
-        let knock = Knock { room_rate: Rate::per_s(1_000), ..knock(&user, &room, now_ms) };
-        admitted += usize::from(nodes[n * 7 % 10].knock(knock).await == Ok(Answer::Admitted));
+        let request = RateRequest { room_rate: Rate::per_s(1_000), ..request(&user, &room, now_ms) };
+        admitted += usize::from(nodes[n * 7 % 10].admit(request).await == Ok(RateDecision::Admitted));
     }
     assert!((900..=1_000).contains(&admitted), "{admitted} of a burst of 1000");
 }
 
-/// One knock as drawn: user, room, text, milliseconds since the last.
+/// One request as drawn: user, room, text, milliseconds since the last.
 type Draw = (usize, usize, u64, i64);
 
 fn draws() -> impl Strategy<Value = Vec<Draw>> {
@@ -147,21 +147,21 @@ async fn one_node_on_redis_answers_as_memory_does() {
 
 async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
     let redis = redis("BARRAGE_TEST_REDIS").await.expect("it runs");
-    let (memory, gate) = (MemoryGate::default(), RedisGate::new(redis));
+    let (memory, limiter) = (MemoryRateLimiter::default(), RedisRateLimiter::new(redis));
     let (users, rooms) = ([id("ann"), id("bo")], [id("hall"), id("attic")]);
     let mut now_ms = SystemClock.now_ms();
     for (user, room, text_key, gap_ms) in draws {
         now_ms += gap_ms;
-        let knock = Knock {
+        let request = RateRequest {
             user_rate: Rate::per_s(4),
             slow_mode: (room == 0).then(|| Rate::every_ms(500)),
             room_rate: Rate::per_s(5),
             global_rate: Rate::per_s(8),
             text_key,
             duplicate_window_ms: 700,
-            ..knock(&users[user], &rooms[room], now_ms)
+            ..request(&users[user], &rooms[room], now_ms)
         };
-        prop_assert_eq!(gate.knock(knock).await, memory.knock(knock).await);
+        prop_assert_eq!(limiter.admit(request).await, memory.admit(request).await);
     }
     Ok(())
 }
@@ -170,10 +170,10 @@ async fn compare(draws: Vec<Draw>) -> Result<(), TestCaseError> {
 async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
     let Some(server) = OwnServer::start("redis") else { return };
     let redis = open(&server.address().parse().expect("an address")).await;
-    let gate = RedisGate::new(redis.clone());
+    let limiter = RedisRateLimiter::new(redis.clone());
     let (user, room) = (id("ann"), id("hall"));
-    let ask = async || gate.knock(knock(&user, &room, SystemClock.now_ms())).await;
-    assert_eq!(ask().await, Ok(Answer::Admitted));
+    let ask = async || limiter.admit(request(&user, &room, SystemClock.now_ms())).await;
+    assert_eq!(ask().await, Ok(RateDecision::Admitted));
 
     server.kill();
     for _ in 0..100 {
@@ -183,7 +183,7 @@ async fn without_redis_a_call_fails_at_once_and_with_it_again_it_is_answered() {
     }
     server.restart();
     redis.ready(testkit::PATIENCE).await.expect("it is back");
-    assert_eq!(ask().await, Ok(Answer::Admitted), "and what was kept there is forgotten");
+    assert_eq!(ask().await, Ok(RateDecision::Admitted), "and what was kept there is forgotten");
 
     server.hang();
     testkit::eventually("no answer from a server that is there", async || ask().await.err()).await;

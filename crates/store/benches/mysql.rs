@@ -39,6 +39,8 @@ fn said(n: u64) -> NewMessage {
         msg_type: MsgType::Text,
         created_at_ms: SystemClock.now_ms(),
         outbox: false,
+        reply_to: None,
+        uploads: Vec::new(),
     }
 }
 

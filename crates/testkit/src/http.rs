@@ -55,6 +55,15 @@ impl Http {
         Reply::of(self.request(Method::GET, path)).await
     }
 
+    /// The sum of a metric's series: all of them by the bare name, one of them by its name with all its labels. 0 when there
+    /// is none.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.text;
+        let is_named = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let values = text.lines().filter(is_named).filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap_or_else(|_| panic!("{name}: {value:?} is no number"))).sum()
+    }
+
     /// POST with a JSON body; `null` is none at all.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(with(self.request(Method::POST, path), &body)).await

@@ -4,14 +4,15 @@
 //! wrong here panics, with what was heard until then: a test that cannot go on has failed.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)] // See above.
 
-mod apart;
-mod chatter;
 mod cluster;
+pub mod comments;
 mod device;
 mod disk;
 mod faketime;
 mod http;
 mod keys;
+mod load_user;
+mod network_namespace;
 mod own;
 mod recordings;
 mod server;
@@ -24,14 +25,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use apart::Apart;
-pub use chatter::Chatter;
 pub use cluster::Cluster;
 pub use device::Device;
 pub use disk::SmallDisk;
 pub use faketime::WrongClock;
 pub use http::{Http, Reply};
 pub use keys::{Signer, now_s, token};
+pub use load_user::LoadUser;
+pub use network_namespace::NetworkNamespace;
 pub use own::OwnServer;
 pub use recordings::xml;
 pub use server::{ADMIN_KEY, Ended, Options, SECRET, Server};

@@ -15,17 +15,20 @@ pub struct OwnServer {
     name: &'static str,
     state: TempDir,
     tls: bool,
+    /// It asks clients for a certificate of its authority.
+    asks_clients: bool,
 }
 
 impl OwnServer {
-    /// Starts one: `redis`, `mysql` or `etcd`. `None` when the common one is not known either: there is nothing to test with.
+    /// Starts one: `redis`, `mysql`, `etcd` or `s3`. `None` when the common one is not known either: there is nothing to test with.
     ///
     /// # Panics
     /// When it does not start.
     #[must_use]
     pub fn start(name: &'static str) -> Option<Self> {
         crate::service(variable(name))?;
-        let server = Self { name, state: tempfile::tempdir().expect("a folder"), tls: false };
+        let state = tempfile::tempdir().expect("a folder");
+        let server = Self { name, state, tls: false, asks_clients: false };
         server.restart();
         Some(server)
     }
@@ -36,11 +39,26 @@ impl OwnServer {
     /// When it does not start.
     #[must_use]
     pub fn start_secure(name: &'static str, authority: &Authority) -> Option<Self> {
+        Self::start_with_tls(name, authority, false)
+    }
+
+    /// The same, and Redis asks its clients for a certificate too; etcd and Kafka always do.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_mutual(name: &'static str, authority: &Authority) -> Option<Self> {
+        Self::start_with_tls(name, authority, true)
+    }
+
+    fn start_with_tls(name: &'static str, authority: &Authority, asks_clients: bool) -> Option<Self> {
         crate::service(variable(name))?;
-        let server = Self { name, state: tempfile::tempdir().expect("a folder"), tls: true };
+        let server = Self { name, state: tempfile::tempdir().expect("a folder"), tls: true, asks_clients };
         std::fs::create_dir(server.tls()).expect("a folder");
         std::fs::write(server.authority_file(), &authority.pem).expect("written");
         server.show(&authority.certify("127.0.0.1"));
+        std::fs::create_dir(server.tls().join("client")).expect("a folder");
+        authority.certify("client").write(&server.tls().join("client"));
         server.restart();
         Some(server)
     }
@@ -102,6 +120,7 @@ impl OwnServer {
         command.args([verb, self.name]).env("BARRAGE_SERVICES", self.state.path());
         if self.tls {
             command.env("BARRAGE_SERVICES_TLS", self.tls());
+            command.env("BARRAGE_SERVICES_TLS_CLIENTS", if self.asks_clients { "yes" } else { "no" });
         }
         command.output().expect("scripts/services")
     }
@@ -156,6 +175,8 @@ fn variable(name: &str) -> &'static str {
         "cluster" => "BARRAGE_TEST_REDIS_CLUSTER",
         "mysql" => "BARRAGE_TEST_MYSQL",
         "etcd" => "BARRAGE_TEST_ETCD",
+        "kafka" => "BARRAGE_TEST_KAFKA",
+        "s3" => "BARRAGE_TEST_S3",
         unknown => panic!("there is no own {unknown}"),
     }
 }

@@ -17,7 +17,7 @@ use crate::{Http, Viewer, now_s, token};
 /// The shared secret of a server's tokens, unless [`Options`] say otherwise.
 pub const SECRET: &str = "a secret of at least thirty-two bytes!";
 /// The admin key of every server that is not a development server.
-pub const ADMIN_KEY: &str = "the-admin-key";
+pub const ADMIN_KEY: &str = "the-admin-key-of-tests";
 /// A start that has not come up by then has failed; slow machines compile beside it.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -29,6 +29,7 @@ pub struct Options {
     listen: String,
     dev: bool,
     roles: Option<String>,
+    args: Vec<String>,
     config: String,
     env: Vec<(String, String)>,
     files: Vec<(String, String)>,
@@ -44,6 +45,7 @@ impl Options {
             listen: "127.0.0.1:0".into(),
             dev: false,
             roles: None,
+            args: Vec::new(),
             config: String::new(),
             env: Vec::new(),
             files: Vec::new(),
@@ -74,6 +76,13 @@ impl Options {
     #[must_use]
     pub fn roles(self, roles: &str) -> Self {
         Self { roles: Some(roles.into()), ..self }
+    }
+
+    /// With this argument of `serve`.
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.into());
+        self
     }
 
     /// With this configuration file. `{dir}` stands for the directory of [`Options::file`].
@@ -231,6 +240,11 @@ impl Server {
         timeout(STARTS_WITHIN, command.output()).await.expect("the command did not end").unwrap()
     }
 
+    /// Replaces its configuration file; [`Server::restart`] takes it up.
+    pub fn configure(&self, toml: &str) {
+        std::fs::write(self.dir().join("barrage.toml"), toml).unwrap();
+    }
+
     /// `kill -9`.
     pub async fn kill9(&mut self) {
         self.child.kill().await.unwrap();
@@ -301,6 +315,7 @@ async fn spawn(options: &Options, dir: &Path, log: &Arc<Mutex<String>>) -> (Chil
     if let Some(roles) = &options.roles {
         command.args(["--roles", roles]);
     }
+    command.args(&options.args);
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     keep(BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());

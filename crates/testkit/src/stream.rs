@@ -1,5 +1,6 @@
 //! An event stream as a browser's `EventSource` reads it.
 
+use barrage_client::sse::{Event, Parser};
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -70,31 +71,13 @@ fn comments(event: &StreamEvent) -> impl Iterator<Item = &Value> {
 }
 
 async fn read(response: reqwest::Response, sender: mpsc::Sender<StreamEvent>) {
-    let (mut bytes, mut text) = (response.bytes_stream(), Vec::new());
+    let (mut bytes, mut parser) = (response.bytes_stream(), Parser::default());
     while let Some(Ok(chunk)) = bytes.next().await {
-        text.extend_from_slice(&chunk);
-        while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
-            let block: Vec<u8> = text.drain(..end + 2).collect();
-            if let Some(event) = parse(&String::from_utf8_lossy(&block)) {
-                let _ = sender.send(event).await; // The test may have seen enough.
+        parser.push(&chunk);
+        while let Some(Event { name, id, data }) = parser.next_event() {
+            if let Ok(data) = serde_json::from_str(&data) {
+                let _ = sender.send(StreamEvent { name, id, data }).await; // The test may have seen enough.
             }
         }
     }
-}
-
-/// A block of lines; comments and `retry` alone make no event.
-fn parse(block: &str) -> Option<StreamEvent> {
-    let (mut event, mut data) = (StreamEvent::default(), String::new());
-    for line in block.lines().filter(|line| !line.is_empty()) {
-        let (field, value) = line.split_once(':')?;
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => event.name = value.into(),
-            "id" => event.id = Some(value.into()),
-            "data" => data.push_str(value),
-            _ => {}
-        }
-    }
-    event.data = serde_json::from_str(&data).ok()?;
-    Some(event)
 }

@@ -3,13 +3,14 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// A self-signed certificate for `localhost`.
+/// A self-signed certificate for `localhost` and 127.0.0.1.
 pub struct Certificate {
     /// The certificate in PEM.
     pub certificate_pem: String,
@@ -25,9 +26,19 @@ impl Certificate {
     /// A new one.
     #[must_use]
     pub fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let (certificate_pem, key_pem) = (made.cert.pem(), made.signing_key.serialize_pem());
         Self { certificate_pem, key_pem, der: made.cert.der().clone() }
+    }
+
+    /// One that ends so soon.
+    #[must_use]
+    pub fn for_a_while(valid_for: Duration) -> Self {
+        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.not_after = (SystemTime::now() + valid_for).into();
+        let key = KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        Self { certificate_pem: made.pem(), key_pem: key.serialize_pem(), der: made.der().clone() }
     }
 
     /// Writes `certificate.pem` and `key.pem` into a directory.
@@ -39,11 +50,25 @@ impl Certificate {
     /// A client that trusts this certificate alone. Its connections resume each other's sessions.
     #[must_use]
     pub fn trusted(&self) -> TlsClient {
+        TlsClient(Arc::new(self.client_config()))
+    }
+
+    /// The configuration of a client of HTTP/3 that trusts this certificate alone.
+    #[must_use]
+    pub fn trusted_over_quic(&self) -> ClientConfig {
+        let mut config = self.client_config();
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config
+    }
+
+    /// The configuration of a client that trusts this certificate alone.
+    #[must_use]
+    pub fn client_config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
-        TlsClient(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+        builder.with_root_certificates(roots).with_no_client_auth()
     }
 }
 

@@ -10,7 +10,8 @@ use crate::filter::{Filter, List};
 pub const SAMPLES_MAX: usize = 20;
 
 /// What a filter would have done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = WordDryRun)]
 pub struct DryRun {
     /// Texts checked.
     pub checked: u64,
@@ -27,7 +28,8 @@ pub struct DryRun {
 }
 
 /// A text that would have been hit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = WordSample)]
 pub struct Sample {
     /// The text.
     pub text: String,
@@ -38,7 +40,7 @@ pub struct Sample {
 }
 
 /// How often a word decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WordHits {
     /// Its list.
     pub list: List,

@@ -10,15 +10,29 @@ use serde::{Deserialize, Serialize};
 use crate::fold::Kind;
 use crate::index::{BROKEN_MIN, DENSE_MIN, Hit, Index, Rule, SPELLED_MIN};
 use crate::letters::{Letter, Squeezed, Traits, one_shape, read, read_lookalikes};
+use crate::patterns::{ListEntry, PATTERNS_MAX, Patterns, compile, entry};
 
 /// Most words in all lists together.
 pub const WORDS_MAX: usize = 200_000;
 /// Most characters of one word after normalisation.
 pub const WORD_CHARS_MAX: usize = 64;
+/// Most bytes of one entry as it is listed; the store takes no more.
+pub const ENTRY_BYTES_MAX: usize = 512;
 
 /// The three lists of words, as the admin API takes and gives them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// An entry may say how it matches:
+/// - `word:ass` only as a word of its own, not in `class`;
+/// - `inside:ass` anywhere, also in `class`;
+/// - `regex:b[ao]d+` where the regular expression matches, upper and lower case alike, in the text as written or folded;
+/// - `ass` by what it is made of: as a word of its own when all its letters are of scripts that put spaces between
+///   words (Latin, Cyrillic, Greek, Arabic…), anywhere when one is of another (Chinese, kana, Hangul, Thai…) or a symbol.
+///
+/// Words are found however they are typed: other widths and cases, letters that look alike, symbols between the letters,
+/// stretched letters (`baaad`). Patterns match as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
+#[schema(as = WordLists)]
 pub struct Lists {
     /// Words replaced by one `*` per character.
     pub mask: Vec<String>,
@@ -29,8 +43,9 @@ pub struct Lists {
 }
 
 /// Which list a word is in. Later ones win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = WordListName)]
 pub enum List {
     /// See [`Lists::mask`].
     Mask,
@@ -80,6 +95,26 @@ pub enum BuildError {
         /// The beginning of the word.
         word: String,
     },
+    /// An entry of more than [`ENTRY_BYTES_MAX`] bytes.
+    #[error("the entry {word:?} is too long: as listed it may have {ENTRY_BYTES_MAX} bytes")]
+    TooManyBytes {
+        /// The beginning of the entry.
+        word: String,
+    },
+    /// A `regex:` that cannot be used.
+    #[error("the pattern {pattern:?} cannot be used: {why}")]
+    Pattern {
+        /// The beginning of the pattern.
+        pattern: String,
+        /// Why.
+        why: String,
+    },
+    /// More than [`PATTERNS_MAX`] patterns.
+    #[error("{count} patterns are too many: all lists together may have {PATTERNS_MAX}")]
+    TooManyPatterns {
+        /// How many there are.
+        count: usize,
+    },
     /// The automaton refused the words: together they are too large for it.
     #[error("the words are too large together: {0}")]
     TooLarge(String),
@@ -95,13 +130,13 @@ pub enum BuildError {
 /// - *lookalike*: letters of other scripts, digits and symbols read as the Latin letters they look like, for Latin words
 ///   of at least four letters (`раypal`, `sh1t`).
 ///
-/// Words made only of letters that take spaces between words must stand alone: `ass` is not found in `class`. Others,
-/// Chinese above all, are found anywhere.
+/// Whether a word must stand alone, [`Lists`] tells. Patterns have an index of their own.
 pub struct Filter {
     words: Vec<(List, Box<str>)>,
     exact: Index,
     squeezed: Index,
     lookalike: Index,
+    patterns: Patterns,
 }
 
 /// A mask may bring letters together (`坏坏蛋蛋` is `坏**蛋` once 坏蛋 is masked), so what would be published is checked
@@ -141,6 +176,13 @@ impl Filter {
             forms.add(word, words.len() as u32)?;
             words.push((list, word.as_str().into()));
         }
+        let number = |(at, (_, word)): (usize, &(List, Box<str>))| match entry(word) {
+            ListEntry::Pattern(pattern) => Some((at as u32, pattern.to_owned())),
+            ListEntry::Word { .. } => None,
+        };
+        let patterns: Vec<_> = words.iter().enumerate().filter_map(number).collect();
+        let patterns: Vec<_> = patterns.iter().map(|(word, pattern)| (*word, pattern.as_str())).collect();
+        let patterns = Patterns::build(&patterns)?;
         let Forms { exact, squeezed, lookalike, .. } = forms;
         let index = |entries| Index::build(entries).map_err(|e| BuildError::TooLarge(e.to_string()));
         // The two large automata take most of the time: one on a thread of its own.
@@ -148,7 +190,7 @@ impl Filter {
             let squeezed = scope.spawn(|| index(squeezed));
             (index(exact), squeezed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        Ok(Filter { words, exact: exact?, squeezed: squeezed?, lookalike: index(lookalike)? })
+        Ok(Filter { words, exact: exact?, squeezed: squeezed?, lookalike: index(lookalike)?, patterns })
     }
 
     /// How many words it holds.
@@ -215,8 +257,8 @@ impl Filter {
         let Traits { squeezable, disguised, chars } = read(text, letters);
         cover.clear();
         let mut best: Option<(List, &str)> = None;
-        let mut hit = |hit: Hit| {
-            let Some((list, word)) = self.words.get(hit.word as usize) else {
+        let mut hit = |Hit { word, start, end }| {
+            let Some((list, word)) = self.words.get(word as usize) else {
                 return true;
             };
             if *list == List::Review && !review {
@@ -226,10 +268,13 @@ impl Filter {
                 best = Some((*list, word));
             }
             if *list == List::Mask {
-                cover_span(cover, chars, hit.first.start, hit.last.end);
+                cover_span(cover, chars, start, end);
             }
             *list != List::Block
         };
+        if !self.patterns.is_empty() {
+            self.patterns.scan(text, letters, &mut |word, start, end| hit(Hit { word, start, end }));
+        }
         self.exact.scan(letters, &mut hit);
         if squeezable && !self.squeezed.is_empty() {
             squeezed.fill(letters);
@@ -253,9 +298,13 @@ impl std::fmt::Debug for Filter {
 /// Is `word` fit for a list?
 ///
 /// # Errors
-/// [`BuildError::Empty`] and [`BuildError::TooLong`].
+/// Says why not, as [`Filter::build`] would.
 pub fn validate_word(word: &str) -> Result<(), BuildError> {
-    Forms::default().add(word, 0)
+    Forms::default().add(word, 0)?;
+    match entry(word) {
+        ListEntry::Pattern(pattern) => compile(pattern).map(drop),
+        ListEntry::Word { .. } => Ok(()),
+    }
 }
 
 fn with_scratch<T>(run: impl FnOnce(&mut Scratch) -> T) -> T {
@@ -298,7 +347,11 @@ struct Forms {
 
 impl Forms {
     fn add(&mut self, listed: &str, word: u32) -> Result<(), BuildError> {
-        read(listed, &mut self.letters);
+        if listed.len() > ENTRY_BYTES_MAX {
+            return Err(BuildError::TooManyBytes { word: head(listed) });
+        }
+        let ListEntry::Word { text: spelled, alone } = entry(listed) else { return Ok(()) };
+        read(spelled, &mut self.letters);
         let is_space = |l: &Letter| l.kind == Kind::Space;
         self.letters.truncate(self.letters.iter().rposition(|l| !is_space(l)).map_or(0, |last| last + 1));
         self.letters.drain(..self.letters.iter().position(|l| !is_space(l)).unwrap_or(0));
@@ -309,12 +362,13 @@ impl Forms {
         }
         let is_spaced = |l: &Letter| matches!(l.kind, Kind::Letter | Kind::Digit);
         let text = || self.letters.iter().filter(|l| l.kind.is_text());
-        let (bounded, count) = (text().count() > 0 && text().all(is_spaced), text().count());
+        let (spaced, count) = (text().count() > 0 && text().all(is_spaced), text().count());
+        let alone = alone.unwrap_or(spaced);
         let plain = self.letters.iter().all(|l| l.kind.is_text() || is_space(l));
         let latin = text().all(|l| l.ch.is_ascii_lowercase());
-        let rule = Rule { word, bounded, letters: count, len: self.letters.len(), runs: [].into(), spaces: 0 };
+        let rule = Rule { word, spaced, alone, letters: count, len: self.letters.len(), runs: [].into(), spaces: 0 };
         self.exact.push((self.letters.iter().map(|l| l.ch).collect(), rule.clone()));
-        if plain && count >= if bounded { SPELLED_MIN } else { DENSE_MIN } {
+        if plain && count >= if spaced { SPELLED_MIN } else { DENSE_MIN } {
             self.runs.fill(&self.letters);
             self.squeezed.push(squeezed(&self.runs, rule.clone()));
         }
@@ -338,6 +392,6 @@ fn squeezed(form: &Squeezed, rule: Rule) -> (String, Rule) {
 }
 
 /// Enough of a word to recognise it in a message.
-fn head(word: &str) -> String {
+pub(crate) fn head(word: &str) -> String {
     word.chars().take(WORD_CHARS_MAX).collect()
 }

@@ -22,8 +22,10 @@ const STRETCHED: usize = 3;
 pub(crate) struct Rule {
     /// The word's number in the filter.
     pub(crate) word: u32,
-    /// All its letters are of spaced scripts: it must stand as a word of its own.
-    pub(crate) bounded: bool,
+    /// All its letters are of scripts that put spaces between words.
+    pub(crate) spaced: bool,
+    /// It must stand as a word of its own.
+    pub(crate) alone: bool,
     /// How many letters and digits it has.
     pub(crate) letters: usize,
     /// How many characters its key has: letters in the exact form, runs in the squeezed ones.
@@ -34,11 +36,11 @@ pub(crate) struct Rule {
     pub(crate) spaces: u64,
 }
 
-/// A word found: its rule, and the letters it covers, both ends included.
-pub(crate) struct Hit<'a> {
+/// A word found: its number, and the original characters it covers.
+pub(crate) struct Hit {
     pub(crate) word: u32,
-    pub(crate) first: &'a Letter,
-    pub(crate) last: &'a Letter,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 /// Which words it holds and how to find them.
@@ -79,10 +81,10 @@ impl Index {
     pub(crate) fn scan(&self, letters: &[Letter], hit: &mut impl FnMut(Hit) -> bool) {
         self.each(letters.iter().map(|l| l.ch), |last, rule| {
             let first = (last + 1).checked_sub(rule.len)?;
-            if rule.bounded && !stands_alone(letters, first, last) {
+            if rule.alone && !stands_alone(letters, first, last) {
                 return Some(true);
             }
-            Some(hit(Hit { word: rule.word, first: letters.get(first)?, last: letters.get(last)? }))
+            Some(hit(Hit { word: rule.word, start: letters.get(first)?.start, end: letters.get(last)?.end }))
         });
     }
 
@@ -92,9 +94,11 @@ impl Index {
         self.each(text.runs.iter().map(|r| r.ch), |last, rule| {
             let runs = text.runs.get((last + 1).checked_sub(rule.len)?..=last)?;
             match rule.find(text, runs) {
-                Some((first, last)) if !disguised || is_disguised(text.letters.get(first..=last)?) => {
-                    Some(hit(Hit { word: rule.word, first: text.letters.get(first)?, last: text.letters.get(last)? }))
-                }
+                Some((first, last)) if !disguised || is_disguised(text.letters.get(first..=last)?) => Some(hit(Hit {
+                    word: rule.word,
+                    start: text.letters.get(first)?.start,
+                    end: text.letters.get(last)?.end,
+                })),
                 _ => Some(true),
             }
         });
@@ -147,7 +151,9 @@ impl Rule {
                 gaps.add(text.letters.get(at)?.gap, own_space);
             }
         }
-        let alone = !self.bounded || stands_alone(&text.letters, first, last);
+        // Letters far apart are a word only when nothing touches them: `rob a dog` has no `bad` inside.
+        let must_stand = self.alone || (self.spaced && gaps.seen != Gap::NONE);
+        let alone = !must_stand || stands_alone(&text.letters, first, last);
         (alone && self.allows_gaps(&gaps) && (stretched || gaps.spelled_out())).then_some((first, last))
     }
 
@@ -164,7 +170,7 @@ impl Rule {
         if last >= tail_end || head.len < self.run(0) {
             return None;
         }
-        if self.bounded {
+        if self.spaced && self.alone {
             let touches = |at: usize| text.letters.get(at).is_some_and(|l| l.gap == Gap::NONE);
             while first > head.first && touches(first) {
                 first -= 1;
@@ -183,7 +189,7 @@ impl Rule {
         match taken.len().cmp(&self.run(i)) {
             std::cmp::Ordering::Less => false,
             std::cmp::Ordering::Equal => true,
-            std::cmp::Ordering::Greater if !self.bounded => true,
+            std::cmp::Ordering::Greater if !self.spaced => true,
             std::cmp::Ordering::Greater => is_letter && self.letters >= SPELLED_MIN && taken.len() >= STRETCHED,
         }
     }
@@ -196,7 +202,7 @@ impl Rule {
         if inserted.has(Gap::WIDE) {
             return false;
         }
-        match self.bounded {
+        match self.spaced {
             true => gaps.spelled_out() || (self.letters >= BROKEN_MIN && inserted == Gap::SYMBOL),
             // Two characters around a comma are usually two words: 公共，产品 is not 共产.
             false => self.letters > DENSE_MIN || !inserted.has(Gap::CLAUSE),
@@ -229,7 +235,8 @@ impl Gaps {
     }
 }
 
-/// No letter touches a letter at the ends, nor a digit a digit: `ass` does not stand in `class`, `vx` does in `vx123`.
+/// No letter touches a letter of its kind at the ends, nor a digit a digit: `ass` does not stand in `class`, `vx` does in
+/// `vx123`.
 fn stands_alone(letters: &[Letter], first: usize, last: usize) -> bool {
     let apart = |end: Option<&Letter>, next: Option<&Letter>, gap: Option<Gap>| match (end, next) {
         (Some(end), Some(next)) if gap == Some(Gap::NONE) => !runs_on(end, next),
@@ -243,7 +250,7 @@ fn stands_alone(letters: &[Letter], first: usize, last: usize) -> bool {
 
 fn runs_on(end: &Letter, next: &Letter) -> bool {
     let disguised_letter = end.disguise == Disguise::Leet && next.kind == Kind::Letter;
-    let same = end.kind == next.kind && matches!(end.kind, Kind::Letter | Kind::Digit);
+    let same = end.kind == next.kind && end.kind.is_text();
     next.disguise != Disguise::Leet && (same || disguised_letter)
 }
 

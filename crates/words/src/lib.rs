@@ -19,9 +19,11 @@ mod fold;
 mod index;
 mod keys;
 mod letters;
+mod patterns;
 mod sanitise;
 
 pub use dry_run::{DryRun, SAMPLES_MAX, Sample, WordHits, dry_run};
-pub use filter::{BuildError, Filter, List, Lists, Verdict, WORD_CHARS_MAX, WORDS_MAX, validate_word};
+pub use filter::{BuildError, ENTRY_BYTES_MAX, Filter, List, Lists, Verdict, WORD_CHARS_MAX, WORDS_MAX, validate_word};
 pub use keys::{fold_key, normalise, same_text_key};
-pub use sanitise::sanitise;
+pub use patterns::{PATTERN_CHARS_MAX, PATTERNS_MAX};
+pub use sanitise::{NAME_CHARS_MAX, clean_name, sanitise, sanitise_lines};

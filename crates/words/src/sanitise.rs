@@ -10,14 +10,18 @@ use unicode_normalization::char::is_combining_mark;
 const MARKS_MAX: u32 = 4;
 /// Most tag characters after a flag: six make the longest flag in use (`🏴󠁧󠁢󠁥󠁮󠁧󠁿`).
 const TAGS_MAX: u32 = 6;
+/// Most characters of a name.
+pub const NAME_CHARS_MAX: usize = 32;
 
 /// Cleans a comment.
 ///
 /// - Control characters (C0, C1) and noncharacters go; a run of white space with a line break or tab in it becomes one space.
 /// - Bidirectional overrides, embeddings, isolates and marks go: on a shared screen they turn other people's text.
-/// - Zero-width and other invisible characters go, but for joiners inside emoji and inside words of scripts that
-///   join their letters (Arabic, Indic), a variation selector after something to vary, and flags' tags.
-/// - Of combining marks the first four on a letter stay; those on nothing go.
+/// - Zero-width and other invisible characters go, but for joiners inside emoji and after letters of scripts that join
+///   them (Arabic, Indic, Mongolian; at a word's end they choose its last letter's form), a variation selector after
+///   something to vary, Mongolian's own selectors and vowel separator after its letters, and flags' tags.
+/// - Of combining marks the first four on a letter stay, and the first four on a space inside a text (`( ͡° ͜ʖ ͡°)`);
+///   those at the beginning, on nothing, go.
 /// - White space (and the blank braille cell) at both ends goes. What is left of nothing visible is the empty text.
 ///
 /// Idempotent. Never makes a text longer, in characters or bytes.
@@ -30,6 +34,39 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
         same if same == text => Cow::Borrowed(text),
         trimmed => Cow::Owned(trimmed.to_owned()),
     }
+}
+
+/// Cleans a text line by line, each as [`sanitise`] cleans a text. Line breaks stay; so do the spaces before a line of a text
+/// that has several. Empty lines at both ends go.
+pub fn sanitise_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return sanitise(text);
+    }
+    let clean = |line: &str| {
+        let indent = line.chars().take_while(|c| matches!(c, ' ' | '\t' | '\u{3000}')).count();
+        let spaces = line.chars().take(indent).map(|c| if c == '\t' { ' ' } else { c });
+        let rest = sanitise(line);
+        if rest.is_empty() { String::new() } else { spaces.chain(rest.chars()).collect::<String>() }
+    };
+    let lines: Vec<String> = text.lines().map(clean).collect();
+    let (first, last) =
+        (lines.iter().position(|line| !line.is_empty()), lines.iter().rposition(|line| !line.is_empty()));
+    match first.zip(last).and_then(|(first, last)| lines.get(first..=last)) {
+        None => Cow::Borrowed(""),
+        Some([line]) => Cow::Owned(trim(line).to_owned()),
+        Some(lines) => Cow::Owned(lines.join("\n")),
+    }
+}
+
+/// A name of a user, room, group or gift: cleaned as a text is, and cut to [`NAME_CHARS_MAX`] characters. `None` when
+/// nothing visible is left; the caller then shows the id.
+#[must_use]
+pub fn clean_name(name: &str) -> Option<String> {
+    let clean = sanitise(name);
+    let short: String = clean.chars().take(NAME_CHARS_MAX).collect();
+    // The cut may leave a space or half an emoji at the end.
+    let short = sanitise(&short);
+    (!short.is_empty()).then(|| short.into_owned())
 }
 
 /// Characters that always stay, and take no part in any rule but trimming.
@@ -56,6 +93,7 @@ fn clean(text: &str) -> String {
                 cleaner.line_break();
             }
             '\u{200c}' | '\u{200d}' => cleaner.joiner(c, chars.peek().copied()),
+            '\u{180b}'..='\u{180f}' => cleaner.mongolian(c),
             c => cleaner.push(c),
         }
     }
@@ -67,6 +105,8 @@ struct Cleaner {
     out: String,
     /// The last character kept.
     last: Option<char>,
+    /// Something visible was kept.
+    begun: bool,
     marks: u32,
     tags: u32,
 }
@@ -75,6 +115,7 @@ impl Cleaner {
     fn keep(&mut self, c: char) {
         self.out.push(c);
         self.last = Some(c);
+        self.begun |= !is_blank(c);
     }
 
     fn line_break(&mut self) {
@@ -83,9 +124,14 @@ impl Cleaner {
     }
 
     fn joiner(&mut self, c: char, next: Option<char>) {
-        if let (Some(last), Some(next)) = (self.last, next)
-            && (joins_emoji(c, last, next) || (joins_letters(last) && joins_letters(next)))
-        {
+        let emoji = |last| next.is_some_and(|next| joins_emoji(c, last, next));
+        if self.last.is_some_and(|last| joins_letters(last) || emoji(last)) {
+            self.keep(c);
+        }
+    }
+
+    fn mongolian(&mut self, c: char) {
+        if self.last.is_some_and(|last| matches!(last, '\u{1807}' | '\u{1820}'..='\u{18aa}')) {
             self.keep(c);
         }
     }
@@ -108,7 +154,8 @@ impl Cleaner {
     }
 
     fn mark(&mut self, c: char) {
-        if self.marks < MARKS_MAX && self.last.is_some_and(|last| !is_blank(last)) {
+        // On a space only inside a text: what is trimmed before it would leave it on nothing.
+        if self.marks < MARKS_MAX && self.begun {
             self.marks += 1;
             self.keep(c);
         }
@@ -150,7 +197,8 @@ fn is_pictograph(c: char) -> bool {
     matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2190}'..='\u{2bff}' | '\u{a9}' | '\u{ae}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}')
 }
 
-/// Letters and marks of scripts in which a joiner between two of them changes how they are written.
+/// Letters and marks of scripts in which a joiner after one of them changes how it is written.
 fn joins_letters(c: char) -> bool {
-    matches!(c, '\u{620}'..='\u{6ff}' | '\u{710}'..='\u{77f}' | '\u{8a0}'..='\u{dff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{1820}'..='\u{18aa}')
+    let of_script = matches!(c, '\u{620}'..='\u{6ff}' | '\u{710}'..='\u{77f}' | '\u{8a0}'..='\u{dff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{1807}' | '\u{1820}'..='\u{18aa}');
+    of_script && (c.is_alphabetic() || is_combining_mark(c) || c == '\u{1807}')
 }

@@ -1,6 +1,6 @@
 //! What is refused and how, who may read, the pages, and what operators ask.
 
-use api::{ApiSettings, Origins};
+use api::{ApiSettings, EmbeddedPages, Origins};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn a_limit_says_when_to_come_back() {
 
 #[tokio::test]
 async fn who_may_read_without_a_token() {
-    let world = World::start(ApiSettings { anonymous_read: true, ..settings() }).await;
+    let world = World::start_with(settings(), true).await;
     world.say(&token("ann"), "open", "hi").await;
     world.expect(200, KEY, "PUT /admin/rooms/secret", json!({ "private": true })).await;
     world.expect(200, "", "GET /rooms/open/comments", Value::Null).await;
@@ -76,7 +76,7 @@ async fn who_may_read_without_a_token() {
 
 #[tokio::test]
 async fn a_development_server_believes_this_machine_only() {
-    let origins = Origins::new(Vec::new(), true);
+    let origins = Origins::new(&[], true).expect("no origins");
     let world = World::start(ApiSettings { dev: true, admin_key: None, origins, ..settings() }).await;
     let said = json!({ "content": "hi" });
     world.expect(201, "", "POST /rooms/r/comments?user_id=ann&username=Ann&level=vip", said.clone()).await;
@@ -137,6 +137,25 @@ async fn the_pages_are_in_the_binary() {
 }
 
 #[tokio::test]
+async fn listed_sites_frame_the_embedded_page_and_nobody_the_others() {
+    let world = World::start(settings()).await;
+    for (path, ancestors) in [
+        ("/embed/r-1", "frame-ancestors 'self' https://tv.example"),
+        ("/overlay/r-1", "frame-ancestors 'self'"),
+        ("/rooms/r-1", "frame-ancestors 'none'"),
+    ] {
+        let (_, headers, _) = get(&world, path, None).await;
+        assert!(header(&headers, "content-security-policy").ends_with(ancestors), "{path}: {headers:?}");
+    }
+    let off = EmbeddedPages { embed: false, overlay: false };
+    let world = World::start(ApiSettings { embedded_pages: off, ..settings() }).await;
+    for path in ["/embed.js", "/embed/r-1", "/overlay/r-1"] {
+        let (status, headers, _) = get(&world, path, None).await;
+        assert_eq!((status, headers.get("content-security-policy")), (404, None), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn operators_are_answered() {
     let world = World::start(settings()).await;
     assert_eq!(get(&world, "/healthz", None).await.2, r#"{"status":"ok"}"#);
@@ -152,20 +171,115 @@ async fn operators_are_answered() {
 }
 
 #[tokio::test]
-async fn every_operation_of_the_reference_exists() {
+async fn the_reference_is_complete_and_consistent() {
     let world = World::start(settings()).await;
     let (_, _, text) = get(&world, "/api/openapi.json", None).await;
     let reference: Value = serde_json::from_str(&text).expect("JSON");
+    let schemas = reference["components"]["schemas"].as_object().expect("schemas");
+    for name in text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(schemas.contains_key(name), "{name} is referred to and not there");
+    }
+    let mut names = std::collections::BTreeSet::new();
     for (path, operations) in reference["paths"].as_object().expect("paths") {
-        let url =
-            format!("{}{}", world.url, path.replace("{room_id}", "r").replace("{id}", "1").replace("{list}", "mask"));
-        for method in operations.as_object().expect("operations").keys().filter(|name| *name != "parameters") {
-            let method: reqwest::Method = method.to_uppercase().parse().expect("a method");
-            let answer = world.http.request(method.clone(), &url).send().await.expect("an answer");
-            assert_ne!(answer.status(), 405, "{method} {path}");
-            assert_ne!(answer.status(), 404, "{method} {path}");
+        for (method, operation) in operations.as_object().expect("operations") {
+            let name = operation["operationId"].as_str().expect("a name");
+            assert!(names.insert(name.to_owned()), "{method} {path}: {name} names two operations");
+            let responses = operation["responses"].as_object().expect("responses");
+            if path.starts_with("/api/v1/") && path != "/api/v1/server" {
+                for status in ["400", "401", "403", "503"] {
+                    let schema = &responses[status]["content"]["application/json"]["schema"]["$ref"];
+                    assert_eq!(schema, "#/components/schemas/Error", "{method} {path} {status}");
+                }
+            }
+            let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+            let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
+            assert_eq!(in_path.count(), path.matches('{').count(), "{method} {path}");
         }
     }
+    assert!(names.len() > 60, "{names:?}");
+}
+
+#[tokio::test]
+async fn what_may_be_null_says_so() {
+    let world = World::start(settings()).await;
+    let (_, _, text) = get(&world, "/api/openapi.json", None).await;
+    let reference: Value = serde_json::from_str(&text).expect("JSON");
+    let room = world.expect(200, KEY, "GET /rooms/r", Value::Null).await;
+    assert_eq!((&room["owner_id"], &room["video_url"]), (&Value::Null, &Value::Null));
+    let schema = &reference["components"]["schemas"]["Room"];
+    assert_eq!(schema["properties"]["video_url"]["type"], json!(["string", "null"]));
+    assert!(schema["properties"]["owner_id"].to_string().contains(r#"{"type":"null"}"#), "{schema}");
+    assert_eq!(reference["components"]["schemas"]["RoomState"]["enum"], json!(["idle", "starting", "live", "closing"]));
+}
+
+#[tokio::test]
+async fn a_page_of_nothing_is_refused_and_a_long_wait_is_cut() {
+    let world = World::start(settings()).await;
+    let ann = token("ann");
+    world.say(&ann, "r", "hi").await;
+    for line in [
+        "GET /rooms/r/comments?limit=0",
+        "GET /rooms/r/hot?limit=0",
+        "GET /rooms/r/ranking?limit=0",
+        "GET /rooms/r/sessions?limit=0",
+        "GET /rooms/r/replay?limit=0",
+        "GET /messages?limit=0",
+        "GET /conversations?limit=0",
+        "GET /rooms/r/comments?wait_s=-1",
+    ] {
+        world.refused(400, "invalid_request", &ann, line, Value::Null).await;
+    }
+    world.refused(400, "invalid_request", KEY, "GET /admin/bans?limit=0", Value::Null).await;
+    let page = world.expect(200, &ann, "GET /rooms/r/comments?since_id=0&limit=99999&wait_s=60", Value::Null).await;
+    assert_eq!(page["comments"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let world = World::start(settings()).await;
+    for (head, status) in [
+        ("GET /healthz HTTP/1.1\r\nHost: a.example\r\n", "200"),
+        ("GET /healthz HTTP/1.1\r\n", "400"),
+        ("GET /healthz HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n", "400"),
+        ("GET /healthz HTTP/1.0\r\n", "200"),
+    ] {
+        let answer = raw(&world, &format!("{head}Connection: close\r\n\r\n")).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{head}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_admin_keys_are_slowed() {
+    let world = World::start(settings()).await;
+    for _ in 0..20 {
+        world.refused(401, "unauthorized", "a-wrong-key-of-tests", "GET /admin/words", Value::Null).await;
+    }
+    world.refused(429, "rate_limited", KEY, "GET /admin/words", Value::Null).await;
+    world.expect(200, &token("ann"), "GET /rooms", Value::Null).await;
+}
+
+#[tokio::test]
+async fn ids_that_are_steps_in_a_path_are_refused() {
+    let world = World::start(settings()).await;
+    for id in [".", ".."] {
+        let ban = json!({ "user_id": id, "duration_s": 60, "kind": "ban" });
+        world.refused(400, "invalid_request", KEY, "POST /admin/bans", ban).await;
+        let path = id.replace('.', "%2E");
+        let head = format!("GET /api/v1/rooms/{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}");
+        let answer = raw(&world, &format!("{head}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{id}: {answer}");
+    }
+}
+
+/// Sends a request as it stands; returns the answer.
+async fn raw(world: &World, request: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = world.url.trim_start_matches("http://");
+    let mut socket = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    answer
 }
 
 async fn get(world: &World, path: &str, etag: Option<&str>) -> (u16, HeaderMap, String) {

@@ -3,5 +3,6 @@
 mod edges;
 mod live;
 mod moderation;
+mod reads;
 mod recordings;
 mod world;

@@ -21,7 +21,7 @@ async fn a_held_comment_is_published_when_it_is_approved() {
     let id = held["id"].as_str().expect("an id");
     let approved = world.expect(200, KEY, &format!("POST /admin/reviews/{id}/approve"), Value::Null).await;
     assert_eq!((&approved["status"], &approved["decided_by"]), (&json!("approved"), &json!("admin key")));
-    world.refused(404, "not_found", KEY, &format!("POST /admin/reviews/{id}/approve"), Value::Null).await;
+    world.refused(409, "too_late", KEY, &format!("POST /admin/reviews/{id}/approve"), Value::Null).await;
     let id = other["id"].as_str().expect("an id");
     world.expect(200, KEY, &format!("POST /admin/reviews/{id}/reject"), Value::Null).await;
 
@@ -183,9 +183,13 @@ async fn each_moderator_has_their_reach() {
         world.expect(status, &who, line, content()).await;
     }
     let moderator = token_of("mod", Level::Moderator, Some(&["r"]));
-    for line in ["GET /admin/words", "GET /admin/audit", "GET /admin/audit?room_id=s", "GET /admin/bans?room_id=s"] {
+    for line in ["GET /admin/words", "GET /admin/audit?room_id=s", "GET /admin/bans?room_id=s"] {
         world.refused(403, "forbidden", &moderator, line, Value::Null).await;
     }
+    world.expect(200, KEY, "PUT /admin/rooms/s", json!({ "owner_id": "olga" })).await;
+    let trail = world.expect(200, &moderator, "GET /admin/audit", Value::Null).await;
+    let rooms: Vec<_> = trail["entries"].as_array().expect("entries").iter().map(|entry| &entry["room_id"]).collect();
+    assert!(!rooms.is_empty() && rooms.iter().all(|room| **room == "r"), "theirs alone: {rooms:?}");
     let trail = world.expect(200, &moderator, "GET /admin/audit?room_id=r&limit=2", Value::Null).await;
     let actors: Vec<_> = trail["entries"].as_array().expect("entries").iter().map(|entry| &entry["actor"]).collect();
     assert_eq!(actors, [&json!("admin key"), &json!("root")]);

@@ -13,7 +13,7 @@ async fn an_imported_recording_is_replayed_page_by_page() {
     let world = World::start(settings()).await;
     let ann = token("ann");
     let recording = json!({
-        "session": { "started_at": "2024-05-01T20:00:00Z" },
+        "session": { "started_at": "2024-05-01T20:00:00Z", "title": "A \u{202e}film\n" },
         "comments": [line(3_000, "b", "three"), line(1_000, "a", "one"), line(-5, "a", "before"), line(9, "a", "\u{200b}")],
     });
     let done = world.expect(201, KEY, "POST /admin/rooms/r/import", recording).await;
@@ -26,6 +26,7 @@ async fn an_imported_recording_is_replayed_page_by_page() {
     let sessions = world.expect(200, &ann, "GET /rooms/r/sessions", Value::Null).await;
     let row = &sessions["sessions"][0];
     assert_eq!((&row["started_at"], &row["comment_count"]), (&json!("2024-05-01T20:00:00.000Z"), &json!(4)));
+    assert_eq!(row["title"], "A film");
 
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -54,6 +55,53 @@ async fn an_imported_recording_is_replayed_page_by_page() {
     }
     let live = world.expect(200, &ann, "GET /rooms/r/comments", Value::Null).await;
     assert_eq!(live["comments"], json!([]), "a recording is no live comment");
+}
+
+fn ms(time: &Value) -> i64 {
+    time.as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
+}
+
+#[tokio::test]
+async fn a_recording_in_several_parts_has_one_start_and_never_ends_in_the_future() {
+    let world = World::start(settings()).await;
+    let ann = token("ann");
+    let lasts_ms = 3_600_000;
+    // Said with the first part, the whole length dates it; unsaid, each longer part moves the start back.
+    for about in [json!({ "duration_ms": lasts_ms }), json!({}), json!({ "started_at": "2999-01-01T00:00:00Z" })] {
+        let first = json!({ "session": about, "comments": [line(1_000, "a", "first")] });
+        let done = world.expect(201, KEY, "POST /admin/rooms/long/import", first).await;
+        let session = &done["session_id"];
+        let further = json!({ "session_id": session, "comments": [line(lasts_ms, "a", "last")] });
+        let further = world.expect(201, KEY, "POST /admin/rooms/long/import", further).await;
+        if about["duration_ms"] == lasts_ms {
+            assert_eq!(further["started_at"], done["started_at"]);
+        }
+        let sessions = world.expect(200, &ann, "GET /rooms/long/sessions", Value::Null).await;
+        let row = &sessions["sessions"][0];
+        assert_eq!((&row["session_id"], &row["started_at"]), (session, &further["started_at"]));
+        let (started, ended) = (ms(&row["started_at"]), ms(&row["ended_at"]));
+        assert!(ended <= jiff::Timestamp::now().as_millisecond(), "{about}: {row}");
+        assert!((lasts_ms..lasts_ms + 60_000).contains(&(ended - started)), "{about}: {row}");
+    }
+}
+
+#[tokio::test]
+async fn imported_texts_and_names_are_cleaned_and_what_is_cut_is_counted() {
+    let world = World::start(settings()).await;
+    let art = "  /\\\n /  \\";
+    let comments = json!([
+        { "offset_ms": 1, "user_id": "a", "username": "小\u{202e}明\n", "content": art },
+        { "offset_ms": 2, "user_id": "b\u{200b}\u{202e}", "username": "\u{200b}", "content": "x".repeat(250) },
+        { "offset_ms": 3, "content": "( ͡° ͜ʖ ͡°)" },
+    ]);
+    let done = world.expect(201, KEY, "POST /admin/rooms/r/import", json!({ "comments": comments })).await;
+    assert_eq!((&done["imported"], &done["skipped"], &done["cut"]), (&json!(3), &json!(0), &json!(1)));
+    let page = world.expect(200, &token("ann"), "GET /rooms/r/replay", Value::Null).await;
+    let seen: Vec<_> =
+        page["comments"].as_array().expect("comments").iter().map(|c| (&c["username"], &c["content"])).collect();
+    let long = json!("x".repeat(200));
+    let expected = [(&json!("小明"), &json!(art)), (&json!("b"), &long), (&json!("imported"), &json!("( ͡° ͜ʖ ͡°)"))];
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test]

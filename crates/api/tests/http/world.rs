@@ -3,31 +3,35 @@
 
 use std::sync::Arc;
 
-use api::{ApiSettings, Dependencies, Origins, Services};
+use api::{AdminKey, ApiSettings, Dependencies, EmbeddedPages, Origins, ReaderShares, Services};
+use archive::{Archive, ArchiveSettings};
 use async_trait::async_trait;
-use bus::grpc::{IngestNodes, Secret, Stations};
-use bus::local::Journal;
-use bus::registry::{Card, Members, Node};
-use bus::{Entry, Position, Record};
-use chat::{Chat, Keys, Post, Signer, UploadParts, UploadSettings, Uploads};
+use chat::{Chat, Keys, LinkSigner, LocalUserFanout, UploadParts, Uploads};
+use cluster::membership::{Members, Node, NodeInfo};
+use fanout::grpc::{IngestNodes, PeerServices, Secret};
+use hub::{Hub, HubSettings};
 use ingest::filter::WordFilter;
-use ingest::rooms::RoomRules;
 use ingest::tokens::{Claims, sign};
-use ingest::{Admission, Awaited, Bans, Ingest, KeyFiles, Limits, Rooms, Tokens};
+use ingest::{AccessChanges, Admission, Bans, Ingest, KeyFiles, PendingEventUsers, Rooms, Tokens};
+use log::local::Journal;
+use log::{Entry, Position, Record};
 use model::{Clock, Level, Metrics, Role, Roles, RoomId, SnowflakeGenerator, SystemClock};
 use prometheus_client::registry::Registry;
 use reqwest::Method;
-use room::boards::Boards;
-use room::worker::Worker;
-use room::{Hub, HubSettings};
 use serde_json::Value;
-use state::{CoolDown, Heat, HeatRules, MemoryGate, MemoryPresence, MemoryReservations};
+use settings::Limits;
+use state::{
+    AddressRules, Addresses, ForwardedHeader, HeatRules, HotRooms, MemoryPresence, MemoryRateLimiter,
+    MemoryReservations, Rate,
+};
 use store::sqlite::SqliteStore;
 use store::{NewComment, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use worker::Worker;
+use worker::leaderboards::Leaderboards;
 
-pub const KEY: &str = "the-admin-key";
+pub const KEY: &str = "the-admin-key-of-tests";
 const SECRET: &str = "a-secret-of-some-length-for-tests";
 
 pub struct World {
@@ -44,27 +48,41 @@ pub fn settings() -> ApiSettings {
         node_id: "test-1".into(),
         version: "0.0.0".into(),
         dev: false,
-        anonymous_read: false,
-        admin_key: Some(KEY.into()),
-        origins: Origins::new(vec!["https://tv.example".into()], false),
+        admin_key: Some(Arc::new(AdminKey::new(KEY))),
+        origins: Origins::new(&["https://tv.example".into()], false).expect("an origin"),
+        webtransport: None,
+        embedded_pages: EmbeddedPages { embed: true, overlay: true },
         body_bytes_max: 64 * 1024,
         message_body_bytes_max: 128 * 1024,
+        segment_signer: api::SegmentSigner::new(SECRET.as_bytes()),
     }
 }
 
 impl World {
     pub async fn start(settings: ApiSettings) -> Self {
+        Self::start_with(settings, false).await
+    }
+
+    /// One whose open rooms may be read without a token.
+    pub async fn start_with(settings: ApiSettings, anonymous_read: bool) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let (draining, drained) = watch::channel(false);
-        let services = services(&data, settings, drained).await;
+        let (services, _) = services(&data, settings, drained, anonymous_read).await;
         Self::serve(services, draining, data).await
+    }
+
+    /// One over data that is there already, and its store.
+    pub async fn over(data: tempfile::TempDir) -> (Self, Arc<SqliteStore>) {
+        let (draining, drained) = watch::channel(false);
+        let (services, store) = services(&data, settings(), drained, false).await;
+        (Self::serve(services, draining, data).await, store)
     }
 
     /// One that hands comments to a node with the role `ingest`, over gRPC. What is returned with it ends that node.
     pub async fn without_ingest(settings: ApiSettings) -> (Self, CancellationToken) {
         let data = tempfile::tempdir().expect("a directory");
         let (draining, drained) = watch::channel(false);
-        let mut services = services(&data, settings, drained).await;
+        let (mut services, _) = services(&data, settings, drained, false).await;
         let (admission, stop) = elsewhere(&services).await;
         services.admission = admission;
         (Self::serve(services, draining, data).await, stop)
@@ -129,12 +147,24 @@ pub fn token(user: &str) -> String {
 pub fn token_of(user: &str, level: Level, rooms: Option<&[&str]>) -> String {
     let now_s = SystemClock.now_ms() / 1_000;
     let rooms = rooms.map(|rooms| rooms.iter().map(|room| RoomId::new(room).expect("an id")).collect());
-    let claims =
-        Claims { sub: user.into(), name: Some(user.to_uppercase()), level, rooms, exp: now_s + 3_600, iat: now_s - 5 };
+    let claims = Claims {
+        sub: user.into(),
+        name: Some(user.to_uppercase()),
+        level,
+        rooms,
+        exp: now_s + 3_600,
+        iat: now_s - 5,
+        ..Claims::default()
+    };
     sign(SECRET, &claims).expect("a token")
 }
 
-async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: watch::Receiver<bool>) -> Services {
+async fn services(
+    data: &tempfile::TempDir,
+    settings: ApiSettings,
+    draining: watch::Receiver<bool>,
+    anonymous_read: bool,
+) -> (Services, Arc<SqliteStore>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
@@ -144,79 +174,113 @@ async fn services(data: &tempfile::TempDir, settings: ApiSettings, draining: wat
     let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), 1, None));
     let last = Position { epoch: 1, offset: 0 };
     let (log, consumer) =
-        bus::local::open(Arc::new(StoreJournal(store.clone())), bus::Places::Counted(last), metrics.clone());
-    let log: Arc<dyn bus::Log> = Arc::new(log);
-    let rules = RoomRules { unopened: true, silence_ms: 1_800_000, session_ms_max: 86_400_000, rooms_max: 1_000 };
+        log::local::open(Arc::new(StoreJournal(store.clone())), log::PositionSource::Counted(last), metrics.clone());
+    let log: Arc<dyn log::Log> = Arc::new(log);
+    let rules = settings::Rooms { held_max: 1_000, ..Default::default() };
+    let tokens = Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key"));
     let ingest = Arc::new(Ingest {
         rooms: Rooms::new(store.clone(), log.clone(), ids.clone(), clock.clone(), rules),
+        access_changes: AccessChanges::default(),
+        tokens,
         bans: Bans::default(),
-        awaited: Awaited::default(),
+        delays: Default::default(),
+        people: Default::default(),
+        screening: Default::default(),
+        raids: ingest::Raids::new().0,
+        interactions: Default::default(),
+        webhooks: ingest::Webhooks::idle(store.clone(), ids.clone(), clock.clone(), metrics.clone()),
+        webhooks_allow_private: false,
+        erasure_requested: Default::default(),
+        pending_event_users: PendingEventUsers::default(),
         filter: WordFilter::new(Vec::new()).expect("no words"),
         limits: limits(),
-        gate: Arc::new(MemoryGate::default()),
+        anonymous_read,
+        rate_limiter: Arc::new(MemoryRateLimiter::default()),
         reservations: Arc::new(MemoryReservations::default()),
-        tell_review: Arc::new(|_, _| {}),
+        review_listener: Arc::new(|_, _| {}),
         store: store.clone(),
         log,
         ids: ids.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
-    let boards = Arc::new(Boards::new(store.clone()));
+    let boards = Arc::new(Leaderboards::new(store.clone()));
     let hub = Hub::new(store.clone(), clock.clone(), ids.clone(), metrics.clone(), hub_settings());
     tokio::spawn(Worker::new(Box::new(consumer), hub.clone(), boards.clone(), clock.clone(), ids).run());
-    let post = Arc::new(Post::new());
+    let post = Arc::new(LocalUserFanout::new());
     let uploads = Arc::new(Uploads::new(UploadParts {
-        settings: UploadSettings {
+        settings: settings::Uploads {
             image_bytes_max: 1_000,
             video_bytes_max: 1_000,
             file_bytes_max: 1_000,
             types: vec!["image/png".into()],
             url_ttl_s: 60,
+            ..Default::default()
         },
         store: sqlite.clone(),
         archive: Arc::new(object_store::memory::InMemory::new()),
-        signer: Signer::new(SECRET.as_bytes()),
-        gate: ingest.gate.clone(),
+        part_bytes: 1024 * 1024,
+        message_filter: Arc::new(|_, text, _| Ok(text.to_owned())),
+        signer: LinkSigner::new(SECRET.as_bytes()),
+        rate_limiter: ingest.rate_limiter.clone(),
         ids: ingest.ids.clone(),
         clock: clock.clone(),
     }));
-    let chat = Chat::start(chat::Parts {
-        settings: chat::Settings::default(),
+    let chat = Chat::start(chat::ChatPorts {
+        settings: Default::default(),
+        hook: Default::default(),
         store: sqlite.clone(),
-        gate: ingest.gate.clone(),
+        rate_limiter: ingest.rate_limiter.clone(),
         presence: Arc::new(MemoryPresence::default()),
         fanout: post.clone(),
-        post,
-        screen: Arc::new(|_, text, _| Ok(text.to_owned())),
+        local_fanout: post,
+        message_filter: Arc::new(|_, text, _| Ok(text.to_owned())),
+        message_screen: None,
         attachments: uploads.clone(),
         ids: ingest.ids.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
     let probed = store.clone();
-    let keys = Arc::new(Keys::new(sqlite, ingest.gate.clone(), clock.clone()));
-    Services {
-        admission: Admission::Here(ingest.clone()),
+    let keys = Arc::new(Keys::new(sqlite.clone(), ingest.rate_limiter.clone(), clock.clone()));
+    let rules = AddressRules {
+        connections_max: 1_000,
+        handshakes_per_s: 1_000,
+        requests: Rate::per_s(10_000),
+        trusted: Vec::new(),
+        header: ForwardedHeader::default(),
+        proxy_protocol: false,
+    };
+    let services = Services {
+        addresses: Arc::new(Addresses::new(rules)),
+        shares: Arc::new(ReaderShares::new(10_000, 100, metrics.clone())),
+        admission: Admission::Local(ingest.clone()),
         ingest,
         chat,
         keys,
         uploads,
         hub,
         boards,
-        heat: Arc::new(Heat::alone(HeatRules { hot_per_s: 1_000, shards: 1 }, metrics.clone())),
-        dependencies: Arc::new(Dependencies::new("alone", metrics.clone()).needs("store", move || {
+        heat: Arc::new(HotRooms::alone(HeatRules { hot_per_s: 1_000, shards: 1 }, metrics.clone())),
+        dependencies: Arc::new(Dependencies::new("alone", metrics.clone()).required("store", move || {
             let store = probed.clone();
             async move { store.probe().await.is_ok() }
         })),
+        archive: Archive::new(
+            sqlite.clone(),
+            ArchiveSettings { location: None, after_days: 7, retention_days: 0, owner: "test".into() },
+            clock.clone(),
+            metrics.clone(),
+        ),
         store,
-        tokens: Arc::new(Tokens::new(Some(SECRET.into()), KeyFiles::default()).expect("a key")),
         clock,
         metrics,
         registry: Arc::new(registry),
         settings: Arc::new(settings),
         draining,
-    }
+        shutdown: Arc::default(),
+    };
+    (services, sqlite)
 }
 
 /// A node that decides for others by these rules, and the way to it.
@@ -224,43 +288,25 @@ async fn elsewhere(services: &Services) -> (Admission, CancellationToken) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let (secret, stop) = (Secret::new(SECRET.as_bytes()), CancellationToken::new());
-    let stations = Stations { gateway: None, ingest: Some(services.ingest.clone()) };
-    tokio::spawn(bus::grpc::serve(listener, secret.clone(), stations, stop.clone()));
-    let card = Card { address, roles: Roles::from_iter([Role::Ingest]) };
-    let (_, members) = watch::channel(Arc::from([Node { number: 7, card }]));
-    let nodes = Arc::new(IngestNodes::start(&Members::told(members), secret, services.metrics.clone()));
+    let stations = PeerServices { gateway: None, ingest: Some(services.ingest.clone()) };
+    tokio::spawn(fanout::grpc::serve(listener, secret.clone(), stations, stop.clone()));
+    let info = NodeInfo { address, roles: Roles::from_iter([Role::Ingest]), version: String::new() };
+    let (_, members) = watch::channel(Arc::from([Node { number: 7, info }]));
+    let nodes = Arc::new(IngestNodes::start(&Members::published(members), secret, services.metrics.clone()));
     while !nodes.are_there() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    (Admission::Elsewhere(nodes), stop)
+    (Admission::Remote(nodes), stop)
 }
 
 fn limits() -> Limits {
-    Limits {
-        comment_chars_max: 200,
-        normal_per_s: 1_000,
-        vip_per_s: 1_000,
-        owner_per_s: 1_000,
-        room_per_s: 1_000,
-        global_per_s: 100_000,
-        likes_per_s: 1_000,
-        duplicate_window_ms: 5_000,
-        cool_down: CoolDown::default(),
-        mentions_max: 20,
-    }
+    Limits { normal_per_s: 1_000, vip_per_s: 1_000, owner_per_s: 1_000, likes_per_s: 1_000, ..Limits::default() }
 }
 
 fn hub_settings() -> HubSettings {
     HubSettings {
-        window_ms_max: 50,
-        viewer_per_s_max: 50,
-        history_default: 50,
-        history_max: 100,
-        history_s_max: 60,
-        only_users_max: 20,
-        deflate_bytes_min: 256,
-        rooms_max: 1_000,
-        reread_ms: 0,
+        rooms: settings::Rooms { loads_per_user_per_min: 60_000, viewer_per_s_max: 50, ..Default::default() },
+        ..HubSettings::default()
     }
 }
 
@@ -268,7 +314,7 @@ struct StoreJournal(Arc<dyn Store>);
 
 #[async_trait]
 impl Journal for StoreJournal {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), bus::AppendError> {
+    async fn commit(&self, entries: &[Entry]) -> Result<Vec<model::Repeat>, log::AppendError> {
         let kept = |entry: &Entry| match &entry.record {
             Record::Comment { comment, client_msg_id, keep: true } => Some(NewComment {
                 comment: comment.clone(),
@@ -277,6 +323,6 @@ impl Journal for StoreJournal {
             }),
             _ => None,
         };
-        self.0.append_comments(entries.iter().filter_map(kept).collect()).await.map_err(|_| bus::AppendError::Away)
+        self.0.append_comments(entries.iter().filter_map(kept).collect()).await.map_err(|_| log::AppendError::Away)
     }
 }

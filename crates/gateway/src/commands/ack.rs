@@ -1,41 +1,24 @@
 //! `ack`: the receipt of a critical event. It has no answer.
 
-use model::{Snowflake, UserId};
+use model::Snowflake;
 
-use crate::inbox::{Inbound, Reply};
-use crate::shard::Shard;
-use crate::timers::Seat;
+use crate::shard::CommandCx;
+use crate::shard::inbox::Reply;
 
-impl Shard {
-    pub(super) fn ack(&mut self, index: u32, event: Snowflake) {
-        let Some(conn) = self.conn(index) else { return };
-        let Some(session) = conn.session.clone() else {
-            let seat = conn.seat(index as usize);
-            self.critical.acknowledge(event, std::iter::once(seat));
-            return;
-        };
-        let user = &session.identity.user_id;
-        let common = self.common.clone();
-        for (_, inbox) in (0u16..).zip(&common.inboxes).filter(|(shard, _)| *shard != self.id) {
-            inbox.push(Inbound::Acknowledged { user: user.clone(), event });
-        }
-        if !self.acknowledged(user, event) {
-            return;
-        }
-        common.services.chat.acknowledged(user, event);
-        self.run_async(index, async move {
-            if let Err(error) = common.services.ingest.acknowledge(&session.identity, event).await {
-                // The event is sent again with the next connection.
-                tracing::warn!(%error, "a receipt could not be stored");
-            }
-            Reply::Frames(Vec::new())
-        });
+/// A receipt from one device of a user counts for all of them.
+pub(super) fn ack(cx: &mut CommandCx<'_>, event: Snowflake) {
+    let Some(session) = cx.session() else { return cx.acknowledge_anonymous(event) };
+    let user = &session.identity.user_id;
+    if !cx.acknowledge(user, event) {
+        return;
     }
-
-    /// A user who has seen it on one device has seen it on all. Says whether the store is to know.
-    pub fn acknowledged(&mut self, user: &UserId, event: Snowflake) -> bool {
-        let (conns, seats) = (&self.conns, self.users.get(user).cloned().unwrap_or_default());
-        let seats: Vec<Seat> = seats.iter().filter_map(|i| Some(conns.get(*i as usize)?.seat(*i as usize))).collect();
-        self.critical.acknowledge(event, seats.into_iter())
-    }
+    let common = cx.common();
+    common.services.chat.announce_acknowledged(user, event);
+    cx.run_async(async move {
+        if let Err(error) = common.services.ingest.acknowledge(&session.identity, event).await {
+            // The event is sent again with the next connection.
+            tracing::warn!(%error, "a receipt could not be stored");
+        }
+        Reply::Frames(Vec::new())
+    });
 }

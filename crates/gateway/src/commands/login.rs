@@ -1,69 +1,50 @@
-//! `login` and `logout`: who is on the socket changes.
+//! `login` and `logout`: the session of a socket changes.
 
-use ingest::Refusal;
+use ingest::Reader;
 use model::{Code, DeviceId, WireError};
 use protocol::message::ServerMessage;
-use serde_json::value::RawValue;
 
-use crate::shard::{Shard, ban_reason};
+use crate::shard::CommandCx;
 
-impl Shard {
-    /// Closes the socket of somebody who is banned everywhere.
-    pub fn close_banned(&mut self, index: u32, refusal: Refusal) {
-        let (left_ms, reason) = match refusal {
-            Refusal::Banned { retry_after_ms, reason } => (retry_after_ms, reason),
-            _ => (0, None),
-        };
-        self.flush_answers(index);
-        self.close(index, 4003, &ban_reason(reason.as_deref(), left_ms));
+/// A token renews the session, or begins another user's, which starts without any room.
+pub(super) fn login(cx: &mut CommandCx<'_>, token: &str, device: Option<&str>) {
+    let common = cx.common();
+    let services = &common.services;
+    let device = match device.map(DeviceId::new).transpose() {
+        Ok(device) => device,
+        Err(error) => return cx.answer_error(&WireError::invalid(error.to_string())),
+    };
+    let identity = match services.ingest.identify(token) {
+        Ok(identity) => identity,
+        Err(error) => return cx.answer_error(&WireError::new(Code::Unauthorized, error.to_string())),
+    };
+    if let Err(refusal) = services.ingest.may_connect(Reader::User(&identity)) {
+        cx.answer_error(&refusal.clone().into());
+        return cx.close_banned(refusal);
     }
-
-    /// A token renews the session, or brings somebody else, who starts without any room.
-    pub(super) fn login(&mut self, index: u32, token: &str, device: Option<&str>, reference: Option<&RawValue>) {
-        let common = self.common.clone();
-        let services = &common.services;
-        let device = match device.map(DeviceId::new).transpose() {
-            Ok(device) => device,
-            Err(error) => return self.answer_error(index, &WireError::invalid(error.to_string()), reference),
+    let before = cx.session();
+    let same = before.as_ref().filter(|before| before.identity.user_id == identity.user_id);
+    let device = device.or_else(|| same.and_then(|before| before.device.clone()));
+    let mut permit = None;
+    if same.is_none() {
+        permit = match cx.socket_permit(&identity.user_id) {
+            Ok(permit) => Some(permit),
+            Err(error) => return cx.answer_error(&error),
         };
-        let identity = match services.tokens.verify(token, services.clock.now_ms()) {
-            Ok(identity) => identity,
-            Err(error) => {
-                return self.answer_error(index, &WireError::new(Code::Unauthorized, error.to_string()), reference);
-            }
-        };
-        if let Err(refusal) = services.ingest.bans.may_connect(&identity.user_id, services.clock.now_ms()) {
-            self.answer_error(index, &refusal.clone().into(), reference);
-            return self.close_banned(index, refusal);
-        }
-        let before = self.conn(index).and_then(|conn| conn.session.clone());
-        let same = before.as_ref().filter(|before| before.identity.user_id == identity.user_id);
-        let device = device.or_else(|| same.and_then(|before| before.device.clone()));
-        if before.is_some() && same.is_none() {
-            self.leave_all(index);
-            self.stand_up(index);
-        }
-        self.sit(index, identity, device, reference);
-    }
-
-    /// The socket becomes anonymous and leaves its rooms: which of them anybody may read is not known here.
-    pub(super) fn logout(&mut self, index: u32, reference: Option<&RawValue>) {
-        self.leave_all(index);
-        self.stand_up(index);
-        self.answer(index, &ServerMessage::LoggedOut {}, reference);
-        if !self.common.services.settings.anonymous_read {
-            let by = self.now + self.common.services.settings.login_s;
-            if let Some(conn) = self.conn(index) {
-                conn.authorize_by = by;
-            }
-            self.schedule(index);
+        if before.is_some() {
+            cx.end_session();
         }
     }
+    cx.begin_session(identity.clone(), device, permit);
+    // The new token may name fewer rooms.
+    cx.recheck_rooms(&identity);
+}
 
-    fn leave_all(&mut self, index: u32) {
-        for (key, id) in self.rooms_of(index) {
-            self.leave(index, key);
-            self.answer_left(index, &id, None);
-        }
+/// The socket becomes anonymous and leaves its rooms, because it may have entered some only as this user.
+pub(super) fn logout(cx: &mut CommandCx<'_>) {
+    cx.end_session();
+    cx.answer(&ServerMessage::LoggedOut {});
+    if !cx.services().ingest.anonymous_read {
+        cx.set_login_deadline();
     }
 }

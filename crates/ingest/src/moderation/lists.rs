@@ -1,25 +1,26 @@
-//! Word lists: replaced while comments flow, and tried on a room's history before they are.
+//! Word lists: changed while comments flow, and tested on a room's history before that.
 
-use bus::{Change, Record};
+use log::{Change, Record};
 use model::RoomId;
 use model::panics::contain;
 use serde::Serialize;
 use store::WordList;
 use words::{BuildError, DryRun, Filter, Lists};
 
-use super::{Done, ModerationError, Moderator};
+use super::{ModerationError, ModerationResult, Moderator};
 use crate::Ingest;
 use crate::filter::{list_mut, words_of};
 
-/// Comments a dry run looks at.
+/// Comments that a dry run checks.
 pub const DRY_RUN_COMMENTS_MAX: usize = 10_000;
 
-/// What a dry run found.
-#[derive(Debug, Serialize)]
-pub struct Trial {
+/// The result of a dry run.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = WordTrial)]
+pub struct DryRunReport {
     #[serde(flatten)]
     found: DryRun,
-    /// The share of the comments that some list would have hit, 0 to 1.
+    /// The share of the comments that a list would have hit, 0 to 1.
     share: f64,
 }
 
@@ -28,7 +29,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When a word cannot be used; nothing is changed then.
-    pub async fn set_words(&self, who: &Moderator, lists: Lists) -> Done<()> {
+    pub async fn set_words(&self, who: &Moderator, lists: Lists) -> ModerationResult<()> {
         self.authorise(who, None).await?;
         let words = words_of(&lists);
         let detail = format!("{} words", words.len());
@@ -37,7 +38,7 @@ impl Ingest {
             self.filter.replace(lists).await?;
             self.store.set_words(words).await?;
         }
-        self.tell_words().await?;
+        self.publish_words_changed().await?;
         self.audit(who, "words.replace", None, "all".into(), Some(detail)).await
     }
 
@@ -45,7 +46,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When the word cannot be used.
-    pub async fn add_word(&self, who: &Moderator, list: WordList, word: &str) -> Done<()> {
+    pub async fn add_word(&self, who: &Moderator, list: WordList, word: &str) -> ModerationResult<()> {
         self.authorise(who, None).await?;
         {
             let _change = self.filter.change().await;
@@ -57,7 +58,7 @@ impl Ingest {
             self.filter.replace(lists).await?;
             self.store.add_word(list, word).await?;
         }
-        self.tell_words().await?;
+        self.publish_words_changed().await?;
         self.audit(who, "words.add", None, word.into(), None).await
     }
 
@@ -65,7 +66,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When it is not on the list.
-    pub async fn remove_word(&self, who: &Moderator, list: WordList, word: &str) -> Done<()> {
+    pub async fn remove_word(&self, who: &Moderator, list: WordList, word: &str) -> ModerationResult<()> {
         self.authorise(who, None).await?;
         {
             let _change = self.filter.change().await;
@@ -76,36 +77,42 @@ impl Ingest {
             list_mut(&mut lists, list).retain(|known| known != word);
             self.filter.replace(lists).await?;
         }
-        self.tell_words().await?;
+        self.publish_words_changed().await?;
         self.audit(who, "words.remove", None, word.into(), None).await
     }
 
-    async fn tell_words(&self) -> Done<()> {
+    async fn publish_words_changed(&self) -> ModerationResult<()> {
         self.log.append(RoomId::everywhere(), Record::Changed(Change::Words)).await?;
         Ok(())
     }
 
-    /// What a room's own history would have met with, had these lists been in force.
+    /// Checks a room's history against lists that are not in force.
     ///
     /// # Errors
     /// When the lists cannot be used.
-    pub async fn try_words(&self, who: &Moderator, room: &RoomId, lists: Lists, limit: usize) -> Done<Trial> {
+    pub async fn dry_run_words(
+        &self,
+        who: &Moderator,
+        room: &RoomId,
+        lists: Lists,
+        limit: usize,
+    ) -> ModerationResult<DryRunReport> {
         self.authorise(who, Some(room)).await?;
         let history = self.store.latest_comments(room, limit.min(DRY_RUN_COMMENTS_MAX)).await?;
-        let try_them = move || {
+        let run = move || {
             let filter = Filter::build(&lists)?;
             let texts: Vec<_> =
                 history.iter().map(|placed| (placed.comment.id.to_string(), &*placed.comment.content)).collect();
-            Ok::<_, BuildError>(trial(&filter, &texts))
+            Ok::<_, BuildError>(report(&filter, &texts))
         };
-        let trial = tokio::task::spawn_blocking(|| contain(try_them)).await;
-        Ok(trial.ok().flatten().ok_or(ModerationError::Away)??)
+        let report = tokio::task::spawn_blocking(|| contain(run)).await;
+        Ok(report.ok().flatten().ok_or(ModerationError::Away)??)
     }
 }
 
-fn trial(filter: &Filter, texts: &[(String, &str)]) -> Trial {
+fn report(filter: &Filter, texts: &[(String, &str)]) -> DryRunReport {
     let found = words::dry_run(filter, texts.iter().map(|(_, text)| text));
     let hits = found.mask_hits + found.review_hits + found.block_hits;
     let share = if found.checked == 0 { 0.0 } else { hits as f64 / found.checked as f64 };
-    Trial { found, share }
+    DryRunReport { found, share }
 }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use protocol::handshake::SubProtocol;
 use protocol::message::{ClientMessage, ServerMessage};
 use protocol::proto::{encode, parse, v1};
-use protocol::spoken;
+use protocol::encode;
 
 fuzz_target!(|bytes: &[u8]| {
     match parse(bytes) {
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err((reference, error)) => {
             assert_eq!(error.code, model::Code::InvalidRequest);
             let mut frame = Vec::new();
-            spoken::error(SubProtocol::Proto, &error, spoken::reference(reference).as_deref(), &mut frame);
+            encode::error(SubProtocol::Proto, &error, encode::reference(reference).as_deref(), &mut frame);
             assert!(frame.len() < 256);
         }
     }

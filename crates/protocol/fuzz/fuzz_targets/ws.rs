@@ -45,7 +45,7 @@ fuzz_target!(|input: (bool, u8, Vec<u8>)| {
         while more {
             more = take(decoder.resume(limits), 1, &mut cut);
         }
-        assert!(decoder.held_bytes() <= MESSAGE_BYTES_MAX + CONTROL_FRAME_BYTES_MAX);
+        assert!(decoder.buffered_bytes() <= MESSAGE_BYTES_MAX + CONTROL_FRAME_BYTES_MAX);
     }
     assert_eq!(whole, cut);
 });

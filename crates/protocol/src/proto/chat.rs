@@ -1,14 +1,14 @@
-//! Private and group chat as Protobuf; the messages are those of [`crate::chat`].
+//! Private and group chat as Protobuf. Called by [`super`]; translates to and from the types of [`crate::chat`] only.
 
-use model::chat::{GroupId, GroupRole, MsgStatus, MsgType, Recipient};
+use model::chat::{ChangeKind, GroupId, GroupRole, MsgStatus, MsgType, Recipient};
 use model::{Snowflake, UserId, WireError};
 
 use super::v1;
 use super::v1::server_frame::Message as Out;
 use super::{filled, id, users};
 use crate::chat::{
-    Acknowledged, ChangeJson, ChatCommand, ChatMessage, GroupChanged, MessageDraft, MessageJson, NewMessage, Page,
-    PresenceJson, SyncWish,
+    Acknowledged, ChangeJson, ChatCommand, ChatMessage, EditAck, GroupChanged, MessageDraft, MessageJson, NewMessage,
+    Page, PresenceJson, ReactAck, ReactionJson, SyncOptions, reactions,
 };
 use crate::message::{ClientMessage, parse_cursor};
 
@@ -17,25 +17,49 @@ type Parsed = Result<ClientMessage, WireError>;
 // ---- From clients
 
 pub(super) fn send_message(message: v1::SendMessage) -> Parsed {
-    let v1::SendMessage { client_msg_id, to_user, content, msg_type } = message;
-    send(Recipient::User(user(&to_user)?), client_msg_id, content, msg_type)
+    let v1::SendMessage { client_msg_id, to_user, content, msg_type, reply_to, uploads } = message;
+    let (msg_type, reply_to) = (type_of(msg_type)?, optional_id("reply_to", reply_to)?);
+    let uploads = uploads.into_iter().map(|upload| id("uploads", upload)).collect::<Result<_, _>>()?;
+    let to = Recipient::User(user(&to_user)?);
+    Ok(send(MessageDraft { client_msg_id, to, content, msg_type, reply_to, uploads }))
 }
 
 pub(super) fn send_group_message(message: v1::SendGroupMessage) -> Parsed {
-    let v1::SendGroupMessage { client_msg_id, group_id, content, msg_type } = message;
-    send(Recipient::Group(group(&group_id)?), client_msg_id, content, msg_type)
+    let v1::SendGroupMessage { client_msg_id, group_id, content, msg_type, reply_to } = message;
+    let (msg_type, reply_to) = (type_of(msg_type)?, optional_id("reply_to", reply_to)?);
+    let to = Recipient::Group(group(&group_id)?);
+    Ok(send(MessageDraft { client_msg_id, to, content, msg_type, reply_to, uploads: Vec::new() }))
 }
 
-fn send(to: Recipient, client_msg_id: String, content: String, msg_type: i32) -> Parsed {
-    let msg_type = match v1::MessageType::try_from(msg_type) {
-        Ok(v1::MessageType::Text) => MsgType::Text,
-        Ok(v1::MessageType::Image) => MsgType::Image,
-        Ok(v1::MessageType::Video) => MsgType::Video,
-        Ok(v1::MessageType::File) => MsgType::File,
-        Ok(v1::MessageType::Encrypted) => MsgType::Encrypted,
-        Err(_) => return Err(WireError::invalid("msg_type is unknown")),
-    };
-    Ok(ClientMessage::Chat(ChatCommand::Send(MessageDraft { client_msg_id, to, content, msg_type })))
+fn send(draft: MessageDraft) -> ClientMessage {
+    ClientMessage::Chat(ChatCommand::Send(draft))
+}
+
+fn type_of(msg_type: i32) -> Result<MsgType, WireError> {
+    match v1::MessageType::try_from(msg_type) {
+        Ok(v1::MessageType::Text) => Ok(MsgType::Text),
+        Ok(v1::MessageType::Image) => Ok(MsgType::Image),
+        Ok(v1::MessageType::Video) => Ok(MsgType::Video),
+        Ok(v1::MessageType::File) => Ok(MsgType::File),
+        Ok(v1::MessageType::Encrypted) => Ok(MsgType::Encrypted),
+        Err(_) => Err(WireError::invalid("msg_type is unknown")),
+    }
+}
+
+/// 0 is none.
+fn optional_id(name: &'static str, number: u64) -> Result<Option<Snowflake>, WireError> {
+    if number == 0 { Ok(None) } else { id(name, number).map(Some) }
+}
+
+pub(super) fn edit_message(message: v1::EditMessage) -> Parsed {
+    let v1::EditMessage { message_id, content } = message;
+    Ok(ClientMessage::Chat(ChatCommand::Edit { message_id: id("message_id", message_id)?, content }))
+}
+
+pub(super) fn react(message: &v1::React) -> Parsed {
+    let message_id = id("message_id", message.message_id)?;
+    let emoji = message.emoji.parse().map_err(|error: model::emoji::NoEmoji| WireError::invalid(error.to_string()))?;
+    Ok(ClientMessage::Chat(ChatCommand::React { message_id, emoji, on: message.on.unwrap_or(true) }))
 }
 
 pub(super) fn mark_as_read(message: &v1::MarkAsRead) -> Parsed {
@@ -55,7 +79,7 @@ pub(super) fn sync_messages(message: v1::SyncMessages) -> Parsed {
     };
     let cursor = |text: String| parse_cursor(&text).ok_or_else(|| WireError::invalid("since_change must be a number"));
     let since_change = filled(since_change).map(cursor).transpose()?.map(|Snowflake(change)| change);
-    Ok(ClientMessage::Chat(ChatCommand::Sync(SyncWish { since_id, since_change, limit })))
+    Ok(ClientMessage::Chat(ChatCommand::Sync(SyncOptions { since_id, since_change, limit })))
 }
 
 pub(super) fn typing(message: &v1::Typing) -> Parsed {
@@ -91,6 +115,34 @@ pub(super) fn answer(message: &ChatMessage<'_>) -> Out {
             unread_count: *unread_count,
         }),
         ChatMessage::RecallAck { message_id } => Out::RecallAck(v1::RecallAck { message_id: message_id.0 }),
+        ChatMessage::EditAck(EditAck { message_id, edited_at_ms }) => {
+            Out::EditAck(v1::EditAck { message_id: message_id.0, edited_at_ms: *edited_at_ms })
+        }
+        ChatMessage::ReactAck(ReactAck { message_id, emoji, on, count }) => Out::ReactAck(v1::ReactAck {
+            message_id: message_id.0,
+            emoji: emoji.as_str().into(),
+            on: *on,
+            count: *count,
+        }),
+        ChatMessage::MessageEdited { message_id, conversation_id, content, edited_at_ms } => {
+            Out::MessageEdited(v1::MessageEdited {
+                message_id: message_id.0,
+                conversation_id: conversation_id.0.0,
+                content: (*content).into(),
+                edited_at_ms: *edited_at_ms,
+            })
+        }
+        ChatMessage::MessageReacted { message_id, conversation_id, user_id, emoji, on, count, change } => {
+            Out::MessageReacted(v1::MessageReacted {
+                message_id: message_id.0,
+                conversation_id: conversation_id.0.0,
+                user_id: user_id.as_str().into(),
+                emoji: (*emoji).into(),
+                on: *on,
+                count: *count,
+                change: change.to_string(),
+            })
+        }
         ChatMessage::SyncResponse(page) => Out::SyncResponse(sync_response(page)),
         ChatMessage::PresenceList { users } => {
             Out::PresenceList(v1::PresenceList { users: users.iter().map(presence).collect() })
@@ -121,11 +173,13 @@ pub(super) fn answer(message: &ChatMessage<'_>) -> Out {
         }),
         ChatMessage::Presence(of) => Out::Presence(presence(of)),
         ChatMessage::GroupChanged(changed) => Out::GroupChanged(group_changed(changed)),
-        ChatMessage::NotSent { code, message, retry_after_ms, client_msg_id } => Out::Error(v1::Error {
+        ChatMessage::NotSent { code, message, retry_after_ms, client_msg_id, rule } => Out::Error(v1::Error {
             code: (*code).into(),
             message: (*message).into(),
             retry_after_ms: *retry_after_ms,
             client_msg_id: (*client_msg_id).into(),
+            prefer: String::new(),
+            rule: rule.unwrap_or_default().into(),
         }),
     }
 }
@@ -152,6 +206,8 @@ fn new_message(new: &NewMessage<'_>) -> v1::NewMessage {
         client_msg_id: new.client_msg_id.into(),
         conversation_id: new.conversation_id.0.0,
         from_name: new.from_name.into(),
+        reply_to: new.reply_to.map_or(0, |id| id.0),
+        edited_at_ms: new.edited_at_ms,
     }
 }
 
@@ -183,16 +239,22 @@ fn stored(MessageJson(seen): &MessageJson<'_>) -> v1::Message {
         from_name: new.from_name.into(),
         read_count: seen.read_count,
         recalled_at_ms: message.recalled.as_ref().map(|recall| recall.at_ms),
+        reply_to: new.reply_to.map_or(0, |id| id.0),
+        edited_at_ms: new.edited_at_ms,
+        reactions: reactions(seen)
+            .map(|ReactionJson { emoji, count, mine }| v1::Reaction { emoji: emoji.into(), count, mine })
+            .collect(),
     }
 }
 
 fn change(change: &ChangeJson<'_>) -> v1::MessageChange {
     v1::MessageChange {
         message_id: change.message_id.0,
-        status: status(change.status).into(),
+        status: change_status(change.kind).into(),
         by_user: change.by_user.as_str().into(),
         at_ms: change.at_ms,
         conversation_id: change.conversation_id.0.0,
+        message: change.message.as_ref().map(stored),
     }
 }
 
@@ -228,6 +290,15 @@ fn msg_type(msg_type: MsgType) -> v1::MessageType {
         MsgType::Video => v1::MessageType::Video,
         MsgType::File => v1::MessageType::File,
         MsgType::Encrypted => v1::MessageType::Encrypted,
+    }
+}
+
+fn change_status(kind: ChangeKind) -> v1::MessageStatus {
+    match kind {
+        ChangeKind::Recalled => v1::MessageStatus::Recalled,
+        ChangeKind::Read => v1::MessageStatus::Read,
+        ChangeKind::Edited => v1::MessageStatus::Edited,
+        ChangeKind::Reacted => v1::MessageStatus::Reacted,
     }
 }
 

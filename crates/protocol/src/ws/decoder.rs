@@ -31,18 +31,18 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
-    /// A whole compressed message, to be inflated: only where [`Limits::deflate`] allows it.
+    /// A whole compressed message; only where [`Limits::deflate`] allows it.
     Deflated {
-        /// Text, not bytes. What it inflates to has yet to be found UTF-8.
+        /// Text, not bytes. The inflated text is not checked for UTF-8 yet.
         text: bool,
-        /// As it came.
+        /// The compressed payload.
         payload: &'a [u8],
     },
-    /// To be answered with a pong of the same payload.
+    /// Answer it with a pong of the same payload.
     Ping(&'a [u8]),
     /// The answer to our ping, or a sign of life.
     Pong(&'a [u8]),
-    /// The peer's last word: nothing after it is decoded. To be answered with a close, then hung up.
+    /// The peer closes: nothing after it is decoded. Answer it with a close, then hang up.
     Close {
         /// Absent when the peer gave none (RFC 6455 §7.1.5 calls that 1005).
         code: Option<u16>,
@@ -51,20 +51,42 @@ pub enum Event<'a> {
     },
 }
 
-/// What one connection has to remember between reads: nothing (a null pointer), or the bytes of an
-/// unfinished frame, the fragments of an unfinished message and what the caller left unread.
+/// What one connection remembers between reads: nothing (a null pointer), or the bytes of an unfinished frame, the
+/// fragments of an unfinished message, and what the caller left unread.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    held: Option<Box<Held>>,
+    buffered: Option<Box<Buffered>>,
+}
+
+/// What a [`Decoder`] keeps, on its way to another process.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ParkedInput {
+    /// Bytes that are not decoded, as the peer sent them.
+    pub bytes: Vec<u8>,
+    /// The message of which some fragments have arrived.
+    pub message: Option<ParkedMessage>,
+    /// All further input is dropped.
+    pub finished: bool,
+}
+
+/// A fragmented message, as far as it has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedMessage {
+    /// Text, not bytes.
+    pub text: bool,
+    /// Its payload is compressed.
+    pub deflated: bool,
+    /// What has arrived.
+    pub payload: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Buffered {
     bytes: Vec<u8>,
     /// How many of `bytes` are decoded already.
     decoded: usize,
     message: Option<Fragments>,
-    /// After a close or an error: whatever else arrives is dropped.
+    /// After a close or an error: all further input is dropped.
     finished: bool,
 }
 
@@ -76,38 +98,64 @@ struct Fragments {
 }
 
 impl Decoder {
-    /// Decodes what was held back and then `bytes`, which it unmasks in place.
+    /// Decodes what is buffered and then `bytes`, which it unmasks in place.
     ///
-    /// Dropping the [`Events`] before it is exhausted stops there and holds the rest; [`Self::resume`] goes on.
-    /// Held are then at most [`Limits::message_bytes_max`] for messages and 131 bytes for the rest (a header, or a
-    /// control frame between fragments), and besides the `bytes` of this call, provided the caller does not read
-    /// on from the socket while it has stopped.
+    /// Dropping the [`Events`] before they are exhausted stops there and buffers the rest; [`Self::resume`] continues. It
+    /// buffers at most [`Limits::message_bytes_max`] for messages, 131 bytes for a header or a control frame between
+    /// fragments, and the `bytes` of this call, provided the caller does not read the socket while it has stopped.
     pub fn read<'a>(&'a mut self, bytes: &'a mut [u8], limits: Limits) -> Events<'a> {
         let mut decoded = 0;
         let mut finished = false;
         let mut source = Source::Fresh(bytes);
-        if let Some(held) = &mut self.held {
-            finished = held.finished;
-            if !held.bytes.is_empty() {
-                decoded = std::mem::take(&mut held.decoded);
-                source = source.after(std::mem::take(&mut held.bytes), &mut decoded);
+        if let Some(buffered) = &mut self.buffered {
+            finished = buffered.finished;
+            if !buffered.bytes.is_empty() {
+                decoded = std::mem::take(&mut buffered.decoded);
+                source = source.after(std::mem::take(&mut buffered.bytes), &mut decoded);
             }
         }
         Events { decoder: self, source, decoded, assembled: Vec::new(), finished, limits }
     }
 
-    /// Decodes what was held back when the caller stopped.
+    /// Decodes what was buffered when the caller stopped.
     pub fn resume(&mut self, limits: Limits) -> Events<'_> {
         self.read(&mut [], limits)
     }
 
-    /// How many bytes of input this connection keeps in memory.
-    pub fn held_bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, |held| held.bytes.len() + held.message_bytes())
+    /// What is kept, so that another process can continue. The decoder is empty afterwards.
+    pub fn park(&mut self) -> ParkedInput {
+        let Some(buffered) = self.buffered.take() else { return ParkedInput::default() };
+        let Buffered { mut bytes, decoded, message, finished } = *buffered;
+        bytes.drain(..decoded.min(bytes.len()));
+        let message = message.map(|Fragments { kind, payload }| ParkedMessage {
+            text: kind.opcode == Opcode::Text,
+            deflated: kind.deflated,
+            payload,
+        });
+        ParkedInput { bytes, message, finished }
+    }
+
+    /// A decoder that continues where another one was parked.
+    #[must_use]
+    pub fn unpark(parked: ParkedInput) -> Self {
+        let ParkedInput { bytes, message, finished } = parked;
+        if bytes.is_empty() && message.is_none() && !finished {
+            return Self::default();
+        }
+        let message = message.map(|ParkedMessage { text, deflated, payload }| Fragments {
+            kind: Kind { opcode: if text { Opcode::Text } else { Opcode::Binary }, deflated },
+            payload,
+        });
+        Self { buffered: Some(Box::new(Buffered { bytes, decoded: 0, message, finished })) }
+    }
+
+    /// Bytes of input that this connection keeps in memory.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered.as_ref().map_or(0, |buffered| buffered.bytes.len() + buffered.message_bytes())
     }
 }
 
-impl Held {
+impl Buffered {
     fn message_bytes(&self) -> usize {
         self.message.as_ref().map_or(0, |message| message.payload.len())
     }
@@ -126,14 +174,14 @@ pub struct Events<'a> {
     limits: Limits,
 }
 
-/// What a message is: its opcode, and whether it is compressed.
+/// The kind of a message: its opcode, and whether it is compressed.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     opcode: Opcode,
     deflated: bool,
 }
 
-/// Where a message that is ready lies.
+/// The location of a complete message.
 enum Payload {
     Source(Range<usize>),
     Assembled,
@@ -157,9 +205,9 @@ impl Events<'_> {
         event.map(Some)
     }
 
-    /// Takes frames until a message is whole.
+    /// Decodes frames until a message is complete.
     fn find_message(&mut self) -> Result<Option<(Kind, Payload)>, ProtocolError> {
-        while let Some((header, payload)) = self.take_frame()? {
+        while let Some((header, payload)) = self.next_frame()? {
             let kind = Kind { opcode: header.opcode, deflated: header.deflated };
             match (header.opcode, header.fin) {
                 (Opcode::Continuation, fin) => {
@@ -174,15 +222,15 @@ impl Events<'_> {
         Ok(None)
     }
 
-    /// Unmasks the next frame if all of it is there, and moves past it.
-    fn take_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
+    /// Unmasks the next frame if it is complete, and moves past it.
+    fn next_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
         let Some(rest) = self.source.bytes_mut().get_mut(self.decoded..) else {
             return Ok(None);
         };
         let Some(header) = Header::parse(rest, &self.limits)? else {
             return Ok(None);
         };
-        check_sequence(&header, self.decoder.held.as_deref(), &self.limits)?;
+        check_sequence(&header, self.decoder.buffered.as_deref(), &self.limits)?;
         let payload = rest.get_mut(header.header_bytes..).and_then(|rest| rest.get_mut(..header.payload_bytes));
         let Some(payload) = payload else {
             return Ok(None);
@@ -197,12 +245,12 @@ impl Events<'_> {
 
     fn begin_message(&mut self, kind: Kind, payload: Range<usize>) {
         let payload = self.source.bytes().get(payload).unwrap_or_default().to_vec();
-        self.decoder.held.get_or_insert_default().message = Some(Fragments { kind, payload });
+        self.decoder.buffered.get_or_insert_default().message = Some(Fragments { kind, payload });
     }
 
     /// Adds a fragment; after the last one moves the message to `assembled` and returns what it is.
     fn continue_message(&mut self, payload: Range<usize>, fin: bool) -> Option<Kind> {
-        let unfinished = &mut self.decoder.held.as_mut()?.message;
+        let unfinished = &mut self.decoder.buffered.as_mut()?.message;
         let message = unfinished.as_mut()?;
         message.payload.extend_from_slice(self.source.bytes().get(payload).unwrap_or_default());
         if !fin {
@@ -214,27 +262,27 @@ impl Events<'_> {
     }
 }
 
-/// Holds what is left, and forgets everything when nothing is.
+/// Keeps the undecoded rest, or frees all memory when there is none.
 impl Drop for Events<'_> {
     fn drop(&mut self) {
-        let held = &mut self.decoder.held;
+        let buffered = &mut self.decoder.buffered;
         if self.finished {
-            *held = Some(Box::new(Held { finished: true, ..Held::default() }));
+            *buffered = Some(Box::new(Buffered { finished: true, ..Buffered::default() }));
         } else if self.decoded < self.source.bytes().len() {
-            let held = held.get_or_insert_default();
-            (held.bytes, held.decoded) = self.source.take_rest(self.decoded);
-        } else if held.as_ref().is_some_and(|held| held.message.is_none()) {
-            *held = None;
+            let buffered = buffered.get_or_insert_default();
+            (buffered.bytes, buffered.decoded) = self.source.split_off_rest(self.decoded);
+        } else if buffered.as_ref().is_some_and(|buffered| buffered.message.is_none()) {
+            *buffered = None;
         }
     }
 }
 
 /// A message's fragments follow each other, with only control frames between them, and stay within the limit together.
-fn check_sequence(header: &Header, held: Option<&Held>, limits: &Limits) -> Result<(), ProtocolError> {
+fn check_sequence(header: &Header, buffered: Option<&Buffered>, limits: &Limits) -> Result<(), ProtocolError> {
     if header.opcode.is_control() {
         return Ok(());
     }
-    let message = held.and_then(|held| held.message.as_ref());
+    let message = buffered.and_then(|buffered| buffered.message.as_ref());
     match (header.opcode, message) {
         (Opcode::Continuation, None) => Err(ProtocolError::NothingToContinue),
         (Opcode::Continuation, Some(message)) => {
@@ -246,43 +294,43 @@ fn check_sequence(header: &Header, held: Option<&Held>, limits: &Limits) -> Resu
     }
 }
 
-/// The bytes being decoded: the caller's, or ours with the caller's appended when some were held.
+/// The bytes being decoded: the caller's, or the buffered ones with the caller's appended.
 #[derive(Debug)]
 enum Source<'a> {
     Fresh(&'a mut [u8]),
-    Held(Vec<u8>),
+    Buffered(Vec<u8>),
 }
 
 impl Source<'_> {
-    /// These bytes behind the `held` ones, of which those already decoded make room first.
-    fn after(self, mut held: Vec<u8>, decoded: &mut usize) -> Self {
+    /// These bytes behind the `buffered` ones, whose decoded part is dropped first.
+    fn after(self, mut buffered: Vec<u8>, decoded: &mut usize) -> Self {
         let fresh = self.bytes();
         if !fresh.is_empty() {
-            held.drain(..std::mem::take(decoded).min(held.len()));
-            held.extend_from_slice(fresh);
+            buffered.drain(..std::mem::take(decoded).min(buffered.len()));
+            buffered.extend_from_slice(fresh);
         }
-        Self::Held(held)
+        Self::Buffered(buffered)
     }
 
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Fresh(bytes) => bytes,
-            Self::Held(bytes) => bytes,
+            Self::Buffered(bytes) => bytes,
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Fresh(bytes) => bytes,
-            Self::Held(bytes) => bytes,
+            Self::Buffered(bytes) => bytes,
         }
     }
 
-    /// What follows the first `decoded` bytes, as a vector and how much of that to skip. Bytes of ours are moved
-    /// rather than copied until half of them are decoded, so that resuming event by event stays linear.
-    fn take_rest(&mut self, decoded: usize) -> (Vec<u8>, usize) {
+    /// What follows the first `decoded` bytes, as a vector and the number of its bytes to skip. Buffered bytes are moved, not
+    /// copied, until half of them are decoded, so that resuming event by event stays linear.
+    fn split_off_rest(&mut self, decoded: usize) -> (Vec<u8>, usize) {
         match self {
-            Self::Held(bytes) if decoded < bytes.len() / 2 || decoded == 0 => (std::mem::take(bytes), decoded),
+            Self::Buffered(bytes) if decoded < bytes.len() / 2 || decoded == 0 => (std::mem::take(bytes), decoded),
             _ => (self.bytes().get(decoded..).unwrap_or_default().to_vec(), 0),
         }
     }
@@ -305,7 +353,7 @@ impl<'a> Event<'a> {
 /// The text of a whole message.
 ///
 /// # Errors
-/// [`ProtocolError::InvalidUtf8`] when it is none.
+/// [`ProtocolError::InvalidUtf8`] when it is not UTF-8.
 pub fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
     str::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)
 }
@@ -354,7 +402,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut bytes = frame(Opcode::Text, b"whole");
         assert_eq!(drain(decoder.read(&mut bytes, LIMITS)), 1);
-        assert!(decoder.held.is_none());
+        assert!(decoder.buffered.is_none());
     }
 
     #[test]
@@ -363,9 +411,9 @@ mod tests {
         let mut bytes = frame(Opcode::Text, b"in two parts");
         let (first, second) = bytes.split_at_mut(7);
         assert_eq!(drain(decoder.read(first, LIMITS)), 0);
-        assert_eq!(decoder.held_bytes(), 7);
+        assert_eq!(decoder.buffered_bytes(), 7);
         assert_eq!(drain(decoder.read(second, LIMITS)), 1);
-        assert!(decoder.held.is_none());
+        assert!(decoder.buffered.is_none());
     }
 
     #[test]
@@ -377,7 +425,30 @@ mod tests {
         let mut events = decoder.read(&mut bytes, LIMITS);
         assert_eq!(events.next_event(), Ok(Some(Event::Text("begun, ended"))));
         drop(events);
-        assert!(decoder.held.is_none());
+        assert!(decoder.buffered.is_none());
+    }
+
+    #[test]
+    fn a_parked_decoder_continues_at_every_byte() {
+        let mut begun = frame(Opcode::Text, b"begun, ");
+        begun[0] &= 0x7F;
+        let all = [begun, frame(Opcode::Continuation, b"ended"), frame(Opcode::Text, b"next")].concat();
+        for cut in 0..=all.len() {
+            let mut bytes = all.clone();
+            let (first, second) = bytes.split_at_mut(cut);
+            let mut before = Decoder::default();
+            let mut heard = Vec::new();
+            let mut hear = |mut events: Events<'_>| {
+                while let Ok(Some(Event::Text(text))) = events.next_event() {
+                    heard.push(text.to_owned());
+                }
+            };
+            hear(before.read(first, LIMITS));
+            let mut after = Decoder::unpark(before.park());
+            hear(after.read(second, LIMITS));
+            assert_eq!(heard, ["begun, ended", "next"], "cut at {cut}");
+            assert!(before.buffered.is_none() && after.buffered.is_none());
+        }
     }
 
     #[test]
@@ -401,7 +472,7 @@ mod tests {
         let mut place = None;
         while events.next_event() != Ok(None) {
             drop(events);
-            let now = decoder.held.as_ref().map(|held| held.bytes.as_ptr());
+            let now = decoder.buffered.as_ref().map(|held| held.bytes.as_ptr());
             copies += usize::from(now != place);
             place = now;
             events = decoder.resume(LIMITS);

@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692), without a context that outlives a message in either direction.
 //!
-//! So a message compressed once can be shared by every socket that negotiated this, and a socket costs no memory for
-//! it: one compressor per thread, one [`Inflater`] per shard. What was negotiated is [`crate::handshake`]'s.
+//! So every socket that negotiated it shares a message compressed once, and a socket costs no memory: there is one
+//! compressor per thread and one [`Inflater`] per shard. [`crate::handshake`] negotiates it.
 
 use std::cell::RefCell;
 
@@ -11,9 +11,9 @@ use super::encoder::deflated_header;
 use super::frame::{Opcode, ProtocolError};
 use super::frame_header;
 
-/// What a flush leaves at the end of a message; it does not travel (RFC 7692 §7.2.1).
+/// What a flush leaves at the end of a message; it is not sent (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
-/// How hard to try, of 1 to 9. Beyond this a batch of 100 comments gets at most 5 % shorter, for up to three times the CPU.
+/// The compression level, of 1 to 9. Beyond this a batch of 100 comments gets at most 5 % shorter, for up to three times the CPU.
 const LEVEL: u32 = 5;
 
 thread_local! {
@@ -38,7 +38,7 @@ pub fn deflated_frame(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|compressor| {
         compressor.reset();
-        // With so much room everything that gets shorter fits at once.
+        // Everything that gets shorter fits into this at once.
         let mut out = Vec::with_capacity(payload.len() + TAIL.len());
         compressor.compress_vec(payload, &mut out, FlushCompress::Sync).ok()?;
         let whole = compressor.total_in() == payload.len() as u64 && out.ends_with(&TAIL);
@@ -60,7 +60,7 @@ impl Inflater {
     /// Inflates a message into `out`, which is emptied first and never grows much beyond `bytes_max`.
     ///
     /// # Errors
-    /// [`ProtocolError::TooBig`] when the message is longer than `bytes_max`, found out without inflating the rest;
+    /// [`ProtocolError::TooBig`] when the message is longer than `bytes_max`, without inflating the rest;
     /// [`ProtocolError::BadDeflate`] when it is not deflated data.
     pub fn inflate(&mut self, payload: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.0.reset(false);

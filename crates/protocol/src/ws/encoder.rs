@@ -1,5 +1,5 @@
-//! Frames to write. A server's frames are unmasked, so one encoded frame serves every socket of a stream;
-//! a client's are masked, each with its own key.
+//! Frames to write. A server's frames are unmasked, so all sockets of a stream share one; a client's frames are masked,
+//! each with its own key.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::mask;
 /// The longest header of an unmasked frame: two bytes and a 64-bit length.
 const HEADER_BYTES_MAX: usize = 10;
 
-/// Appends the header of a whole, unmasked message of `payload_bytes` bytes; the payload is to follow it.
+/// Appends the header of a whole, unmasked message of `payload_bytes` bytes. The caller appends the payload.
 pub fn frame_header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
     header(opcode as u8, payload_bytes, 0, out);
 }
@@ -19,7 +19,7 @@ pub(super) fn deflated_header(opcode: Opcode, payload_bytes: usize, out: &mut Ve
     header(RSV1 | opcode as u8, payload_bytes, 0, out);
 }
 
-/// A finished frame: a whole message from the server, ready to be written to any number of sockets.
+/// A whole message from the server as one frame, for any number of sockets.
 pub fn encode_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
     frame_header(opcode, payload.len(), &mut out);
@@ -37,8 +37,8 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     encode_frame(Opcode::Close, &payload)
 }
 
-/// Appends a whole message as a client sends it, masked with `key`, which must be unpredictable to
-/// whoever chose the payload (RFC 6455 §5.3) unless client and payload are the same program's.
+/// Appends a whole message as a client sends it, masked with `key`. The key must be unpredictable to the author of the
+/// payload (RFC 6455 §5.3), unless client and payload come from the same program.
 pub fn encode_client_frame(opcode: Opcode, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     out.reserve(HEADER_BYTES_MAX + key.len() + payload.len());
     header(opcode as u8, payload.len(), MASKED, out);

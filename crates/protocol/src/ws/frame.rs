@@ -1,13 +1,13 @@
 //! One frame's header (RFC 6455 §5.2) and the rules it must obey.
 
-/// What a stream of incoming frames must obey.
+/// The rules for a stream of incoming frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest message in bytes, all its fragments together. Checked from the header, before a byte is kept.
     pub message_bytes_max: usize,
     /// Whether frames must be masked (from a client) or must not be (from a server).
     masked: bool,
-    /// Whether messages may be compressed, which RSV1 of their first frame then says (RFC 7692 §6).
+    /// Whether messages may be compressed. RSV1 of a message's first frame then says so (RFC 7692 §6).
     deflate: bool,
 }
 
@@ -38,9 +38,9 @@ pub enum Opcode {
     Text = 0x1,
     /// A message of bytes.
     Binary = 0x2,
-    /// The end of the conversation.
+    /// The end of the connection.
     Close = 0x8,
-    /// A question that a pong with the same payload answers.
+    /// A request for a pong with the same payload.
     Ping = 0x9,
     /// The answer to a ping, or a sign of life.
     Pong = 0xA,
@@ -65,7 +65,7 @@ impl Opcode {
     }
 }
 
-/// Why a stream of frames cannot be read on. The connection is to be closed with [`Self::close_code`].
+/// Why a stream of frames cannot be decoded further. Close the connection with [`Self::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// RSV1–RSV3 without an extension that gives them a meaning. permessage-deflate gives RSV1 one, in the first
@@ -111,7 +111,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The close code (RFC 6455 §7.4.1) that tells the peer.
+    /// The close code for the peer (RFC 6455 §7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
             Self::InvalidUtf8 | Self::BadDeflate => 1007,
@@ -153,7 +153,7 @@ pub(super) const MASKED: u8 = 0x80;
 pub(super) const RSV1: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 
-/// What a frame's header says.
+/// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub fin: bool,
@@ -167,8 +167,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header at the start of `bytes`; `None` while it is incomplete. What is wrong is refused
-    /// as soon as it is seen, a length beyond `limits` before any of its payload is waited for.
+    /// Parses the header at the start of `bytes`; `None` while it is incomplete. Refuses errors as soon as they appear, and
+    /// a length beyond `limits` before any payload arrives.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<Self>, ProtocolError> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
             return Ok(None);

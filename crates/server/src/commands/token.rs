@@ -17,14 +17,13 @@ pub fn run(args: &Token) -> anyhow::Result<()> {
     ensure!(name_fits, "--name must be 1-{USERNAME_CHARS_MAX} characters");
     let rooms = (!args.rooms.is_empty()).then(|| args.rooms.clone());
     let claims = Claims { name: args.name.clone(), rooms, ..claims(args.user.as_str(), args.level, args.ttl) };
-    // A token may be asked for before the server's first start: both then find the same secret.
-    println!("{}", sign(&secret::open(&config)?, &claims).context("cannot sign the token")?);
-    Ok(())
+    // It works before the server's first start, too: both then use the same secret.
+    super::say(&sign(&secret::open(&config)?, &claims).context("cannot sign the token")?)
 }
 
-/// Claims that begin now.
+/// Claims that are valid from now on.
 pub fn claims(user: &str, level: Level, ttl: Duration) -> Claims {
     let now_s = SystemClock.now_ms() / 1_000;
     let exp = now_s.saturating_add(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX / 2_000));
-    Claims { sub: user.to_owned(), name: None, level, rooms: None, exp, iat: now_s }
+    Claims { sub: user.to_owned(), level, exp, iat: now_s, ..Claims::default() }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Chatter, Cluster, OwnServer, Server, service, within};
+use testkit::{Cluster, LoadUser, OwnServer, Server, service, within};
 
 use crate::BINARY;
 use crate::trouble::stands;
@@ -25,10 +25,8 @@ pub async fn are_hot(nodes: &[&Server], hot: bool) {
     }
 }
 
-async fn gathered(node: &Server) -> u64 {
-    let metrics = node.http().get("/metrics").await.text;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("barrage_gathered_runs_total "));
-    line.expect("a metric").parse().unwrap()
+async fn gathered(node: &Server) -> f64 {
+    node.http().metric("barrage_gathered_runs_total").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,10 +38,10 @@ async fn nodes_agree_that_a_room_is_hot_by_what_is_said_on_all_of_them() {
     let mut cy = idle.viewer("cy", "hall").await;
 
     // Neither of them alone would be hot.
-    let chatter = [Chatter::start(here, "ann", "hall", 30), Chatter::start(there, "bo", "hall", 30)];
+    let chatter = [LoadUser::start(here, "ann", "hall", 30), LoadUser::start(there, "bo", "hall", 30)];
     are_hot(&[here, there, idle], true).await;
     within(TURNS, "runs to go together", async || {
-        (gathered(here).await > 0 && gathered(there).await > 0).then_some(())
+        (gathered(here).await > 0.0 && gathered(there).await > 0.0).then_some(())
     })
     .await;
 
@@ -56,8 +54,8 @@ async fn nodes_agree_that_a_room_is_hot_by_what_is_said_on_all_of_them() {
     // Without Redis each goes by what is said on it.
     redis.kill();
     stands(here, "degraded").await;
-    let _busy = Chatter::start(here, "ann", "hall", 60);
-    let _less = Chatter::start(there, "bo", "hall", 20);
+    let _busy = LoadUser::start(here, "ann", "hall", 60);
+    let _less = LoadUser::start(there, "bo", "hall", 20);
     are_hot(&[here], true).await;
     assert!(!is_hot(there).await && !is_hot(idle).await);
 

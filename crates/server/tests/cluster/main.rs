@@ -4,16 +4,23 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 mod chat;
+#[path = "../e2e/collector.rs"]
+mod collector;
 mod crowd;
 mod devices;
+mod doors;
+mod freeze;
 mod heat;
 mod kafka;
 mod live;
 mod moderation;
 mod nginx;
+mod node_tls;
 mod rolling;
 mod tls;
+mod traces;
 mod trouble;
+mod upgrade;
 
 use testkit::Cluster;
 

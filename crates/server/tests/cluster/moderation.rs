@@ -124,3 +124,54 @@ async fn a_mute_is_told_on_the_node_where_its_user_is() {
     let refused = ann.ask(json!({ "type": "comment", "room_id": "hall", "content": "hm" })).await;
     assert_eq!(refused["code"], "muted", "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_and_an_erasure_reach_what_another_node_shows_and_nobody_keeps() {
+    let Some(nodes) = cluster(2).await else { return };
+    nodes[0].admin().put("admin/rooms/hall", json!({ "store": false })).await.is(200);
+    let mut bo = nodes[1].viewer("bo", "hall").await;
+    let purged = nodes[0].user("mallory").say("hall", "unkept").await;
+    bo.sees("unkept").await;
+    let ban = json!({ "user_id": "mallory", "room_id": "attic", "kind": "mute", "duration_s": 60, "purge": true });
+    nodes[0].admin().post("admin/bans", ban).await.is(201);
+    let everywhere = json!({ "user_id": "mallory", "kind": "mute", "duration_s": 1, "purge": true });
+    nodes[0].admin().post("admin/bans", everywhere).await.is(201);
+    assert_eq!(bo.event("comment_deleted").await["comment_ids"], json!([purged]));
+
+    let claims = json!({ "sub": "eve", "level": "owner", "exp": testkit::now_s() + 3_600 });
+    let eve = nodes[0].bearing(&testkit::token(&claims));
+    let erased = eve.say("hall", "unkept, too").await;
+    bo.sees("unkept, too").await;
+    let kept = eve.say("lobby", "kept").await;
+    let begun = nodes[0].admin().delete("admin/users/eve/data").await.expect(202);
+    assert_eq!(bo.event("comment_deleted").await["comment_ids"], json!([erased]));
+    // Another node knows how far it is.
+    let path = format!("admin/erasures/{}", begun["erasure_id"].as_str().unwrap());
+    let receipt = eventually("the end of the erasure", async || {
+        let receipt = nodes[1].admin().get(&path).await.expect(200);
+        (receipt["status"] == "done").then_some(receipt)
+    });
+    assert_eq!(receipt.await["counts"]["comments"], 1);
+    let page = nodes[1].user("bo").get("rooms/hall/comments?since_id=0").await.expect(200);
+    assert_eq!(page["comments"], json!([]));
+    nodes[1].user("bo").post(&format!("comments/{kept}/like"), Value::Null).await.fails(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_whom_another_node_has_seen_is_protected_here() {
+    let Some(nodes) = cluster(2).await else { return };
+    let bearer = |node: usize, user: &str| {
+        let claims = json!({ "sub": user, "level": "moderator", "rooms": ["hall"], "exp": testkit::now_s() + 3_600 });
+        nodes[node].bearing(&testkit::token(&claims))
+    };
+    bearer(0, "mel").get("rooms/hall").await.is(200);
+    let ban = |user: &str| json!({ "user_id": user, "room_id": "hall", "kind": "ban", "duration_s": 1 });
+    // The node that has seen mel stores it a moment later.
+    eventually("the other node to know", async || {
+        let reply = bearer(1, "mo").post("admin/bans", ban("mel")).await;
+        (reply.status == 403).then_some(())
+    })
+    .await;
+    bearer(1, "mo").post("admin/bans", ban("ann")).await.is(201);
+    nodes[1].admin().post("admin/bans", ban("mel")).await.is(201);
+}

@@ -30,13 +30,6 @@ async fn status(node: &Server) -> String {
     ready.body["status"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A metric of the node, by its name with its labels; 0 when there is none.
-async fn metric(node: &Server, name: &str) -> i64 {
-    let metrics = node.http().get("/metrics").await.text;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-    value.unwrap_or_default() as i64
-}
-
 /// Waits until it says so.
 pub async fn stands(node: &Server, wanted: &str) {
     within(LONG, wanted, async || (status(node).await == wanted).then_some(())).await;

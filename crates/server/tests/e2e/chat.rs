@@ -1,5 +1,6 @@
 //! Private and group chat, as messengers have it.
 
+mod changing;
 mod direct;
 mod flapping;
 mod groups;

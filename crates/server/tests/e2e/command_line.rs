@@ -1,6 +1,6 @@
 //! The command line: every command as an operator types it.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 use testkit::{SECRET, eventually, xml};
@@ -23,7 +23,7 @@ fn err(output: &Output) -> String {
 fn help_and_version() {
     let help = run(&["--help"], &[]);
     assert!(help.status.success());
-    for command in ["serve", "token", "import", "play", "check-config", "default-config"] {
+    for command in ["serve", "token", "import", "export", "play", "check-config", "default-config"] {
         assert!(out(&help).contains(command), "{}", out(&help));
         let help = run(&[command, "--help"], &[]);
         assert!(help.status.success() && !out(&help).is_empty(), "{command}");
@@ -32,6 +32,28 @@ fn help_and_version() {
     assert!(version.status.success());
     assert!(out(&version).contains(env!("CARGO_PKG_VERSION")), "{}", out(&version));
     assert!(!run(&["dance"], &[]).status.success());
+}
+
+/// As `barrage … | head -1` does: the reader leaves before everything is printed.
+#[test]
+fn a_reader_that_leaves_ends_a_command_without_a_panic() {
+    for args in [&["default-config"][..], &["completions", "bash"], &["man"]] {
+        let mut child = Command::new(BIN).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(!err(&output).contains("panicked"), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_value_out_of_its_range_is_refused_in_one_line() {
+    let base = ["--comments-per-s", "1", "--rooms", "1", "--messages-per-day", "1", "--retention-days", "1"];
+    for wrong in ["-1", "nan", "inf", "1e13", ""] {
+        let output = run(&[&["plan", "--viewers", wrong][..], &base].concat(), &[]);
+        assert!(!output.status.success(), "{wrong:?}");
+        assert_eq!(err(&output).trim_end().lines().count(), 1, "{}", err(&output));
+        assert!(err(&output).contains("--viewers"), "{}", err(&output));
+    }
 }
 
 #[test]
@@ -194,6 +216,113 @@ async fn recorded_comments_are_imported_into_a_replay() {
     std::fs::write(&file, "<i><d p=\"broken").unwrap();
     let failed = server.command(&["import", file.to_str().unwrap(), "--room", "film", "--server", &url]).await;
     assert!(!failed.status.success() && err(&failed).contains("film.xml"), "{}", err(&failed));
+}
+
+#[tokio::test]
+async fn a_dirty_file_comes_in_and_what_was_left_out_is_named() {
+    let server = fast_server().await;
+    let file = server.dir().join("dirty.xml");
+    let text = "<i>\n<d p=\"1,1,25,0\">A&B 1 < 2</d>\n<d p=\"2,8,25,0\">code()</d>\n<d p=\"3,1,25,-65536\">red</d>\n<d p=\"4,1,25,0\">cut o";
+    std::fs::write(&file, text).unwrap();
+    let (url, file) = (server.url(), file.to_str().unwrap().to_owned());
+    let tried = server.command(&["import", &file, "--room", "film", "--dry-run"]).await;
+    assert!(tried.status.success(), "{}", err(&tried));
+    let said = out(&tried);
+    assert!(said.ends_with("2 comments would come in, 2 would be skipped; nothing was written\n"), "{said}");
+    for line in [
+        "  1 × it is a program (mode 8 or 9): line 3 (byte 34)\n",
+        "  1 × the file ends inside it: line 5 (byte 90)\n",
+        "  1 × a raw & or < was taken as text: line 2 (byte 4)\n",
+        "  1 × the colour was in another form: line 4 (byte 61)\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    assert_eq!(server.user("bob").get("rooms/film/sessions").await.expect(200)["sessions"], json!([]));
+
+    let done = server.command(&["import", &file, "--room", "film", "--server", &url]).await;
+    let last = out(&done).lines().last().unwrap().to_owned();
+    assert!(last.starts_with("imported 2 comments, skipped 2, into room film as session "), "{last}");
+    let replay = server.user("bob").get("rooms/film/replay").await.expect(200);
+    let told: Vec<_> = replay["comments"].as_array().unwrap().iter().map(|c| c["content"].as_str().unwrap()).collect();
+    assert_eq!(told, ["A&B 1 < 2", "red"]);
+    assert_eq!(replay["comments"][1]["style"]["color"], "#FF0000");
+}
+
+#[tokio::test]
+async fn a_file_of_several_parts_is_one_session_that_has_ended() {
+    let server = fast_server().await;
+    let file = server.dir().join("long.xml");
+    let comments: Vec<_> = (0..=5_000).map(|n| (f64::from(n), "aaa", "again")).collect();
+    std::fs::write(&file, xml(&comments)).unwrap();
+    let url = server.url();
+    let done = server.command(&["import", file.to_str().unwrap(), "--room", "film", "--server", &url]).await;
+    assert!(out(&done).contains("imported 5001 comments, skipped 0"), "{}{}", out(&done), err(&done));
+    let sessions = server.user("bob").get("rooms/film/sessions").await.expect(200);
+    let [session] = sessions["sessions"].as_array().unwrap().as_slice() else { panic!("{sessions}") };
+    assert_eq!((&session["comment_count"], &session["duration_s"]), (&json!(5_001), &json!(5_000)));
+    let ended: jiff::Timestamp = session["ended_at"].as_str().unwrap().parse().unwrap();
+    assert!(ended <= jiff::Timestamp::now(), "{session}");
+}
+
+#[tokio::test]
+async fn a_recording_is_exported_and_comes_back() {
+    let server = fast_server().await;
+    let url = server.url();
+    let import = |file: String, room: &'static str| {
+        let (server, url) = (&server, &url);
+        async move {
+            let done = server.command(&["import", &file, "--room", room, "--server", url]).await;
+            assert!(done.status.success(), "{}", err(&done));
+            let last = out(&done).lines().last().unwrap().to_owned();
+            last.split("as session ").nth(1).unwrap().to_owned()
+        }
+    };
+    let told = |room: &'static str| {
+        let reader = server.user("bob");
+        async move {
+            let replay = reader.get(&format!("rooms/{room}/replay?limit=1000")).await.expect(200);
+            let told = |c: &serde_json::Value| (c["offset_ms"].clone(), c["content"].clone(), c["username"].clone());
+            replay["comments"].as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+        }
+    };
+    let file = server.dir().join("film.xml");
+    let comments: Vec<_> = (0..1_200).map(|n| (f64::from(n) / 2.0, "aaa", "a \"quoted\" <b>, & 好")).collect();
+    std::fs::write(&file, xml(&comments)).unwrap();
+    let session = import(file.to_str().unwrap().to_owned(), "film").await;
+    let expected = told("film").await;
+    assert_eq!(expected.len(), 1_000, "a page");
+    for (format, room) in
+        [("xml", "x"), ("jsonl", "j"), ("csv", "c"), ("dandanplay", "d"), ("dplayer", "p"), ("ass", "")]
+    {
+        let args = ["export", "--room", "film", "--session", &session, "--format", format, "--server", &url];
+        let written = server.command(&args).await;
+        assert!(written.status.success(), "{}", err(&written));
+        assert!(err(&written).contains("1200 comments"), "{}", err(&written));
+        if format == "ass" {
+            assert_eq!(out(&written).matches("Dialogue: ").count(), 1_200);
+            continue;
+        }
+        let copy = server.dir().join(format!("copy.{format}"));
+        std::fs::write(&copy, &written.stdout).unwrap();
+        import(copy.to_str().unwrap().to_owned(), room).await;
+        assert_eq!(told(room).await, expected, "{format}");
+    }
+    let none =
+        server.command(&["export", "--room", "film", "--session", "12345", "--format", "xml", "--server", &url]).await;
+    assert!(!none.status.success() && err(&none).contains("no such session"), "{}", err(&none));
+}
+
+#[tokio::test]
+async fn other_files_are_named_for_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("film.ass");
+    std::fs::write(&file, "[Script Info]\nTitle: x\n").unwrap();
+    let refused = run(&["import", file.to_str().unwrap(), "--room", "r"], &[]);
+    assert!(!refused.status.success());
+    assert!(err(&refused).contains("film.ass"), "{}", err(&refused));
+    assert!(err(&refused).contains("this is ASS subtitles, which import does not read yet"), "{}", err(&refused));
+    let played = run(&["play", file.to_str().unwrap(), "--room", "r"], &[]);
+    assert!(!played.status.success() && err(&played).contains("ASS"), "{}", err(&played));
 }
 
 #[tokio::test]

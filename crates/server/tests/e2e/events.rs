@@ -233,7 +233,10 @@ async fn programs_of_the_operator_show_follows_and_notices() {
         (&json!("raid"), &json!("A raid!"), &json!(true))
     );
     bob.send(json!({ "type": "ack", "event_id": notice["event_id"] })).await;
-    admin.post(path, json!({ "kind": "invasion" })).await.fails(400, "invalid_request");
+    for kind in [json!("invasion"), json!(0), json!(1), json!(null)] {
+        let event = json!({ "kind": kind, "user_id": "gina", "username": "Gina", "code": "x", "message": "x" });
+        admin.post(path, event).await.fails(400, "invalid_request");
+    }
     server
         .user("bob")
         .post(path, json!({ "kind": "notice", "code": "x", "message": "x" }))

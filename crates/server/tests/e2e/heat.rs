@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Chatter, Server, within};
+use testkit::{LoadUser, Server, within};
 
 use crate::configured;
 
@@ -24,8 +24,8 @@ async fn hot_rooms(server: &Server) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_becomes_hot_says_so_and_cools_by_itself() {
     let server = configured("[rooms]\nhot_per_s = 10\n").await;
-    let busy = Chatter::start(&server, "ann", "hall", 30);
-    let quiet = Chatter::start(&server, "bo", "lobby", 2);
+    let busy = LoadUser::start(&server, "ann", "hall", 30);
+    let quiet = LoadUser::start(&server, "bo", "lobby", 2);
     within(TURNS, "the hall to be hot", async || is_hot(&server, "hall").await.then_some(())).await;
     assert!(!is_hot(&server, "lobby").await);
     assert_eq!(hot_rooms(&server).await, "1");

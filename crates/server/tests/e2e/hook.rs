@@ -42,7 +42,7 @@ impl Service {
     fn note(&self, headers: &HeaderMap, body: &[u8]) -> StatusCode {
         let header = |name: &str| headers[name].to_str().unwrap().to_owned();
         let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
-        let expected = hook::sign::signature(&hook::sign::key(SECRET), &id, timestamp, body);
+        let expected = webhook::sign::signature(&webhook::sign::key(SECRET), &id, timestamp, body);
         assert_eq!(header("webhook-signature"), expected);
         assert!((testkit::now_s() - timestamp).abs() < 60);
         self.calls.lock().unwrap().push(Call { id, body: serde_json::from_slice(body).unwrap() });
@@ -135,6 +135,6 @@ async fn kinds_filter_and_attempts_end() {
         text.contains("hook_calls_total{outcome=\"given_up\"} 1").then_some(())
     })
     .await;
-    assert!(server.log().contains("gave up"));
+    assert!(server.log().contains("gave up a webhook call after its last attempt"));
     assert_eq!(service.calls().len(), 1);
 }

@@ -170,6 +170,37 @@ async fn a_user_s_tokens_issued_before_a_moment_are_revoked_for_good() {
 }
 
 #[tokio::test]
+async fn a_token_issued_right_after_a_revocation_is_good_at_once() {
+    let server = server().await;
+    let undated = token(&json!({ "sub": "alice", "exp": now_s() + 60 }));
+    server.bearing(&undated).get("rooms/lobby").await.is(200);
+    server.admin().post("admin/tokens/revoke", json!({ "user_id": "alice" })).await.is(204);
+    let fresh = token(&claims("alice", json!({ "iat": now_s() })));
+    server.bearing(&fresh).get("rooms/lobby").await.is(200);
+    let refused = server.bearing(&undated).get("rooms/lobby").await.fails(401, "unauthorized");
+    assert!(refused.to_string().contains("iat"), "it says why: {refused}");
+}
+
+#[tokio::test]
+async fn times_in_tokens_are_numbers_of_any_kind() {
+    let server = server().await;
+    let asks = async |more: Value| {
+        let token = token(&claims("alice", more));
+        server.bearing(&token).get("rooms/lobby").await.status
+    };
+    let now = now_s() as f64;
+    assert_eq!(asks(json!({ "exp": now + 60.5, "iat": now - 1.25, "nbf": now - 0.5 })).await, 200, "fractions");
+    assert_eq!(asks(json!({ "name": null, "level": null, "rooms": null, "iat": null, "nbf": null })).await, 200);
+    assert_eq!(asks(json!({ "exp": now - 0.5 })).await, 401, "expired");
+    assert_eq!(asks(json!({ "exp": null })).await, 401, "no end");
+    assert_eq!(asks(json!({ "nbf": now_s() + 30 })).await, 200, "clocks differ");
+    assert_eq!(asks(json!({ "nbf": now_s() + 600 })).await, 401, "not yet");
+    assert_eq!(asks(json!({ "iat": now_s() + 30 })).await, 200, "clocks differ");
+    assert_eq!(asks(json!({ "iat": now_s() + 600 })).await, 401, "issued in the future");
+    assert_eq!(asks(json!({ "exp": "tomorrow" })).await, 401);
+}
+
+#[tokio::test]
 async fn a_token_with_rooms_is_good_for_those_alone() {
     let server = server().await;
     let one = token(&claims("alice", json!({ "rooms": ["a", "b"] })));

@@ -1,30 +1,50 @@
 //! Conversations with the real binary, as viewers, programs and operators have them. Each test has a server of its own.
 #![allow(clippy::unwrap_used, missing_docs)] // A test that cannot go on has failed.
 
+mod access;
+mod archive;
 mod bans;
 mod chat;
+mod client;
+mod collector;
 mod command_line;
 mod comments;
 mod delivery;
+mod deployment;
+mod diagnostics;
+mod doors;
 mod drain;
 mod durability;
 mod e2ee;
 mod edges;
+mod erasure;
 mod events;
 mod heat;
+mod hierarchy;
 mod history;
 mod hook;
 mod hostile;
 mod identity;
 mod likes;
 mod limits;
+mod live;
+mod moderation;
+mod names;
+mod operators;
 mod ranking;
 mod replay;
 mod reviews;
+mod rights_first;
 mod rooms;
+mod sentry;
+mod shares;
 mod sockets;
+mod telemetry;
 mod tls;
+mod upgrade;
 mod uploads;
+#[cfg(feature = "quic")]
+mod webtransport;
 mod words;
 
 use futures::future::join_all;
@@ -71,7 +91,8 @@ async fn all_speak(crowd: &mut [Viewer], room: &str, says: impl Fn(usize) -> Str
     }
 }
 
-/// One user says `n` different things as fast as possible: `"{name} 0"`, `"{name} 1"`, … Returns the ids.
+/// One user says `n` different things as fast as possible: `"{name} 0"`, `"{name} 1"`, … Returns the ids. Numbers that differ
+/// only in how often a digit repeats read alike (99 and 999), and a batch may merge them: let the last be none of those.
 async fn says_many(viewer: &mut Viewer, room: &str, name: &str, n: usize) -> Vec<String> {
     for i in 0..n {
         let content = format!("{name} {i}");

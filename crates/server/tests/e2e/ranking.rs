@@ -51,6 +51,53 @@ async fn a_score_is_comments_and_the_value_of_gifts_readable_at_once() {
 }
 
 #[tokio::test]
+async fn a_gift_in_a_room_without_a_session_starts_one_and_counts() {
+    let server = fast_server().await;
+    gift(&server, "alice", 5).await;
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 5)]);
+    assert_eq!(server.user("reader").get("rooms/lobby").await.expect(200)["state"], "live");
+    gift(&server, "alice", 5).await;
+    server.user("bob").say("lobby", "in the same session").await;
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 10), place(2, "bob", 1)]);
+    server.admin().post("admin/rooms/lobby/close", Value::Null).await.is(200);
+    let late = json!({ "gift": "rose", "user_id": "alice", "username": "alice", "count": 1, "value": 5 });
+    server.admin().post("admin/rooms/lobby/gifts", late).await.fails(403, "room_closed");
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 10), place(2, "bob", 1)]);
+}
+
+#[tokio::test]
+async fn a_gift_with_a_client_msg_id_counts_once_and_one_without_each_time() {
+    let mut server = fast_server().await;
+    let give = async |server: &Server, room: &str, key: Value, value: u64| {
+        let mut gift = json!({ "gift": "rose", "user_id": "alice", "username": "alice", "count": 1, "value": value });
+        gift["client_msg_id"] = key;
+        server.admin().post(&format!("admin/rooms/{room}/gifts"), gift).await
+    };
+    let first = give(&server, "lobby", json!("order-1"), 5).await.expect(201);
+    assert_eq!(give(&server, "lobby", json!("order-1"), 5).await.expect(201), first);
+    server.kill9().await;
+    server.restart().await;
+    let again = give(&server, "lobby", json!("order-1"), 500).await.expect(201);
+    assert_eq!(again, first, "the first answer, whatever the repeat says");
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 5)]);
+    let mut bob = server.viewer("bob", "lobby").await;
+    assert_ne!(give(&server, "attic", json!("order-1"), 5).await.expect(201), first, "another room, another gift");
+    for value in [1, 2] {
+        give(&server, "lobby", Value::Null, value).await.is(201);
+        assert_eq!(bob.event("gift").await["value"], value, "no repeat was shown before");
+    }
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 8)]);
+    let four = futures::future::join_all((0..4).map(|_| give(&server, "lobby", json!("order-2"), 10))).await;
+    assert!(four.iter().any(|reply| reply.status == 201), "one of them gives it");
+    assert!(four.iter().all(|reply| matches!(reply.status, 201 | 503)), "the others wait for it, or are asked to");
+    give(&server, "lobby", json!("order-2"), 10).await.is(201);
+    assert_eq!(ranking(&server, "").await, [place(1, "alice", 18)]);
+    for wrong in [json!(""), json!("x".repeat(65)), json!(7)] {
+        give(&server, "lobby", wrong, 1).await.fails(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
 async fn what_was_not_accepted_does_not_count() {
     let server = fast_server().await;
     server.admin().put("admin/words", json!({ "block": ["no"], "review": ["maybe"] })).await.is(200);

@@ -74,7 +74,9 @@ async fn a_rejected_comment_is_never_seen() {
     let mut bob = server.viewer("bob", "lobby").await;
     let id = held(&server, "alice", "hold me").await["id"].as_str().unwrap().to_owned();
     server.admin().post(&format!("admin/reviews/{id}/reject"), Value::Null).await.is(200);
-    server.admin().post(&format!("admin/reviews/{id}/approve"), Value::Null).await.fails(404, "not_found");
+    for again in ["approve", "reject"] {
+        server.admin().post(&format!("admin/reviews/{id}/{again}"), Value::Null).await.fails(409, "too_late");
+    }
     server.admin().post("admin/reviews/12345/approve", Value::Null).await.fails(404, "not_found");
     server.user("alice").say("lobby", "afterwards").await;
     bob.sees("afterwards").await;

@@ -279,3 +279,14 @@ async fn comments_of_a_room_that_keeps_nothing_can_be_deleted_while_they_are_see
     assert_eq!(bob.event("comment_deleted").await["comment_id"], id.as_str());
     assert_eq!(server.viewer("carol", "gone").await.contents(), [""; 0]);
 }
+
+#[tokio::test]
+async fn viewers_are_told_who_may_speak_and_how_often() {
+    let server = server().await;
+    let mut bob = server.viewer("bob", "lobby").await;
+    server.admin().put("admin/rooms/lobby", json!({ "slow_mode_s": 7, "speakers": "vip" })).await.is(200);
+    let state = bob.event("room_state").await;
+    assert_eq!((&state["slow_mode_s"], &state["speakers"]), (&json!(7), &json!("vip")));
+    let room = server.user("bob").get("rooms/lobby").await.expect(200);
+    assert_eq!((&room["slow_mode_s"], &room["speakers"]), (&json!(7), &json!("vip")));
+}

@@ -35,7 +35,9 @@ async fn a_socket_reads_so_many_rooms_and_no_more() {
     let server = configured("[sockets]\nrooms_per_socket_max = 2\n").await;
     let mut bob = server.viewer("bob", "a").await;
     bob.join("b", json!({})).await;
-    bob.refused(json!({ "type": "join_room", "room_id": "c" }), "rate_limited").await;
+    // No time helps, so it is no rate limit.
+    let refused = bob.refused(json!({ "type": "join_room", "room_id": "c" }), "invalid_request").await;
+    assert!(refused["retry_after_ms"].is_null(), "{refused}");
     bob.ask(json!({ "type": "leave_room", "room_id": "a" })).await;
     bob.join("c", json!({})).await;
 }
@@ -266,6 +268,36 @@ async fn several_frames_fit_one_message_and_heartbeats_are_answered() {
     let beat = came.iter().find(|(kind, ..)| *kind == 2).unwrap();
     assert!((beat.1 / 1_000).abs_diff(now_s().unsigned_abs()) < 30, "{came:?}");
     one.say("JSON is spoken here too").await;
+}
+
+#[tokio::test]
+async fn frames_of_version_2_name_their_room_in_both_directions() {
+    let server = fast_server().await;
+    let mut bob = server.viewer("bob", "other").await;
+    let mut one = binary(&server, "1").await;
+    one.join("other", json!({})).await;
+    let named = |room: &str, content: &[u8]| {
+        let mut bytes = frame(1, 0, 1, b"")[..20].to_vec();
+        bytes[2] = 2;
+        bytes.push(room.len() as u8);
+        bytes.extend(room.as_bytes());
+        bytes.extend((content.len() as u16).to_be_bytes());
+        bytes.extend(content);
+        bytes
+    };
+    one.send_bytes(named("other", b"elsewhere")).await;
+    bob.sees("elsewhere").await;
+    one.send_bytes(named("a/b", b"nowhere")).await;
+    assert_eq!(one.wait_for("error").await["code"], "invalid_request");
+    bob.say("and back").await;
+    let expected = named("other", b"and back");
+    loop {
+        let bytes = one.bytes().await;
+        if bytes.ends_with(b"and back") && bytes[2] == 2 {
+            assert_eq!(bytes[20..], expected[20..]);
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -61,7 +61,41 @@ async fn a_picture_reaches_the_other_and_no_one_else() {
     let message = sent["server_msg_id"].as_str().unwrap();
     alice.delete(&format!("messages/{message}")).await.is(200);
     bob.get(&path).await.fails(404, "not_found");
-    alice.get(&path).await.is(200);
+    alice.get(&path).await.fails(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_files_name_is_cleaned_as_a_text_is() {
+    let server = server().await;
+    server.admin().put("admin/words", json!({ "block": ["darn"], "mask": ["heck"] })).await.is(200);
+    let alice = server.user("alice");
+    for (name, shown, disposition) in [
+        // Shown as "bill-exe.pdf" where the override works.
+        ("bill-\u{202e}fdp.exe", json!("bill-fdp.exe"), "attachment; filename*=UTF-8''bill-fdp.exe"),
+        (
+            "a\r\nSet-Cookie: b\0.txt",
+            json!("a Set-Cookie: b.txt"),
+            "attachment; filename*=UTF-8''a%20Set-Cookie%3A%20b.txt",
+        ),
+        ("\u{2067}夏\u{2069}\u{200b}\u{7}.png", json!("夏.png"), "attachment; filename*=UTF-8''%E5%A4%8F.png"),
+        ("what the heck", json!("what the ****"), "attachment; filename*=UTF-8''what%20the%20%2A%2A%2A%2A"),
+        (" \u{202e}\u{200f}\t", Value::Null, "attachment"),
+    ] {
+        let draft = json!({ "msg_type": "file", "content_type": "text/plain", "size_bytes": 1, "name": name });
+        let upload = alice.post("uploads", draft).await.expect(201);
+        bring(&server, &upload, "text/plain", b"x").await.is(201);
+        let path = format!("uploads/{}", upload["upload_id"].as_str().unwrap());
+        let view = alice.get(&path).await.expect(200);
+        assert_eq!(view["name"], shown, "{name:?}");
+        let read = server.http().get(view["url"].as_str().unwrap()).await;
+        assert_eq!(read.header("content-disposition"), Some(disposition), "{name:?}");
+    }
+    for (name, status, code) in
+        [("darn.txt".to_owned(), 422, "content_blocked"), ("x".repeat(129), 400, "invalid_request")]
+    {
+        let draft = json!({ "msg_type": "file", "content_type": "text/plain", "size_bytes": 1, "name": name });
+        alice.post("uploads", draft).await.fails(status, code);
+    }
 }
 
 #[tokio::test]

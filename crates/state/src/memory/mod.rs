@@ -1,18 +1,17 @@
-//! The backend of one process: exact, in memory, gone with it.
+//! The backend of one process: exact, in memory, lost with the process.
 //!
-//! Nothing awaits while a lock is held; locks are split over shards by key, so that calls for different
-//! users rarely meet. Keys are 64- or 128-bit hashes under a secret of the process: texts of users are
-//! not kept, and nobody outside can make two keys collide.
+//! Nothing awaits while it holds a lock. Locks are sharded by key, so that calls for different users rarely contend. Keys are
+//! 64- or 128-bit hashes under a secret of the process: no user text is stored, and nobody outside can make two keys collide.
 
-mod gate;
+mod expiring_map;
+mod idempotency;
 mod presence;
-mod reservations;
-mod shelf;
+mod rate_limit;
 
-pub use gate::{KEYS_MAX, MemoryGate};
+pub(crate) use expiring_map::{Expires, ExpiringMap};
+pub use idempotency::{ANSWERS_MAX, MemoryReservations};
 pub use presence::MemoryPresence;
-pub use reservations::{ANSWERS_MAX, MemoryReservations};
-pub(crate) use shelf::{Lasting, Shelf};
+pub use rate_limit::{KEYS_MAX, MemoryRateLimiter};
 
 /// Locks per table; a power of two well above the cores of one machine.
 const SHARDS: usize = 64;

@@ -8,8 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{Presence, Result};
 
-/// The open sockets of each user; as many as the process has, so nothing needs a bound of its own. They
-/// end with the process that knows of them, so they need no lease either.
+/// The open sockets of each user. The process's sockets bound it. They end with the process, so they need no lease.
 #[derive(Default)]
 pub struct MemoryPresence(Mutex<HashMap<UserId, SmallVec<[u64; 2]>>>);
 
@@ -55,6 +54,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn conforms() {
-        conformance::presence(Arc::new(MemoryPresence::default()), "memory", 1_000_000).await;
+        conformance::presence::suite(Arc::new(MemoryPresence::default()), "memory", 1_000_000).await;
     }
 }

@@ -1,7 +1,7 @@
 -- The rule of gcra.rs over one key, which holds its TAT in whole Unix microseconds: Lua's numbers hold those
 -- exactly until the year 2255. Intervals and windows come as whole microseconds too, so nothing is rounded here.
 local JITTER_MS = 100
--- A key outlives its meaning by a little: nodes' clocks differ, and a key gone too early admits too much.
+-- A key outlives its meaning a little: nodes' clocks differ, and a key that expires too early admits too much.
 local SLACK_MS = 5000
 
 local function whole(number) return string.format('%.0f', number) end
@@ -11,7 +11,7 @@ local function keep_tat(key, tat_us, now_us)
   redis.call('SET', key, whole(tat_us), 'PX', whole(ttl_ms))
 end
 
--- The TAT to keep if one more is admitted, or nil and the wait in milliseconds.
+-- Returns the TAT to store if one more is admitted, or nil and the wait in milliseconds.
 local function check(key, now_us, interval_us, window_us)
   local full_us = now_us + window_us
   local tat_us = tonumber(redis.call('GET', key) or now_us)
@@ -24,7 +24,7 @@ local function check(key, now_us, interval_us, window_us)
   return nil, math.ceil((next_us - full_us) / 1000)
 end
 
--- A span is kept as `from:until`. What is left of it; a clock before its start ends it.
+-- A span is stored as `from:until`. Returns what is left of it; a clock before its start ends it.
 local function left_ms(span, now_ms)
   if not span then return nil end
   local from_ms, until_ms = string.match(span, '^(-?%d+):(-?%d+)$')

@@ -1,9 +1,8 @@
-//! What a room and the deployment take from everybody, in chunks.
+//! Leases the rates of rooms and the deployment in chunks.
 //!
-//! Redis counts whole chunks, each node hands out what it has leased and asks for the next chunk when it has
-//! none. A chunk is at most a hundredth of the burst and 20 ms of the rate, so ten nodes that each sit on one
-//! keep a rate within 10 %; a rate that admits less than two hundred at once is leased singly, and exactly. All
-//! of this is behind [`super::RedisGate`].
+//! Redis counts whole chunks. Each node hands out what it has leased and asks for the next chunk when it has none. A chunk is at
+//! most a hundredth of the burst and 20 ms of the rate, so ten nodes with one chunk each keep a rate within 10 %. A burst below
+//! two hundred is leased singly, and is exact. Used by [`super::RedisRateLimiter`] alone.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,21 +13,21 @@ use redis_client::Redis;
 
 use crate::Result;
 use crate::gcra::{CLOCK_JITTER_MS, Rate};
-use crate::memory::{Lasting, Shelf};
+use crate::memory::{Expires, ExpiringMap};
 
-/// Rooms whose leases a node keeps; beyond it the stalest of a few is forgotten, which wastes what is left of it.
+/// Rooms whose leases a node keeps. Beyond it the node forgets one that expires soon, and wastes the rest of it.
 const LEASES_MAX: usize = 100_000;
 /// A chunk lasts at most this long at the full rate.
 const CHUNK_US: i64 = 20_000;
-/// What was leased and not used is forgotten after this long, or after one interval if that is longer.
+/// An unused lease expires after this long, or after one interval if that is longer.
 const LIFE_MS: i64 = 1_000;
 
 static ALLOW: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("allow.lua"))));
+    LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("count_one.lua"))));
 static GIVE_BACK: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("give_back.lua"))));
+    LazyLock::new(|| Script::new(concat!(include_str!("gcra.lua"), include_str!("uncount_one.lua"))));
 
-/// Asks Redis for one of a rate; the inner `Err` is the wait in milliseconds.
+/// Asks Redis for one permit of a rate. The inner `Err` is the wait in milliseconds.
 pub(super) async fn allow(redis: &Redis, key: &str, steps: Steps, now_ms: i64) -> Result<std::result::Result<(), u64>> {
     let mut script = ALLOW.key(redis.key(key));
     script.arg(now_ms).arg(steps.interval_us).arg(steps.window_us);
@@ -36,7 +35,7 @@ pub(super) async fn allow(redis: &Redis, key: &str, steps: Steps, now_ms: i64) -
     Ok(if wait_ms == 0 { Ok(()) } else { Err(wait_ms) })
 }
 
-/// A rate as the scripts take it, in whole microseconds: rounded up, so never more than was asked for.
+/// A rate as the scripts take it, in whole microseconds, rounded up so that it is never exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) interval_us: i64,
@@ -44,7 +43,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// `each` of the rate at once.
+    /// `each` permits of the rate at once.
     pub(super) fn of(rate: Rate, each: u32) -> Self {
         let interval_us = rate.interval_ns().saturating_mul(each.into()).cast_unsigned().div_ceil(1_000).cast_signed();
         // Beyond 2^52 Lua's numbers are no longer whole.
@@ -53,7 +52,7 @@ impl Steps {
     }
 }
 
-/// How many of a rate are leased at once.
+/// How many permits of a rate are leased at once.
 fn chunk(rate: Rate) -> u32 {
     let in_time = CHUNK_US.saturating_mul(1_000) / rate.interval_ns();
     (rate.bursts() / 100).min(u32::try_from(in_time).unwrap_or(u32::MAX)).max(1)
@@ -63,7 +62,7 @@ fn chunk(rate: Rate) -> u32 {
 pub(super) struct Leases {
     redis: Redis,
     hash: RandomState,
-    shelf: Mutex<Shelf<Lease>>,
+    entries: Mutex<ExpiringMap<Lease>>,
 }
 
 /// What is left of the last chunk, or the refusal that holds.
@@ -74,25 +73,25 @@ struct Lease {
     refused: bool,
     since_ms: i64,
     until_ms: i64,
-    /// Held by the one call that asks Redis; the others wait for what it gets.
+    /// Locked by the one call that asks Redis; the others wait for its result.
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What a node can say by itself.
+/// What a node can decide by itself.
 enum Local {
     Permit,
     Wait(u64),
     Ask(Arc<tokio::sync::Mutex<()>>),
 }
 
-impl Lasting for Lease {
+impl Expires for Lease {
     fn until_ms(&self) -> i64 {
         self.until_ms
     }
 }
 
 impl Lease {
-    /// Whether what is known is of now and of this rate.
+    /// Whether the lease is valid now and of this rate.
     fn holds(&self, rate: Rate, now_ms: i64) -> bool {
         self.rate == Some(rate) && self.since_ms.saturating_sub(CLOCK_JITTER_MS) <= now_ms && now_ms < self.until_ms
     }
@@ -110,7 +109,7 @@ impl Lease {
         }
     }
 
-    /// What Redis answered: permits for a while, or the time for which it refuses.
+    /// Stores Redis's answer: permits for a while, or the time for which it refuses.
     fn renew(&mut self, rate: Rate, answer: std::result::Result<u32, u64>, now_ms: i64) {
         let for_ms = answer.map_or_else(u64::cast_signed, |_| life_ms(rate));
         let (permits, refused) = (answer.unwrap_or(0), answer.is_err());
@@ -122,13 +121,13 @@ impl Lease {
 
 impl Leases {
     pub(super) fn new(redis: Redis) -> Self {
-        Self { redis, hash: RandomState::new(), shelf: Mutex::new(Shelf::new(LEASES_MAX)) }
+        Self { redis, hash: RandomState::new(), entries: Mutex::new(ExpiringMap::new(LEASES_MAX)) }
     }
 
-    /// One of what is admitted under `key`; the inner `Err` is the wait in milliseconds.
+    /// Takes one permit of `key`. The inner `Err` is the wait in milliseconds.
     pub(super) async fn take(&self, key: &str, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>> {
         let slot = self.hash.hash_one(key);
-        let local = |now_ms| self.shelf.lock().slot(slot, now_ms).take(rate, now_ms);
+        let local = |now_ms| self.entries.lock().slot(slot, now_ms).take(rate, now_ms);
         let asking = match local(now_ms) {
             Local::Permit => return Ok(Ok(())),
             Local::Wait(ms) => return Ok(Err(ms)),
@@ -146,17 +145,17 @@ impl Leases {
     async fn ask(&self, key: &str, slot: u64, rate: Rate, now_ms: i64) -> Result<std::result::Result<(), u64>> {
         let chunk = chunk(rate);
         let answer = allow(&self.redis, key, Steps::of(rate, chunk), now_ms).await?;
-        // One is the caller's.
-        self.shelf.lock().slot(slot, now_ms).renew(rate, answer.map(|()| chunk - 1), now_ms);
+        // One permit is the caller's.
+        self.entries.lock().slot(slot, now_ms).renew(rate, answer.map(|()| chunk - 1), now_ms);
         Ok(answer)
     }
 
-    /// Gives one back that was taken and not used: to this node's chunk, for as long as that lasts, or to Redis at
-    /// once if it was leased singly. One that cannot be given back stays used; that is no reason to answer otherwise.
+    /// Returns an unused permit: to this node's chunk while that is valid, or to Redis if it was leased singly. A permit that
+    /// cannot be returned stays used; the caller's answer does not change.
     pub(super) async fn give_back(&self, key: &str, rate: Rate, now_ms: i64) {
         if chunk(rate) > 1 {
-            let mut shelf = self.shelf.lock();
-            let lease = shelf.slot(self.hash.hash_one(key), now_ms);
+            let mut entries = self.entries.lock();
+            let lease = entries.slot(self.hash.hash_one(key), now_ms);
             if lease.holds(rate, now_ms) {
                 lease.permits += 1;
             }
@@ -164,7 +163,7 @@ impl Leases {
         }
         let mut script = GIVE_BACK.key(self.redis.key(key));
         script.arg(now_ms).arg(Steps::of(rate, 1).interval_us);
-        // A failure is counted where it happens.
+        // The client counts a failure.
         let _: std::result::Result<(), _> = self.redis.script("give_back", &script).await;
     }
 }

@@ -1,27 +1,26 @@
-//! The backend of many nodes: Redis, behind Sentinel, or a Cluster.
+//! The backend of many nodes: a single Redis, Sentinel, or a Cluster.
 //!
-//! Each decision about one user is one Lua script on that user's keys, which a Cluster keeps in one slot because
-//! the user's id is their hash tag. What a room and the deployment take from everybody is leased in chunks
-//! ([`lease`]). Time is Redis's: every node adds what its own clock is off by. While Redis is away every call
-//! fails at once, and the caller decides what then holds.
+//! Each decision about one user is one Lua script on that user's keys. A Cluster keeps them in one slot, because the user's id is
+//! their hash tag. The rates of rooms and the deployment are leased in chunks ([`lease`]). Time is Redis's: every node adds its
+//! own clock's offset. While Redis is away every call fails at once, and the caller decides what holds then.
 
-mod boards;
-mod gate;
-mod heat;
+mod hot_rooms;
+mod idempotency;
+mod leaderboard;
 mod lease;
 mod presence;
-mod reservations;
+mod rate_limit;
 
-pub use boards::RedisBoards;
-pub use gate::RedisGate;
-pub use heat::RedisHeat;
+pub use hot_rooms::RedisHotRooms;
+pub use idempotency::RedisReservations;
+pub use leaderboard::RedisLeaderboards;
 pub use presence::{LEASE_MS, RedisPresence};
-pub use reservations::RedisReservations;
+pub use rate_limit::RedisRateLimiter;
 
 use crate::StateError;
 
-impl From<redis_client::Failure> for StateError {
-    fn from(failure: redis_client::Failure) -> Self {
+impl From<redis_client::CallError> for StateError {
+    fn from(failure: redis_client::CallError) -> Self {
         Self(failure.to_string())
     }
 }

@@ -1,6 +1,20 @@
 //! Critical events for single users.
 
+use model::{Audience, Event, EventBody};
+
 use super::*;
+use crate::EventStore;
+
+/// Runs every case, each on a store of its own.
+///
+/// # Errors
+/// The first error of the store; no case expects one.
+///
+/// # Panics
+/// When the backend breaks a promise of the port.
+pub async fn suite<S: EventStore>(fresh: impl Fn() -> S) -> Case {
+    events_wait_for_their_acknowledgement(&fresh()).await
+}
 
 pub(super) fn event(id: u64) -> Event {
     let (u, v) = (user("u"), user("v"));
@@ -14,7 +28,7 @@ pub(super) fn event(id: u64) -> Event {
     }
 }
 
-pub(super) async fn events_wait_for_their_acknowledgement(store: &dyn Store) -> Case {
+async fn events_wait_for_their_acknowledgement(store: &impl EventStore) -> Case {
     let (u, v) = (user("u"), user("v"));
     store.keep_event(&event(2), &[u.clone(), v.clone()]).await?;
     store.keep_event(&event(1), std::slice::from_ref(&u)).await?;

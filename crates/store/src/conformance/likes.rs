@@ -1,10 +1,25 @@
 //! Likes.
 
 use super::*;
+use crate::{CommentStore, LikeStore};
 
-pub(super) async fn a_user_likes_a_comment_once(store: &dyn Store) -> Case {
+/// Runs every case, each on a store of its own.
+///
+/// # Errors
+/// The first error of the store; no case expects one.
+///
+/// # Panics
+/// When the backend breaks a promise of the port.
+pub async fn suite<S: LikeStore + CommentStore>(fresh: impl Fn() -> S) -> Case {
+    a_user_likes_a_comment_once(&fresh()).await?;
+    the_most_liked_come_first(&fresh()).await?;
+    nobody_likes_what_is_deleted(&fresh()).await?;
+    concurrent_likes_are_all_counted(Arc::new(fresh())).await
+}
+
+async fn a_user_likes_a_comment_once(store: &(impl LikeStore + CommentStore)) -> Case {
     let id = Snowflake(1);
-    store.append_comments(vec![placed(comment(id, "r", "u"), 1)]).await?;
+    store.append_comments(vec![positioned(comment(id, "r", "u"), 1)]).await?;
     assert_eq!(store.like(id, &user("a"), 1).await?, Some(1));
     assert_eq!(store.like(id, &user("a"), 2).await?, None);
     assert_eq!(store.like(id, &user("b"), 3).await?, Some(2));
@@ -17,10 +32,10 @@ pub(super) async fn a_user_likes_a_comment_once(store: &dyn Store) -> Case {
     Ok(())
 }
 
-pub(super) async fn the_most_liked_come_first(store: &dyn Store) -> Case {
+async fn the_most_liked_come_first(store: &(impl LikeStore + CommentStore)) -> Case {
     let said = |n: u64| Comment { session_id: Some(Snowflake(n % 2 + 1)), ..comment(Snowflake(n), "r", "u") };
-    store.append_comments((1..=6).map(|n| placed(said(n), n)).collect()).await?;
-    store.append_comments(vec![placed(comment(Snowflake(7), "s", "u"), 7)]).await?;
+    store.append_comments((1..=6).map(|n| positioned(said(n), n)).collect()).await?;
+    store.append_comments(vec![positioned(comment(Snowflake(7), "s", "u"), 7)]).await?;
     for (id, likes) in [(2, 3), (3, 5), (4, 3), (5, 1), (7, 9)] {
         for fan in 0..likes {
             store.like(Snowflake(id), &user(&format!("fan{fan}")), 1).await?;
@@ -34,9 +49,18 @@ pub(super) async fn the_most_liked_come_first(store: &dyn Store) -> Case {
     Ok(())
 }
 
-pub(super) async fn concurrent_likes_are_all_counted(store: Arc<dyn Store>) -> Case {
+async fn nobody_likes_what_is_deleted(store: &(impl LikeStore + CommentStore)) -> Case {
+    store.append_comments(vec![positioned(comment(Snowflake(1), "r", "u"), 1)]).await?;
+    store.like(Snowflake(1), &user("fan"), 5).await?;
+    store.delete_comments(&[Snowflake(1)]).await?;
+    assert_eq!(ids(&store.most_liked(&room("r"), None, 10).await?), [] as [u64; 0]);
+    assert_eq!(store.like(Snowflake(1), &user("late"), 6).await?, None);
+    Ok(())
+}
+
+async fn concurrent_likes_are_all_counted(store: Arc<impl LikeStore + CommentStore>) -> Case {
     let id = Snowflake(1);
-    store.append_comments(vec![placed(comment(id, "r", "u"), 1)]).await?;
+    store.append_comments(vec![positioned(comment(id, "r", "u"), 1)]).await?;
     let fans: Vec<_> = (0..200)
         .map(|n| {
             let store = store.clone();

@@ -1,8 +1,58 @@
 //! Rooms, sessions, scores.
 
 use super::*;
+use crate::{CommentStore, RoomScope, RoomStore};
 
-pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
+/// Runs every case, each on a store of its own.
+///
+/// # Errors
+/// The first error of the store; no case expects one.
+///
+/// # Panics
+/// When the backend breaks a promise of the port.
+pub async fn suite<S: RoomStore + CommentStore>(fresh: impl Fn() -> S) -> Case {
+    rooms_keep_their_settings(&fresh()).await?;
+    settings_replace_those_they_were_made_from(&fresh()).await?;
+    a_room_has_one_session_on(&fresh()).await?;
+    opening_takes_over_and_reopens(&fresh()).await?;
+    sessions_count_what_is_kept(&fresh()).await?;
+    an_imported_session_is_over(&fresh()).await?;
+    open_rooms_are_listed(&fresh()).await
+}
+
+async fn open_rooms_are_listed(store: &(impl RoomStore + CommentStore)) -> Case {
+    let defaults = RoomSettings::default();
+    let closed = RoomSettings { enabled: false, ..RoomSettings::default() };
+    let owned = RoomSettings { private: true, owner_id: Some(user("o")), ..RoomSettings::default() };
+    let private = RoomSettings { private: true, ..RoomSettings::default() };
+    for (name, settings) in [("a", &defaults), ("b", &owned), ("c", &defaults), ("d", &closed), ("e", &private)] {
+        store.put_room(&room(name), &defaults, settings).await?;
+    }
+    let list = |owner: Option<&'static str>, limit| async move {
+        let owner = owner.map(user);
+        let found = store.open_rooms(owner.as_ref(), limit).await?;
+        crate::Result::Ok(found.into_iter().map(|row| row.room_id.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(list(None, 10).await?, ["c", "a"], "newest activity first");
+    assert_eq!(list(None, 1).await?, ["c"]);
+    assert_eq!(list(Some("o"), 10).await?, ["c", "b", "a"]);
+    for (scope, names) in [
+        (RoomScope::All, "edcba"),
+        (RoomScope::Listed(vec![room("a"), room("d"), room("nowhere")]), "da"),
+        (RoomScope::Listed(Vec::new()), ""),
+        (RoomScope::OwnedBy { owner: user("o"), within: None }, "b"),
+        (RoomScope::OwnedBy { owner: user("o"), within: Some(vec![room("a")]) }, ""),
+        (RoomScope::OwnedBy { owner: user("u"), within: None }, ""),
+    ] {
+        let found: String = store.rooms_of(&scope, 10).await?.iter().map(|row| row.room_id.as_str()).collect();
+        assert_eq!(found, names, "{scope:?}");
+    }
+    store.put_room(&room("e"), &private, &defaults).await?;
+    assert_eq!(list(Some("u"), 10).await?, ["e", "c", "a"]);
+    Ok(())
+}
+
+async fn rooms_keep_their_settings(store: &(impl RoomStore + CommentStore)) -> Case {
     assert_eq!(store.room(&room("a")).await?, None);
     assert_eq!(store.rooms(10).await?, []);
     let settings = RoomSettings {
@@ -15,7 +65,7 @@ pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
         ..RoomSettings::default()
     };
     assert!(put(store, "a", &settings).await?);
-    store.append_comments(vec![placed(comment(Snowflake(1), "b", "u"), 1)]).await?;
+    store.append_comments(vec![positioned(comment(Snowflake(1), "b", "u"), 1)]).await?;
     assert!(put(store, "c", &RoomSettings::default()).await?);
     let row = store.room(&room("a")).await?.expect("configured");
     assert_eq!((row.settings, row.closed, row.session), (settings, false, None));
@@ -33,7 +83,7 @@ pub(super) async fn rooms_keep_their_settings(store: &dyn Store) -> Case {
     Ok(())
 }
 
-pub(super) async fn settings_replace_those_they_were_made_from(store: &dyn Store) -> Case {
+async fn settings_replace_those_they_were_made_from(store: &(impl RoomStore + CommentStore)) -> Case {
     let named = RoomSettings { name: "first".into(), ..RoomSettings::default() };
     let slow = RoomSettings { slow_mode_s: 5, ..RoomSettings::default() };
     assert!(put(store, "r", &named).await?);
@@ -46,7 +96,7 @@ pub(super) async fn settings_replace_those_they_were_made_from(store: &dyn Store
     Ok(())
 }
 
-pub(super) async fn a_room_has_one_session_on(store: &dyn Store) -> Case {
+async fn a_room_has_one_session_on(store: &(impl RoomStore + CommentStore)) -> Case {
     let first = session(1, "r", false);
     assert_eq!(store.end_session(&room("r"), None, START_MS, false).await?, None);
     assert_eq!(store.start_session(&first).await?.as_ref(), Some(&first));
@@ -70,7 +120,7 @@ pub(super) async fn a_room_has_one_session_on(store: &dyn Store) -> Case {
     Ok(())
 }
 
-pub(super) async fn opening_takes_over_and_reopens(store: &dyn Store) -> Case {
+async fn opening_takes_over_and_reopens(store: &(impl RoomStore + CommentStore)) -> Case {
     let closed = || async { store.room(&room("r")).await.map(|row| row.is_some_and(|row| row.closed)) };
     store.end_session(&room("r"), None, START_MS, true).await?;
     assert!(closed().await?);
@@ -93,51 +143,36 @@ pub(super) async fn opening_takes_over_and_reopens(store: &dyn Store) -> Case {
     Ok(())
 }
 
-pub(super) async fn sessions_count_what_is_kept(store: &dyn Store) -> Case {
+async fn sessions_count_what_is_kept(store: &(impl RoomStore + CommentStore)) -> Case {
     store.start_session(&session(1, "r", true)).await?;
     let said = |n: u64, session: Option<u64>| {
-        placed(Comment { session_id: session.map(Snowflake), ..comment(Snowflake(n), "r", "u") }, n)
+        positioned(Comment { session_id: session.map(Snowflake), ..comment(Snowflake(n), "r", "u") }, n)
     };
     store.append_comments((10..20).map(|n| said(n, Some(1))).collect()).await?;
-    store.append_comments(vec![said(20, None), said(21, Some(99))]).await?;
-    assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 10);
+    store.append_comments(vec![said(19, Some(1)), said(20, None), said(21, Some(99))]).await?;
+    assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 10, "a repeat is not counted");
     let newest = |n| async move { store.newest_comment_ms(Snowflake(n)).await };
     assert_eq!((newest(1).await?, newest(5).await?), (Some(comment(Snowflake(19), "r", "u").created_at_ms), None));
-    store.purge_user(&user("u"), None).await?;
+    store.delete_comments(&[Snowflake(10)]).await?;
+    assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 9);
+    store.purge_user(&user("u"), None, 100, None).await?;
     assert_eq!(store.sessions(&room("r"), 9).await?[0].comment_count, 0);
     assert!(newest(1).await?.is_some(), "somebody spoke, whatever became of it");
     Ok(())
 }
 
-pub(super) async fn scores_are_comments_and_gifts(store: &dyn Store) -> Case {
-    let said = |n: u64, by: &str, name: &str| {
-        let username = name.into();
-        placed(Comment { session_id: Some(Snowflake(1)), username, ..comment(Snowflake(n), "r", by) }, n)
-    };
-    store.append_comments(vec![said(1, "u", "old"), said(2, "v", "V"), said(3, "u", "new")]).await?;
-    store.delete_comments(&[Snowflake(1)]).await?;
-    store.add_gift(Snowflake(1), &user("u"), "new", 500).await?;
-    store.add_gift(Snowflake(1), &user("w"), "W", 4).await?;
-    assert_eq!(store.add_gift(Snowflake(1), &user("w"), "W", 3).await?, 7, "all that was given by now");
-    store.add_gift(Snowflake(2), &user("w"), "W", 1_000).await?;
-    let Scores { mut users, mut seen } = store.scores(Snowflake(1)).await?;
-    users.sort();
-    let score = |who: &str, username: &str, [score, given, reached]: [u64; 3]| Score {
-        user_id: user(who),
-        username: username.into(),
-        score,
-        given,
-        reached,
-    };
-    let expected = [score("u", "new", [502, 500, 3]), score("v", "V", [1, 0, 2]), score("w", "W", [7, 7, 0])];
-    assert_eq!(users, expected, "deleted comments count, for they were accepted");
-    seen.sort();
-    let mut lanes = [("u", 1), ("v", 2), ("u", 3)].map(|(who, place)| (Lane::of(place, &user(who)), place));
-    lanes.sort();
-    assert_eq!(seen, lanes, "here each comment has a lane to itself");
-    store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
-    store.add_gift(Snowflake(1), &user("w"), "W", u64::MAX).await?;
-    let richest = store.scores(Snowflake(1)).await?.users.into_iter().map(|user| user.score).max();
-    assert!(richest >= Some(i64::MAX as u64), "a score stops at its end");
+async fn an_imported_session_is_over(store: &(impl RoomStore + CommentStore)) -> Case {
+    store.import_comments(&over(), vec![recorded(10), recorded(11)]).await?;
+    store.import_comments(&over(), vec![recorded(11), recorded(12)]).await?;
+    let longer = Session { started_at_ms: START_MS - 5_000, ended_at_ms: Some(START_MS), ..over() };
+    store.import_comments(&longer, Vec::new()).await?;
+    let known = store.session(longer.id).await?.map(|session| (session.started_at_ms, session.ended_at_ms));
+    assert_eq!(known, Some((START_MS - 5_000, over().ended_at_ms)), "a further part only widens the session");
+    assert_eq!(store.sessions(&room("r"), 1).await?[0].title, None);
+    store.set_session_title(longer.id, "千与千寻").await?;
+    store.set_session_title(Snowflake(999), "nothing").await?;
+    assert_eq!(store.sessions(&room("r"), 1).await?[0].title.as_deref(), Some("千与千寻"));
+    assert_eq!(store.sessions(&room("r"), 1).await?[0].comment_count, 3);
+    assert_eq!(store.room(&room("r")).await?.map(|row| row.session), Some(None));
     Ok(())
 }

@@ -1,21 +1,14 @@
-//! The clean-up of what is past its time, row by row; whole months go in [`super::partitions`].
-//!
-//! Age is told by the id, which carries the time when it was made: a recording brought in today is
-//! young, whatever dates it carries.
+//! Removes what is past its retention, row by row; [`super::partitions`] drops whole months.
 
-use model::snowflake::EPOCH_MS;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result};
 
+use super::batches::batches;
 use super::comments::SessionCounts;
 use super::row::{flag, id, int, optional_id};
-use super::runs::runs;
+use crate::erasure::PURGE_DAYS;
+use crate::retention::{EVENT_DAYS, days_before, first_id_of};
 
-const DAY_MS: i64 = 86_400_000;
-/// How long an event waits for its acknowledgement.
-const EVENT_DAYS: u32 = 7;
-/// Bits of a Snowflake below its milliseconds.
-const TIME_SHIFT: u32 = 22;
-/// What is past its time, by id; at most the limit of each.
+/// What is past its retention, by id; at most the limit of each.
 #[derive(Default)]
 pub(super) struct Expired {
     comments: Vec<i64>,
@@ -23,16 +16,7 @@ pub(super) struct Expired {
     sessions: Vec<i64>,
 }
 
-/// The smallest id made at `ms`.
-pub(super) fn first_id_of(ms: i64) -> i64 {
-    ms.saturating_sub(EPOCH_MS).max(0) << TIME_SHIFT
-}
-
-fn days_before(now_ms: i64, days: u32) -> i64 {
-    now_ms.saturating_sub(i64::from(days) * DAY_MS)
-}
-
-/// Finds what is past the retention of its room.
+/// Finds what is past its room's retention.
 pub(super) async fn find(db: &mut MySqlConnection, now_ms: i64, default_days: u32, limit: usize) -> Result<Expired> {
     let sql = "SELECT DISTINCT CAST(COALESCE(retention_days, ?) AS SIGNED) FROM rooms";
     let retentions: Vec<i64> = sqlx::query_scalar(sql).bind(default_days).fetch_all(&mut *db).await?;
@@ -54,9 +38,10 @@ pub(super) async fn find(db: &mut MySqlConnection, now_ms: i64, default_days: u3
 }
 
 const EMPTY_SESSIONS: &str = "sessions x ON x.room_key = r.room_key AND x.ended_at_ms < ?
-     AND NOT EXISTS (SELECT 1 FROM comments c WHERE c.session_id = x.id)";
+     AND NOT EXISTS (SELECT 1 FROM comments c WHERE c.session_id = x.id)
+     AND NOT EXISTS (SELECT 1 FROM archive_segments a WHERE a.session_id = x.id)";
 
-/// Removes what was found, and what is past its time everywhere. Returns how many comments went.
+/// Removes what was found, and what expires in all rooms alike. Returns how many comments it removed.
 pub(super) async fn remove(
     db: &mut MySqlConnection,
     expired: &Expired,
@@ -69,19 +54,24 @@ pub(super) async fn remove(
     remove_sessions(db, &expired.sessions, limit).await?;
     for (sql, before) in [
         ("DELETE FROM client_msg_ids WHERE id < ? LIMIT ?", first_id_of(days_before(now_ms, client_msg_days))),
+        (
+            "DELETE FROM documents WHERE kind = 'gift' AND state IN ('counted', 'shown') AND due_ms < ? LIMIT ?",
+            days_before(now_ms, client_msg_days),
+        ),
         ("DELETE FROM bans WHERE until_ms <= ? LIMIT ?", now_ms),
         ("DELETE FROM unacknowledged_events WHERE event_id < ? LIMIT ?", first_id_of(days_before(now_ms, EVENT_DAYS))),
+        ("DELETE FROM purges WHERE before_ms < ? LIMIT ?", days_before(now_ms, PURGE_DAYS)),
     ] {
         sqlx::query(sql).bind(before).bind(int(limit)).execute(&mut *db).await?;
     }
     Ok(removed)
 }
 
-/// Another node may have removed some of them meanwhile: what is there is locked, and only that is counted.
+/// Locks the rows first and counts only those: another node may have removed some meanwhile.
 async fn remove_comments(db: &mut MySqlConnection, ids: &[i64]) -> Result<u64> {
     let mut removed = 0;
     let mut counts = SessionCounts::default();
-    for some in runs(ids) {
+    for some in batches(ids) {
         let mut sql = listed("SELECT id, session_id, deleted FROM comments WHERE id", some);
         let rows = sql.push(" FOR UPDATE").build().fetch_all(&mut *db).await?;
         let mut gone = Vec::with_capacity(rows.len());
@@ -108,16 +98,16 @@ fn listed(sql: &str, ids: &[i64]) -> QueryBuilder<MySql> {
     sql
 }
 
-/// How many rows went.
+/// Returns how many rows it removed.
 pub(super) async fn delete_by_id(db: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<u64> {
     let mut removed = 0;
-    for some in runs(ids) {
+    for some in batches(ids) {
         removed += listed(sql, some).build().execute(&mut *db).await?.rows_affected();
     }
     Ok(removed)
 }
 
-/// A session goes after its gifts, which may take several calls.
+/// Removes a session after its gifts, which may take several calls.
 async fn remove_sessions(db: &mut MySqlConnection, ids: &[i64], limit: usize) -> Result<()> {
     let mut left = limit as u64;
     for id in ids {
@@ -126,7 +116,16 @@ async fn remove_sessions(db: &mut MySqlConnection, ids: &[i64], limit: usize) ->
         if left == 0 {
             break;
         }
-        sqlx::query("DELETE FROM sessions WHERE id = ?").bind(id).execute(&mut *db).await?;
+        for sql in [
+            "DELETE FROM sessions WHERE id = ?",
+            "DELETE FROM archive_users WHERE session_id = ?",
+            "DELETE FROM archive_likes WHERE session_id = ?",
+        ] {
+            sqlx::query(sql).bind(id).execute(&mut *db).await?;
+        }
+        // What it showed beside comments.
+        let moments = sqlx::query("DELETE FROM documents WHERE kind = 'moment' AND state = ?").bind(id.to_string());
+        moments.execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The key directory: a row for each device, one for each one-time key.
 //!
-//! Whoever publishes, hands out or removes keys of a user locks the rows of the user's devices first, so that a key is
-//! handed out once and what is kept stays bounded, whichever nodes are asked.
+//! Every change locks the rows of the user's devices first. So a key is handed out once and the number of keys stays bounded,
+//! whichever nodes are asked.
 
 use std::collections::HashSet;
 
@@ -10,14 +10,12 @@ use model::{DeviceId, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
+use super::batches::batches;
 use super::chat::people;
 use super::row::{int, parsed, text, uint};
-use super::runs::runs;
 use super::{MySqlStore, read, write};
-use crate::keys::{ClaimedKey, DeviceKeys, KeyLimits, KeyStore, NewKeys, OneTimeKey};
+use crate::keys::{CLAIMED_MAX, ClaimedKey, DeviceKeys, KeyLimits, KeyStore, NewKeys, OneTimeKey};
 
-/// Names of keys handed out that are remembered for one device.
-const CLAIMED_MAX: usize = 200;
 #[async_trait]
 impl KeyStore for MySqlStore {
     async fn publish_keys(&self, user: &UserId, keys: NewKeys, limits: KeyLimits) -> crate::Result<u32> {
@@ -37,15 +35,15 @@ impl KeyStore for MySqlStore {
     }
 }
 
-/// The user's devices by id; nobody else touches their keys before the commit.
+/// Locks the user's devices until the commit, and returns them by id.
 async fn lock(db: &mut MySqlConnection, user: &UserId) -> Result<Vec<DeviceKeys>> {
     let sql = "SELECT device_id, identity_key, signing_key, signature FROM device_keys WHERE user_id = ?
          ORDER BY device_id FOR UPDATE";
     let rows = sqlx::query(sql).bind(user.as_str()).fetch_all(db).await?;
-    rows.iter().map(lasting_row).collect()
+    rows.iter().map(device_row).collect()
 }
 
-fn lasting_row(row: &MySqlRow) -> Result<DeviceKeys> {
+fn device_row(row: &MySqlRow) -> Result<DeviceKeys> {
     let column = |index| row.try_get::<&str, _>(index).map(Into::into);
     Ok(DeviceKeys {
         device_id: parsed(row, 0)?,
@@ -57,24 +55,20 @@ fn lasting_row(row: &MySqlRow) -> Result<DeviceKeys> {
 
 async fn publish(db: &mut MySqlConnection, user: &UserId, new: &NewKeys, limits: KeyLimits) -> Result<u32> {
     let device = &new.device.device_id;
-    // The first device has no row yet that could be locked.
+    // The first device has no row yet to lock.
     people::lock(db, user).await?;
     let kept = lock(db, user).await?;
-    if kept.iter().any(|kept| kept.device_id == *device && !same_keys(kept, &new.device)) {
+    if kept.iter().any(|kept| kept.device_id == *device && !kept.has_same_keys(&new.device)) {
         remove(db, user, device).await?;
     }
-    keep_device(db, user, new).await?;
-    keep_one_time_keys(db, user, device, &new.one_time_keys).await?;
-    forget_oldest(db, user, device, false, limits.one_time_keys_max).await?;
-    forget_oldest_devices(db, user, device, limits.devices_max).await?;
-    left(db, user, device).await
+    upsert_device(db, user, new).await?;
+    insert_one_time_keys(db, user, device, &new.one_time_keys).await?;
+    delete_oldest(db, user, device, false, limits.one_time_keys_max).await?;
+    delete_oldest_devices(db, user, device, limits.devices_max).await?;
+    unclaimed(db, user, device).await
 }
 
-fn same_keys(one: &DeviceKeys, other: &DeviceKeys) -> bool {
-    (&one.identity_key, &one.signing_key) == (&other.identity_key, &other.signing_key)
-}
-
-async fn keep_device(db: &mut MySqlConnection, user: &UserId, new: &NewKeys) -> Result<()> {
+async fn upsert_device(db: &mut MySqlConnection, user: &UserId, new: &NewKeys) -> Result<()> {
     let fallback = new.fallback_key.as_ref();
     sqlx::query(
         "INSERT INTO device_keys (user_id, device_id, identity_key, signing_key, signature, fallback_id, fallback_key,
@@ -98,8 +92,8 @@ async fn keep_device(db: &mut MySqlConnection, user: &UserId, new: &NewKeys) -> 
     .map(drop)
 }
 
-/// Adds the keys whose names were not published before.
-async fn keep_one_time_keys(
+/// Inserts the keys whose ids were not published before.
+async fn insert_one_time_keys(
     db: &mut MySqlConnection,
     user: &UserId,
     device: &DeviceId,
@@ -114,7 +108,7 @@ async fn keep_one_time_keys(
     }
     let new = keys.iter().filter(|key| names.insert(key.key_id.clone()));
     let new: Vec<_> = (newest + 1..).zip(new).collect();
-    for some in runs(&new) {
+    for some in batches(&new) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO one_time_keys (user_id, device_id, place, key_id, public_key, signature) ",
         );
@@ -127,8 +121,8 @@ async fn keep_one_time_keys(
     Ok(())
 }
 
-/// Forgets all but the newest `max` keys of a device, of those handed out or of the others.
-async fn forget_oldest(
+/// Deletes all but the newest `max` keys of a device, claimed or unclaimed.
+async fn delete_oldest(
     db: &mut MySqlConnection,
     user: &UserId,
     device: &DeviceId,
@@ -147,8 +141,8 @@ async fn forget_oldest(
     Ok(())
 }
 
-/// Forgets the devices that published longest ago; never the one that publishes now.
-async fn forget_oldest_devices(db: &mut MySqlConnection, user: &UserId, now: &DeviceId, max: usize) -> Result<()> {
+/// Deletes the devices that published longest ago; never the one that publishes now.
+async fn delete_oldest_devices(db: &mut MySqlConnection, user: &UserId, now: &DeviceId, max: usize) -> Result<()> {
     let sql = "SELECT device_id FROM device_keys WHERE user_id = ?
          ORDER BY (device_id = ?) DESC, published_at_ms DESC LIMIT 1000 OFFSET ?";
     let query = sqlx::query(sql).bind(user.as_str()).bind(now.as_str()).bind(int(max));
@@ -163,14 +157,14 @@ async fn devices(db: &mut MySqlConnection, user: &UserId) -> Result<Vec<(DeviceK
              WHERE o.user_id = d.user_id AND o.device_id = d.device_id AND o.claimed = 0)
          FROM device_keys d WHERE d.user_id = ? ORDER BY d.device_id";
     let rows = sqlx::query(sql).bind(user.as_str()).fetch_all(db).await?;
-    rows.iter().map(|row| Ok((lasting_row(row)?, count(row, 4)?))).collect()
+    rows.iter().map(|row| Ok((device_row(row)?, count(row, 4)?))).collect()
 }
 
 fn count(row: &MySqlRow, index: usize) -> Result<u32> {
     Ok(u32::try_from(uint(row, index)?).unwrap_or(u32::MAX))
 }
 
-async fn left(db: &mut MySqlConnection, user: &UserId, device: &DeviceId) -> Result<u32> {
+async fn unclaimed(db: &mut MySqlConnection, user: &UserId, device: &DeviceId) -> Result<u32> {
     let sql = "SELECT COUNT(*) FROM one_time_keys WHERE user_id = ? AND device_id = ? AND claimed = 0";
     count(&sqlx::query(sql).bind(user.as_str()).bind(device.as_str()).fetch_one(db).await?, 0)
 }
@@ -181,7 +175,7 @@ async fn claim(db: &mut MySqlConnection, user: &UserId, of: Option<&[DeviceId]>)
         if of.is_some_and(|of| !of.contains(&device.device_id)) {
             continue;
         }
-        let key = take(db, user, &device.device_id).await?;
+        let key = claim_one_time(db, user, &device.device_id).await?;
         claimed.push(match key {
             Some(key) => ClaimedKey { device, key: Some(key), fallback: false },
             None => {
@@ -193,8 +187,8 @@ async fn claim(db: &mut MySqlConnection, user: &UserId, of: Option<&[DeviceId]>)
     Ok(claimed)
 }
 
-/// Hands out the oldest one-time key of a device.
-async fn take(db: &mut MySqlConnection, user: &UserId, device: &DeviceId) -> Result<Option<OneTimeKey>> {
+/// Claims the oldest one-time key of a device.
+async fn claim_one_time(db: &mut MySqlConnection, user: &UserId, device: &DeviceId) -> Result<Option<OneTimeKey>> {
     let sql = "SELECT key_id, public_key, signature, place FROM one_time_keys
          WHERE user_id = ? AND device_id = ? AND claimed = 0 ORDER BY place LIMIT 1";
     let row = sqlx::query(sql).bind(user.as_str()).bind(device.as_str()).fetch_optional(&mut *db).await?;
@@ -202,7 +196,7 @@ async fn take(db: &mut MySqlConnection, user: &UserId, device: &DeviceId) -> Res
     let place: i64 = row.try_get(3)?;
     let sql = "UPDATE one_time_keys SET claimed = 1 WHERE user_id = ? AND device_id = ? AND place = ?";
     sqlx::query(sql).bind(user.as_str()).bind(device.as_str()).bind(place).execute(&mut *db).await?;
-    forget_oldest(db, user, device, true, CLAIMED_MAX).await?;
+    delete_oldest(db, user, device, true, CLAIMED_MAX).await?;
     one_time_row(&row).map(Some)
 }
 

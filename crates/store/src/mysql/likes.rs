@@ -1,15 +1,38 @@
-//! Likes: one row for each comment and user, and their number beside the comment.
+//! Likes: a row for each comment and user, and the count in the comment's row.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use model::{Comment, RoomId, Snowflake, UserId};
 use sqlx::{AssertSqlSafe, MySqlConnection, Result};
 
 use super::comments::{COLUMNS, FROM, comment_row};
 use super::row::{int, uint};
+use super::{MySqlStore, read, write};
+use crate::LikeStore;
 
-/// `None` also when the comment is not there: nothing is noted for it then.
-pub(super) async fn like(db: &mut MySqlConnection, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>> {
+#[async_trait]
+impl LikeStore for MySqlStore {
+    async fn like(&self, id: Snowflake, user: &UserId, at_ms: i64) -> crate::Result<Option<u64>> {
+        write!(self, "like", db => like(db, id, user, at_ms))
+    }
+
+    async fn unlike(&self, id: Snowflake, user: &UserId) -> crate::Result<(u64, bool)> {
+        write!(self, "unlike", db => unlike(db, id, user))
+    }
+
+    async fn most_liked(
+        &self,
+        room: &RoomId,
+        session: Option<Snowflake>,
+        limit: usize,
+    ) -> crate::Result<Vec<Arc<Comment>>> {
+        read!(self, "most_liked", db => most_liked(db, room, session, limit))
+    }
+}
+
+/// `None` also when the comment does not exist: then nothing is stored.
+async fn like(db: &mut MySqlConnection, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>> {
     let Some(count) = lock(db, id).await? else {
         return Ok(None);
     };
@@ -22,8 +45,8 @@ pub(super) async fn like(db: &mut MySqlConnection, id: Snowflake, user: &UserId,
     if new.rows_affected() == 0 { Ok(None) } else { set(db, id, count + 1).await.map(Some) }
 }
 
-/// `(0, false)` when the comment is not there.
-pub(super) async fn unlike(db: &mut MySqlConnection, id: Snowflake, user: &UserId) -> Result<(u64, bool)> {
+/// `(0, false)` when the comment does not exist.
+async fn unlike(db: &mut MySqlConnection, id: Snowflake, user: &UserId) -> Result<(u64, bool)> {
     let Some(count) = lock(db, id).await? else {
         return Ok((0, false));
     };
@@ -47,7 +70,7 @@ async fn set(db: &mut MySqlConnection, id: Snowflake, count: u64) -> Result<u64>
     Ok(count)
 }
 
-pub(super) async fn most_liked(
+async fn most_liked(
     db: &mut MySqlConnection,
     room: &RoomId,
     session: Option<Snowflake>,

@@ -1,8 +1,8 @@
 //! The months of `comments`.
 //!
-//! A month's partition is made before the month begins, out of `p_rest`, which is empty then; a past month that
-//! retention has emptied is dropped whole, which costs nothing, while its rows cost a delete each. Several nodes may
-//! do this at once: who comes second finds it done.
+//! A month's partition is split off `p_rest` before the month begins, while `p_rest` is empty. A past month that retention has
+//! emptied is dropped as a whole, which is cheap; deleting its rows costs a statement each. Several nodes may do this at once:
+//! the second finds it done.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -10,12 +10,12 @@ use jiff::{Timestamp, ToSpan};
 use model::snowflake::EPOCH_MS;
 use sqlx::{AssertSqlSafe, MySqlPool, Result};
 
-use super::expire::first_id_of;
+use crate::retention::first_id_of;
 
 /// Months ahead that have a partition.
 const AHEAD: usize = 3;
 
-/// Makes the partitions of this month and the next ones that are missing, and drops past ones that are empty.
+/// Creates the missing partitions of this month and the next ones, and drops past ones that are empty.
 pub(super) async fn make(pool: &MySqlPool, now_ms: i64) -> Result<()> {
     let there = names(pool).await?;
     let months = months(now_ms);
@@ -42,7 +42,7 @@ async fn names(pool: &MySqlPool) -> Result<Vec<String>> {
     sqlx::query_scalar(sql).fetch_all(pool).await
 }
 
-/// Nothing gets into a past month any more: ids are made at the present.
+/// No row is added to a past month: ids are made at the present.
 async fn drop_if_empty(pool: &MySqlPool, name: &str) -> Result<()> {
     let sql = format!("SELECT 1 FROM comments PARTITION ({name}) LIMIT 1");
     if sqlx::query(AssertSqlSafe(sql)).fetch_optional(pool).await?.is_none() {
@@ -52,7 +52,7 @@ async fn drop_if_empty(pool: &MySqlPool, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Another node was quicker: the partition is there already (1517), out of order (1493), or gone (1507).
+/// Ignores that another node was faster: the partition is there already (1517), out of order (1493), or gone (1507).
 fn already_done<T>(done: Result<T>) -> Result<()> {
     let number = |error: &sqlx::Error| {
         Some(error.as_database_error()?.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?.number())

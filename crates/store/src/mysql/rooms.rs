@@ -1,13 +1,68 @@
-//! Rooms, live sessions, and what their rankings are made of.
+//! Rooms and live sessions.
 
-use futures::TryStreamExt;
+use async_trait::async_trait;
 use model::{RoomId, RoomSettings, Session, Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
-use sqlx::{AssertSqlSafe, MySqlConnection, Result, Row};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 
+use super::batches::padded;
 use super::row::{flag, from_json, id, int, json, optional_id, parsed, uint};
-use crate::tally::Tally;
-use crate::{RoomRow, Scores, SessionRow};
+use super::{MySqlStore, read, write};
+use crate::{RoomRow, RoomScope, RoomStore, SessionRow};
+
+#[async_trait]
+impl RoomStore for MySqlStore {
+    async fn rooms(&self, limit: usize) -> crate::Result<Vec<RoomRow>> {
+        read!(self, "rooms", db => rooms(db, limit))
+    }
+
+    async fn open_rooms(&self, owner: Option<&UserId>, limit: usize) -> crate::Result<Vec<RoomRow>> {
+        read!(self, "open_rooms", db => open_rooms(db, owner, limit))
+    }
+
+    async fn rooms_of(&self, scope: &RoomScope, limit: usize) -> crate::Result<Vec<RoomRow>> {
+        read!(self, "rooms_of", db => rooms_of(db, scope, limit))
+    }
+
+    async fn room(&self, room: &RoomId) -> crate::Result<Option<RoomRow>> {
+        read!(self, "room", db => room_by_id(db, room))
+    }
+
+    async fn put_room(&self, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> crate::Result<bool> {
+        write!(self, "put_room", db => put(db, room, before, after))
+    }
+
+    async fn start_session(&self, session: &Session) -> crate::Result<Option<Session>> {
+        write!(self, "start_session", db => start_session(db, session))
+    }
+
+    async fn end_session(
+        &self,
+        room: &RoomId,
+        only: Option<Snowflake>,
+        at_ms: i64,
+        close: bool,
+    ) -> crate::Result<Option<Session>> {
+        write!(self, "end_session", db => end_session(db, room, only, at_ms, close))
+    }
+
+    async fn sessions_before(
+        &self,
+        room: &RoomId,
+        before: Option<Snowflake>,
+        limit: usize,
+    ) -> crate::Result<Vec<SessionRow>> {
+        read!(self, "sessions", db => sessions(db, room, before, limit))
+    }
+
+    async fn session(&self, id: Snowflake) -> crate::Result<Option<Session>> {
+        read!(self, "session", db => session(db, id))
+    }
+
+    async fn set_session_title(&self, id: Snowflake, title: &str) -> crate::Result<()> {
+        write!(self, "set_session_title", db => set_session_title(db, id, title))
+    }
+}
 
 /// The room's key, if the room is known.
 async fn find(db: &mut MySqlConnection, room: &RoomId) -> Result<Option<i64>> {
@@ -28,8 +83,8 @@ pub(super) async fn ensure(db: &mut MySqlConnection, room: &RoomId) -> Result<i6
     Ok(key)
 }
 
-/// Puts the room at the head of the list. A counter, not a clock, so that no clock can disorder it; two nodes may give
-/// the same number, and then either room may stand first.
+/// Moves the room to the head of the list. It is a counter, so no clock can disorder it. Two nodes may write the same number;
+/// then either room may come first.
 async fn touch(db: &mut MySqlConnection, key: i64) -> Result<()> {
     let newest: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(activity), 0) FROM rooms").fetch_one(&mut *db).await?;
     sqlx::query("UPDATE rooms SET activity = ? WHERE room_key = ?").bind(newest + 1).bind(key).execute(db).await?;
@@ -49,33 +104,79 @@ fn room_row(row: &MySqlRow) -> Result<RoomRow> {
     Ok(RoomRow { session, settings: from_json(row, 1)?.unwrap_or_default(), closed: flag(row, 2)?, room_id })
 }
 
-pub(super) async fn rooms(db: &mut MySqlConnection, limit: usize) -> Result<Vec<RoomRow>> {
+async fn rooms(db: &mut MySqlConnection, limit: usize) -> Result<Vec<RoomRow>> {
     let sql = AssertSqlSafe(format!("{ROOM} ORDER BY r.activity DESC LIMIT ?"));
     let rows = sqlx::query(sql).bind(int(limit)).fetch_all(db).await?;
     rows.iter().map(room_row).collect()
 }
 
-pub(super) async fn room(db: &mut MySqlConnection, room: &RoomId) -> Result<Option<RoomRow>> {
+/// Rooms that are open, and those of an owner: each from its own index.
+async fn open_rooms(db: &mut MySqlConnection, owner: Option<&UserId>, limit: usize) -> Result<Vec<RoomRow>> {
+    let sql = AssertSqlSafe(format!(
+        "{ROOM} JOIN (
+             SELECT room_key FROM (SELECT room_key FROM rooms WHERE restricted = 0 ORDER BY activity DESC LIMIT ?) opened
+             UNION
+             SELECT room_key FROM (SELECT room_key FROM rooms WHERE owner_id = ? ORDER BY activity DESC LIMIT ?) owned
+         ) listed ON listed.room_key = r.room_key ORDER BY r.activity DESC LIMIT ?"
+    ));
+    let query = sqlx::query(sql).bind(int(limit)).bind(owner.map(UserId::as_str)).bind(int(limit)).bind(int(limit));
+    query.fetch_all(db).await?.iter().map(room_row).collect()
+}
+
+/// Adds the condition that a scope puts on `r`, a room.
+pub(super) fn push_scope(sql: &mut QueryBuilder<MySql>, scope: &RoomScope) {
+    let (owner, rooms) = match scope {
+        RoomScope::All => (None, None),
+        RoomScope::Listed(rooms) => (None, Some(rooms)),
+        RoomScope::OwnedBy { owner, within } => (Some(owner), within.as_ref()),
+    };
+    sql.push("1 = 1");
+    if let Some(owner) = owner {
+        sql.push(" AND r.owner_id = ").push_bind(owner.to_string());
+    }
+    if let Some(rooms) = rooms {
+        push_listed(sql.push(" AND "), "r.room_id", rooms);
+    }
+}
+
+/// Adds the condition that a column holds one of these rooms.
+pub(super) fn push_listed(sql: &mut QueryBuilder<MySql>, column: &'static str, rooms: &[RoomId]) {
+    if rooms.is_empty() {
+        sql.push("1 = 0");
+        return;
+    }
+    let mut list = sql.push(column).push(" IN (").separated(", ");
+    for room in padded(rooms.iter().map(RoomId::to_string)) {
+        list.push_bind(room);
+    }
+    sql.push(")");
+}
+
+async fn rooms_of(db: &mut MySqlConnection, scope: &RoomScope, limit: usize) -> Result<Vec<RoomRow>> {
+    let mut sql = QueryBuilder::<MySql>::new(format!("{ROOM} WHERE "));
+    push_scope(&mut sql, scope);
+    sql.push(" ORDER BY r.activity DESC LIMIT ").push_bind(int(limit));
+    sql.build().fetch_all(db).await?.iter().map(room_row).collect()
+}
+
+async fn room_by_id(db: &mut MySqlConnection, room: &RoomId) -> Result<Option<RoomRow>> {
     let sql = AssertSqlSafe(format!("{ROOM} WHERE r.room_id = ?"));
     let row = sqlx::query(sql).bind(room.as_str()).fetch_optional(db).await?;
     row.as_ref().map(room_row).transpose()
 }
 
-pub(super) async fn put(
-    db: &mut MySqlConnection,
-    room: &RoomId,
-    before: &RoomSettings,
-    after: &RoomSettings,
-) -> Result<bool> {
+async fn put(db: &mut MySqlConnection, room: &RoomId, before: &RoomSettings, after: &RoomSettings) -> Result<bool> {
     let key = ensure(db, room).await?;
     let sql = "SELECT settings FROM rooms WHERE room_key = ? FOR UPDATE";
     let kept: Option<RoomSettings> = from_json(&sqlx::query(sql).bind(key).fetch_one(&mut *db).await?, 0)?;
     if kept.unwrap_or_default() != *before {
         return Ok(false);
     }
-    sqlx::query("UPDATE rooms SET settings = ?, retention_days = ? WHERE room_key = ?")
+    sqlx::query("UPDATE rooms SET settings = ?, retention_days = ?, owner_id = ?, restricted = ? WHERE room_key = ?")
         .bind(json(after)?)
         .bind(after.retention_days)
+        .bind(after.owner_id.as_ref().map(UserId::as_str))
+        .bind(after.private || !after.enabled)
         .bind(key)
         .execute(&mut *db)
         .await?;
@@ -83,10 +184,12 @@ pub(super) async fn put(
     Ok(true)
 }
 
-const SESSION: &str = "SELECT s.id, r.room_id, s.started_at_ms, s.ended_at_ms, s.explicit, s.comment_count
+pub(super) const SESSION: &str =
+    "SELECT s.id, r.room_id, s.started_at_ms, s.ended_at_ms, s.explicit, s.comment_count, s.title,
+    s.archive_state
     FROM sessions s JOIN rooms r ON r.room_key = s.room_key";
 
-fn session_row(row: &MySqlRow) -> Result<SessionRow> {
+pub(super) fn session_row(row: &MySqlRow) -> Result<SessionRow> {
     let session = Session {
         id: id(row, 0)?,
         room_id: parsed(row, 1)?,
@@ -94,7 +197,7 @@ fn session_row(row: &MySqlRow) -> Result<SessionRow> {
         ended_at_ms: row.try_get(3)?,
         explicit: flag(row, 4)?,
     };
-    Ok(SessionRow { session, comment_count: uint(row, 5)? })
+    Ok(SessionRow { session, comment_count: uint(row, 5)?, title: row.try_get(6)?, archived: flag(row, 7)? })
 }
 
 async fn one_session(db: &mut MySqlConnection, filter: &'static str, key: i64) -> Result<Option<Session>> {
@@ -103,18 +206,18 @@ async fn one_session(db: &mut MySqlConnection, filter: &'static str, key: i64) -
     row.as_ref().map(|row| session_row(row).map(|row| row.session)).transpose()
 }
 
-/// Makes whoever else would start or end a session of the room wait for this transaction; says whether it is closed.
+/// Locks the room: other starts and ends of its sessions wait for this transaction. Returns whether it is closed.
 async fn lock(db: &mut MySqlConnection, key: i64) -> Result<bool> {
     let row = sqlx::query("SELECT closed FROM rooms WHERE room_key = ? FOR UPDATE").bind(key).fetch_one(db).await?;
     flag(&row, 0)
 }
 
-pub(super) async fn start_session(db: &mut MySqlConnection, session: &Session) -> Result<Option<Session>> {
+async fn start_session(db: &mut MySqlConnection, session: &Session) -> Result<Option<Session>> {
     let key = ensure(db, &session.room_id).await?;
     let closed = lock(db, key).await?;
     if session.explicit {
         sqlx::query("UPDATE rooms SET closed = 0 WHERE room_key = ?").bind(key).execute(&mut *db).await?;
-        // Whoever opens a room that people are talking in takes their session over.
+        // Opening a room in which people already write takes their session over.
         sqlx::query("UPDATE sessions SET explicit = 1 WHERE on_in = ?").bind(key).execute(&mut *db).await?;
     }
     if let Some(on) = one_session(db, "s.on_in", key).await? {
@@ -139,12 +242,13 @@ pub(super) async fn start_session(db: &mut MySqlConnection, session: &Session) -
     Ok(Some(session.clone()))
 }
 
-/// A session that was over before it came here; without an end it counts as over at once.
+/// Stores a session that is over; without an end it ends at its start.
 pub(super) async fn add_finished_session(db: &mut MySqlConnection, session: &Session) -> Result<()> {
     let key = ensure(db, &session.room_id).await?;
     sqlx::query(
         "INSERT INTO sessions (id, room_key, started_at_ms, ended_at_ms, explicit) VALUES (?, ?, ?, ?, ?)
-         ON DUPLICATE KEY UPDATE ended_at_ms = GREATEST(ended_at_ms, VALUES(ended_at_ms))",
+         ON DUPLICATE KEY UPDATE started_at_ms = LEAST(started_at_ms, VALUES(started_at_ms)),
+             ended_at_ms = GREATEST(ended_at_ms, VALUES(ended_at_ms))",
     )
     .bind(int(session.id.0))
     .bind(key)
@@ -156,7 +260,7 @@ pub(super) async fn add_finished_session(db: &mut MySqlConnection, session: &Ses
     touch(db, key).await
 }
 
-pub(super) async fn end_session(
+async fn end_session(
     db: &mut MySqlConnection,
     room: &RoomId,
     only: Option<Snowflake>,
@@ -181,71 +285,36 @@ pub(super) async fn end_session(
     Ok(Some(Session { ended_at_ms: Some(at_ms), ..on }))
 }
 
-pub(super) async fn sessions(db: &mut MySqlConnection, room: &RoomId, limit: usize) -> Result<Vec<SessionRow>> {
-    let sql = AssertSqlSafe(format!("{SESSION} WHERE r.room_id = ? ORDER BY s.id DESC LIMIT ?"));
-    let rows = sqlx::query(sql).bind(room.as_str()).bind(int(limit)).fetch_all(db).await?;
+async fn sessions(
+    db: &mut MySqlConnection,
+    room: &RoomId,
+    before: Option<Snowflake>,
+    limit: usize,
+) -> Result<Vec<SessionRow>> {
+    let sql = AssertSqlSafe(format!("{SESSION} WHERE r.room_id = ? AND s.id < ? ORDER BY s.id DESC LIMIT ?"));
+    let before = before.map_or(i64::MAX, |id| int(id.0));
+    let rows = sqlx::query(sql).bind(room.as_str()).bind(before).bind(int(limit)).fetch_all(db).await?;
     rows.iter().map(session_row).collect()
 }
 
-pub(super) async fn session(db: &mut MySqlConnection, id: Snowflake) -> Result<Option<Session>> {
+async fn set_session_title(db: &mut MySqlConnection, id: Snowflake, title: &str) -> Result<()> {
+    sqlx::query("UPDATE sessions SET title = ? WHERE id = ?").bind(title).bind(int(id.0)).execute(db).await.map(drop)
+}
+
+async fn session(db: &mut MySqlConnection, id: Snowflake) -> Result<Option<Session>> {
     one_session(db, "s.id", int(id.0)).await
 }
 
-/// Gathered here rather than by SQL, which would sort the whole session. The shown name is that of
-/// the user's last comment or, when all are deleted, of the gifts.
-pub(super) async fn scores(db: &mut MySqlConnection, session: Snowflake) -> Result<Scores> {
-    let mut tally = gifts(db, session).await?;
-    let sql = "SELECT user_id, username, position FROM comments
-               WHERE session_id = ? AND position > 0 ORDER BY offset_ms, id";
-    let mut rows = sqlx::query(sql).bind(int(session.0)).fetch(db);
-    while let Some(row) = rows.try_next().await? {
-        tally.comment(row.try_get(0)?, row.try_get(1)?, uint(&row, 2)?, || parsed(&row, 0))?;
+/// Adds to sessions' comment counts; a change may be negative. An archived session has changed then.
+pub(super) async fn add_comment_counts(db: &mut MySqlConnection, changes: &[(i64, i64)]) -> Result<()> {
+    let mut sql = QueryBuilder::<MySql>::new("UPDATE sessions SET comment_count = GREATEST(comment_count + CASE id");
+    for (session, change) in changes {
+        sql.push(" WHEN ").push_bind(*session).push(" THEN ").push_bind(*change);
     }
-    Ok(tally.scores())
-}
-
-async fn gifts(db: &mut MySqlConnection, session: Snowflake) -> Result<Tally> {
-    let sql = "SELECT user_id, username, value FROM gifts WHERE session_id = ?";
-    let mut tally = Tally::default();
-    for row in sqlx::query(sql).bind(int(session.0)).fetch_all(db).await? {
-        tally.gifts(parsed(&row, 0)?, row.try_get(1)?, uint(&row, 2)?);
-    }
-    Ok(tally)
-}
-
-/// Adds to what a user gave; the sum stops at the largest number instead of wrapping.
-pub(super) async fn add_gift(
-    db: &mut MySqlConnection,
-    session: Snowflake,
-    user: &UserId,
-    username: &str,
-    value: u64,
-) -> Result<u64> {
-    sqlx::query(
-        "INSERT INTO gifts (session_id, user_id, username, value) VALUES (?, ?, ?, ?)
-         ON DUPLICATE KEY UPDATE username = VALUES(username),
-             value = IF(value > 9223372036854775807 - VALUES(value), 9223372036854775807, value + VALUES(value))",
-    )
-    .bind(int(session.0))
-    .bind(user.as_str())
-    .bind(username)
-    .bind(int(value))
-    .execute(&mut *db)
-    .await?;
-    let sum = sqlx::query("SELECT value FROM gifts WHERE session_id = ? AND user_id = ?")
-        .bind(int(session.0))
-        .bind(user.as_str())
-        .fetch_one(db)
-        .await?;
-    uint(&sum, 0)
-}
-
-/// Adds to the number of comments kept for a session; the change may be negative.
-pub(super) async fn add_comment_count(db: &mut MySqlConnection, session: i64, change: i64) -> Result<()> {
-    sqlx::query("UPDATE sessions SET comment_count = GREATEST(comment_count + ?, 0) WHERE id = ?")
-        .bind(change)
-        .bind(session)
-        .execute(db)
-        .await
-        .map(drop)
+    sql.push(" ELSE 0 END, 0), archive_state = CASE archive_state WHEN 1 THEN 2 ELSE archive_state END WHERE id IN (");
+    let mut list = sql.separated(", ");
+    changes.iter().for_each(|(session, _)| {
+        list.push_bind(*session);
+    });
+    sql.push(")").build().execute(db).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Columns and parameters: between the model's types and the database's.
+//! Converts columns and parameters between the model's types and the database's.
 
 use std::str::FromStr;
 
@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Error, Result, Row};
 
-use crate::sqlite::Pinned;
+use crate::codes::StableCode;
 
-/// A number as the database's signed one. Ids, positions and counts stay far below its end.
+/// A number as the database's signed integer. Ids, positions and counts stay far below its maximum.
 pub(super) fn int(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
@@ -33,17 +33,17 @@ pub(super) fn flag(row: &MySqlRow, index: usize) -> Result<bool> {
     Ok(row.try_get::<i16, _>(index)? != 0)
 }
 
-/// The number of a pinned enumeration.
-pub(super) fn code<T: Pinned>(value: T) -> i16 {
+/// The number of an enumeration.
+pub(super) fn code<T: StableCode>(value: T) -> i16 {
     i16::try_from(value.code()).unwrap_or(i16::MAX)
 }
 
-pub(super) fn coded<T: Pinned>(row: &MySqlRow, index: usize) -> Result<T> {
+pub(super) fn coded<T: StableCode>(row: &MySqlRow, index: usize) -> Result<T> {
     let number: i16 = row.try_get(index)?;
     T::from_code(number.into()).ok_or_else(|| unreadable(index, format!("an unknown number {number}").into()))
 }
 
-/// A text column that has its own type.
+/// A text column, parsed into its type.
 pub(super) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row: &MySqlRow,
     index: usize,
@@ -51,7 +51,7 @@ pub(super) fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>
     row.try_get::<&str, _>(index)?.parse().map_err(|error| unreadable(index, Box::new(error)))
 }
 
-/// A text column that has its own type and may be null.
+/// A text column that may be null, parsed into its type.
 pub(super) fn optional_parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row: &MySqlRow,
     index: usize,
@@ -62,7 +62,7 @@ pub(super) fn optional_parsed<T: FromStr<Err: std::error::Error + Send + Sync + 
     }
 }
 
-/// A text that is told apart to the byte, and so kept as bytes.
+/// A text that is compared byte by byte, and so stored as bytes.
 pub(super) fn text(row: &MySqlRow, index: usize) -> Result<Box<str>> {
     let text = String::from_utf8(row.try_get(index)?).map_err(|error| unreadable(index, Box::new(error)))?;
     Ok(text.into())

@@ -1,20 +1,37 @@
-//! Bringing a database to the newest schema, and a process's row of `high_water`.
+//! Migrates a database to the newest schema, and assigns a process its row of `high_water`.
 //!
-//! Migrations are numbered SQL files; the table `schema_version` says how many a database has had. They first expand
-//! and only a later version contracts, so that nodes of two neighbouring versions work on one database.
+//! Migrations are numbered SQL files; the table `schema_version` counts those applied. A migration only expands the schema, and a
+//! later version contracts it. So nodes of two neighbouring versions work on one database.
 
 use sqlx::{Executor, MySqlConnection, MySqlPool, Result};
 
 use super::OpenError;
 
 /// Every migration, oldest first; one that was released is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/mysql/0001_initial.sql"), include_str!("../../migrations/mysql/0002_chat.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/mysql/0001_initial.sql"),
+    include_str!("../../migrations/mysql/0002_chat.sql"),
+    include_str!("../../migrations/mysql/0003_session_titles.sql"),
+    include_str!("../../migrations/mysql/0004_room_scopes.sql"),
+    include_str!("../../migrations/mysql/0005_room_scopes_filled.sql"),
+    include_str!("../../migrations/mysql/0006_reviews_of_user.sql"),
+    include_str!("../../migrations/mysql/0007_gifts_of_user.sql"),
+    include_str!("../../migrations/mysql/0008_bans_of_room.sql"),
+    include_str!("../../migrations/mysql/0009_upload_days.sql"),
+    include_str!("../../migrations/mysql/0010_comments_of_user_in_room.sql"),
+    include_str!("../../migrations/mysql/0011_message_changes.sql"),
+    include_str!("../../migrations/mysql/0012_moderation.sql"),
+    include_str!("../../migrations/mysql/0013_archive.sql"),
+    include_str!("../../migrations/mysql/0014_erasure.sql"),
+    include_str!("../../migrations/mysql/0015_audit_seals.sql"),
+    include_str!("../../migrations/mysql/0016_samples.sql"),
+    include_str!("../../migrations/mysql/0017_notes.sql"),
+];
 
-/// Rows of `high_water`: many more than nodes, so that two of them rarely share one.
+/// Rows of `high_water`: many more than nodes, so that two nodes rarely share one.
 const SLOTS: u32 = 64;
 
-/// Applies what the database has not had yet. One node at a time: the others wait for the lock, and find it done.
+/// Applies the missing migrations. One node at a time: the others wait for the lock and find it done.
 pub(super) async fn migrate(pool: &MySqlPool) -> std::result::Result<(), OpenError> {
     let mut db = pool.acquire().await?;
     let (locked,): (Option<i64>,) =
@@ -45,15 +62,15 @@ async fn apply(db: &mut MySqlConnection) -> std::result::Result<(), OpenError> {
     Ok(())
 }
 
-/// A row of `high_water` for this process, by chance.
-pub(super) async fn take_slot(pool: &MySqlPool) -> Result<i32> {
+/// Picks a random row of `high_water` for this process.
+pub(super) async fn assign_slot(pool: &MySqlPool) -> Result<i32> {
     let (slot,): (i32,) =
         sqlx::query_as("SELECT CAST(FLOOR(RAND() * ?) AS SIGNED INT)").bind(SLOTS).fetch_one(pool).await?;
     sqlx::query("INSERT IGNORE INTO high_water (slot, position) VALUES (?, 0)").bind(slot).execute(pool).await?;
     Ok(slot)
 }
 
-/// A write that is kept, and changes nothing that anybody reads.
+/// A durable write that changes nothing that anybody reads.
 pub(super) async fn probe(db: &mut MySqlConnection, slot: i32) -> Result<()> {
     sqlx::query("UPDATE high_water SET probes = probes + 1 WHERE slot = ?").bind(slot).execute(db).await.map(drop)
 }

@@ -25,7 +25,7 @@ impl Checkpointer {
         Ok(Self { wake: Some(wake), thread: Some(thread) })
     }
 
-    /// Says that something was committed. Never waits: one that is still to be heard is enough.
+    /// Wakes the thread after a commit. Never waits: one pending wake-up is enough.
     pub(super) fn wake(&self) {
         if let Some(wake) = &self.wake {
             let _ = wake.try_send(());
@@ -46,7 +46,7 @@ impl Drop for Checkpointer {
 
 fn run(db: &Connection, woken: &Receiver<()>) {
     while woken.recv().is_ok() {
-        // Nothing is lost when it fails: the log grows until the next one, or the writer's own.
+        // A failure loses nothing: the log grows until the next checkpoint, or the writer's own.
         if let Err(error) = checkpoint(db) {
             tracing::warn!(%error, "the store's write-ahead log could not be copied back");
         }

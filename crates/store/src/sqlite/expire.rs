@@ -1,38 +1,22 @@
-//! The clean-up of what is past its time.
+//! Removes what is past its retention.
 //!
-//! Age is told by the id, which carries the time when it was made: a recording brought in today is
-//! young, whatever dates it carries. Finding may take long and runs on a reader; removing is
-//! bounded and runs on the writer.
+//! Finding may take long and runs on a reader; removing is bounded and runs on the writer.
 
-use model::snowflake::EPOCH_MS;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::comments::SessionCounts;
 use super::int;
+use crate::erasure::PURGE_DAYS;
+use crate::retention::{EVENT_DAYS, days_before, first_id_of};
 
-const DAY_MS: i64 = 86_400_000;
-/// How long an event waits for its acknowledgement.
-const EVENT_DAYS: u32 = 7;
-/// Bits of a Snowflake below its milliseconds.
-const TIME_SHIFT: u32 = 22;
-
-/// What is past its time, by id; at most the limit of each.
+/// What is past its retention, by id; at most the limit of each.
 pub(super) struct Expired {
     comments: Vec<i64>,
     reviews: Vec<i64>,
     sessions: Vec<i64>,
 }
 
-/// The smallest id made at `ms`.
-pub(super) fn first_id_of(ms: i64) -> i64 {
-    ms.saturating_sub(EPOCH_MS).max(0) << TIME_SHIFT
-}
-
-fn days_before(now_ms: i64, days: u32) -> i64 {
-    now_ms.saturating_sub(i64::from(days) * DAY_MS)
-}
-
-/// Finds what is past the retention of its room.
+/// Finds what is past its room's retention.
 pub(super) fn find(db: &Connection, now_ms: i64, default_days: u32, limit: usize) -> Result<Expired> {
     let mut found = Expired { comments: Vec::new(), reviews: Vec::new(), sessions: Vec::new() };
     let mut retentions = db.prepare_cached("SELECT DISTINCT coalesce(retention_days, ?) FROM rooms")?;
@@ -57,9 +41,10 @@ pub(super) fn find(db: &Connection, now_ms: i64, default_days: u32, limit: usize
 }
 
 const EMPTY_SESSIONS: &str = "sessions x ON x.room_key = r.room_key AND x.ended_at_ms < ?3
-     AND NOT EXISTS (SELECT 1 FROM comments c WHERE c.session_id = x.id)";
+     AND NOT EXISTS (SELECT 1 FROM comments c WHERE c.session_id = x.id)
+     AND NOT EXISTS (SELECT 1 FROM archive_segments a WHERE a.session_id = x.id)";
 
-/// Removes what was found, and what is past its time everywhere. Returns how many comments went.
+/// Removes what was found, and what expires in all rooms alike. Returns how many comments it removed.
 pub(super) fn remove(
     db: &Connection,
     expired: &Expired,
@@ -78,11 +63,21 @@ pub(super) fn remove(
         "DELETE FROM client_msg_ids WHERE id IN (SELECT id FROM client_msg_ids WHERE id < ? LIMIT ?)",
         first_id_of(days_before(now_ms, client_msg_days)),
     )?;
+    limited(
+        "DELETE FROM documents WHERE line IN (SELECT line FROM documents
+             WHERE kind = 'gift' AND state IN ('counted', 'shown') AND due_ms < ? LIMIT ?)",
+        days_before(now_ms, client_msg_days),
+    )?;
     limited("DELETE FROM bans WHERE id IN (SELECT id FROM bans WHERE until_ms <= ? LIMIT ?)", now_ms)?;
     limited(
         "DELETE FROM unacknowledged_events WHERE (user_id, event_id) IN
              (SELECT user_id, event_id FROM unacknowledged_events WHERE event_id < ? LIMIT ?)",
         first_id_of(days_before(now_ms, EVENT_DAYS)),
+    )?;
+    limited(
+        "DELETE FROM purges WHERE (user_id, room_id) IN
+             (SELECT user_id, room_id FROM purges WHERE before_ms < ? LIMIT ?)",
+        days_before(now_ms, PURGE_DAYS),
     )?;
     Ok(removed)
 }
@@ -101,7 +96,7 @@ fn remove_comments(db: &Connection, ids: &[i64]) -> Result<u64> {
     Ok(removed)
 }
 
-/// A session goes after its gifts, which may take several calls.
+/// Removes a session after its gifts, which may take several calls.
 fn remove_sessions(db: &Connection, ids: &[i64], limit: usize) -> Result<()> {
     let mut gifts = db.prepare_cached(
         "DELETE FROM gifts WHERE (session_id, user_id) IN
@@ -115,22 +110,13 @@ fn remove_sessions(db: &Connection, ids: &[i64], limit: usize) -> Result<()> {
             break;
         }
         session.execute([id])?;
+        for archived in
+            ["DELETE FROM archive_users WHERE session_id = ?", "DELETE FROM archive_likes WHERE session_id = ?"]
+        {
+            db.prepare_cached(archived)?.execute([id])?;
+        }
+        // What it showed beside comments.
+        db.prepare_cached("DELETE FROM documents WHERE kind = 'moment' AND state = ?")?.execute([id.to_string()])?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::Snowflake;
-    use model::snowflake::made_at_ms;
-
-    #[test]
-    fn ids_are_told_apart_at_the_millisecond() {
-        let ms = EPOCH_MS + 123_456_789;
-        let first = first_id_of(ms).cast_unsigned();
-        assert_eq!(made_at_ms(Snowflake(first)), ms);
-        assert_eq!(made_at_ms(Snowflake(first - 1)), ms - 1);
-        assert_eq!(first_id_of(0), 0);
-    }
 }

@@ -5,10 +5,7 @@ use model::{DeviceId, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::{SqliteStore, column, int};
-use crate::keys::{ClaimedKey, DeviceKeys, KeyLimits, KeyStore, NewKeys, OneTimeKey};
-
-/// Names of keys handed out that are remembered for one device.
-const CLAIMED_MAX: usize = 200;
+use crate::keys::{CLAIMED_MAX, ClaimedKey, DeviceKeys, KeyLimits, KeyStore, NewKeys, OneTimeKey};
 
 #[async_trait]
 impl KeyStore for SqliteStore {
@@ -35,22 +32,22 @@ impl KeyStore for SqliteStore {
 
 fn publish(db: &Connection, user: &UserId, new: &NewKeys, limits: KeyLimits) -> Result<u32> {
     let device = &new.device.device_id;
-    if lasting(db, user, device)?.is_some_and(|kept| !same_keys(&kept, &new.device)) {
+    if device_keys(db, user, device)?.is_some_and(|kept| !kept.has_same_keys(&new.device)) {
         remove(db, user, device)?;
     }
-    keep_device(db, user, new)?;
+    upsert_device(db, user, new)?;
     let mut sql = db.prepare_cached(
         "INSERT INTO one_time_keys (user_id, device_id, key_id, key, signature) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
     )?;
     for OneTimeKey { key_id, key, signature } in &new.one_time_keys {
         sql.execute(params![user.as_str(), device.as_str(), key_id, key, signature])?;
     }
-    forget_oldest(db, user, device, false, limits.one_time_keys_max)?;
-    forget_oldest_devices(db, user, device, limits.devices_max)?;
-    left(db, user, device)
+    delete_oldest(db, user, device, false, limits.one_time_keys_max)?;
+    delete_oldest_devices(db, user, device, limits.devices_max)?;
+    unclaimed(db, user, device)
 }
 
-fn keep_device(db: &Connection, user: &UserId, new: &NewKeys) -> Result<()> {
+fn upsert_device(db: &Connection, user: &UserId, new: &NewKeys) -> Result<()> {
     let DeviceKeys { device_id, identity_key, signing_key, signature } = &new.device;
     let fallback = new.fallback_key.as_ref();
     db.prepare_cached(
@@ -77,12 +74,8 @@ fn keep_device(db: &Connection, user: &UserId, new: &NewKeys) -> Result<()> {
     Ok(())
 }
 
-fn same_keys(one: &DeviceKeys, other: &DeviceKeys) -> bool {
-    (&one.identity_key, &one.signing_key) == (&other.identity_key, &other.signing_key)
-}
-
-/// Forgets all but the newest `max` keys of a device, of those handed out or of the others.
-fn forget_oldest(db: &Connection, user: &UserId, device: &DeviceId, claimed: bool, max: usize) -> Result<()> {
+/// Deletes all but the newest `max` keys of a device, claimed or unclaimed.
+fn delete_oldest(db: &Connection, user: &UserId, device: &DeviceId, claimed: bool, max: usize) -> Result<()> {
     db.prepare_cached(
         "DELETE FROM one_time_keys WHERE place IN (SELECT place FROM one_time_keys
              WHERE user_id = ? AND device_id = ? AND claimed = ? ORDER BY place DESC LIMIT -1 OFFSET ?)",
@@ -91,8 +84,8 @@ fn forget_oldest(db: &Connection, user: &UserId, device: &DeviceId, claimed: boo
     Ok(())
 }
 
-/// Forgets the devices that published longest ago; never the one that publishes now.
-fn forget_oldest_devices(db: &Connection, user: &UserId, now: &DeviceId, max: usize) -> Result<()> {
+/// Deletes the devices that published longest ago; never the one that publishes now.
+fn delete_oldest_devices(db: &Connection, user: &UserId, now: &DeviceId, max: usize) -> Result<()> {
     let mut sql = db.prepare_cached(
         "SELECT device_id FROM device_keys WHERE user_id = ?
          ORDER BY device_id = ? DESC, published_at_ms DESC LIMIT -1 OFFSET ?",
@@ -104,29 +97,29 @@ fn forget_oldest_devices(db: &Connection, user: &UserId, now: &DeviceId, max: us
     Ok(())
 }
 
-const LASTING: &str = "d.device_id, d.identity_key, d.signing_key, d.signature";
+const DEVICE: &str = "d.device_id, d.identity_key, d.signing_key, d.signature";
 
-fn lasting_row(row: &Row<'_>) -> Result<DeviceKeys> {
+fn device_row(row: &Row<'_>) -> Result<DeviceKeys> {
     let (identity_key, signing_key, signature) = (row.get(1)?, row.get(2)?, row.get(3)?);
     Ok(DeviceKeys { device_id: column(row, 0)?, identity_key, signing_key, signature })
 }
 
-fn lasting(db: &Connection, user: &UserId, device: &DeviceId) -> Result<Option<DeviceKeys>> {
+fn device_keys(db: &Connection, user: &UserId, device: &DeviceId) -> Result<Option<DeviceKeys>> {
     let mut sql =
-        db.prepare_cached(&format!("SELECT {LASTING} FROM device_keys d WHERE user_id = ? AND device_id = ?"))?;
-    sql.query_row([user.as_str(), device.as_str()], lasting_row).optional()
+        db.prepare_cached(&format!("SELECT {DEVICE} FROM device_keys d WHERE user_id = ? AND device_id = ?"))?;
+    sql.query_row([user.as_str(), device.as_str()], device_row).optional()
 }
 
 fn devices(db: &Connection, user: &UserId) -> Result<Vec<(DeviceKeys, u32)>> {
     let mut sql = db.prepare_cached(&format!(
-        "SELECT {LASTING}, (SELECT count(*) FROM one_time_keys o
+        "SELECT {DEVICE}, (SELECT count(*) FROM one_time_keys o
              WHERE o.user_id = d.user_id AND o.device_id = d.device_id AND o.claimed = 0)
          FROM device_keys d WHERE d.user_id = ? ORDER BY d.device_id"
     ))?;
-    sql.query_map([user.as_str()], |row| Ok((lasting_row(row)?, row.get(4)?)))?.collect()
+    sql.query_map([user.as_str()], |row| Ok((device_row(row)?, row.get(4)?)))?.collect()
 }
 
-fn left(db: &Connection, user: &UserId, device: &DeviceId) -> Result<u32> {
+fn unclaimed(db: &Connection, user: &UserId, device: &DeviceId) -> Result<u32> {
     let mut sql =
         db.prepare_cached("SELECT count(*) FROM one_time_keys WHERE user_id = ? AND device_id = ? AND claimed = 0")?;
     sql.query_row([user.as_str(), device.as_str()], |row| row.get(0))
@@ -134,14 +127,14 @@ fn left(db: &Connection, user: &UserId, device: &DeviceId) -> Result<u32> {
 
 fn claim(db: &Connection, user: &UserId, of: Option<&[DeviceId]>) -> Result<Vec<ClaimedKey>> {
     let mut claimed = Vec::new();
-    for (device, left) in devices(db, user)? {
+    for (device, unclaimed) in devices(db, user)? {
         if of.is_some_and(|of| !of.contains(&device.device_id)) {
             continue;
         }
-        let fallback = left == 0;
+        let fallback = unclaimed == 0;
         let key = match fallback {
             true => fallback_key(db, user, &device.device_id)?,
-            false => take(db, user, &device.device_id)?,
+            false => claim_one_time(db, user, &device.device_id)?,
         };
         let fallback = fallback && key.is_some();
         claimed.push(ClaimedKey { device, key, fallback });
@@ -149,14 +142,14 @@ fn claim(db: &Connection, user: &UserId, of: Option<&[DeviceId]>) -> Result<Vec<
     Ok(claimed)
 }
 
-fn take(db: &Connection, user: &UserId, device: &DeviceId) -> Result<Option<OneTimeKey>> {
+fn claim_one_time(db: &Connection, user: &UserId, device: &DeviceId) -> Result<Option<OneTimeKey>> {
     let mut sql = db.prepare_cached(
         "UPDATE one_time_keys SET claimed = 1 WHERE place = (SELECT place FROM one_time_keys
              WHERE user_id = ? AND device_id = ? AND claimed = 0 ORDER BY place LIMIT 1)
          RETURNING key_id, key, signature",
     )?;
     let taken = sql.query_row([user.as_str(), device.as_str()], one_time_row).optional()?;
-    forget_oldest(db, user, device, true, CLAIMED_MAX)?;
+    delete_oldest(db, user, device, true, CLAIMED_MAX)?;
     Ok(taken)
 }
 

@@ -1,15 +1,40 @@
-//! Likes: one row for each comment and user, and their number beside the comment.
+//! Likes: a row for each comment and user, and the count in the comment's row.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use model::{Comment, RoomId, Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::comments::{COLUMNS, comment_row, from_index};
-use super::{int, uint};
+use super::{SqliteStore, int, uint};
+use crate::LikeStore;
 
-/// `None` also when the comment is not there: nothing is noted for it then.
-pub(super) fn like(db: &Connection, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>> {
+#[async_trait]
+impl LikeStore for SqliteStore {
+    async fn like(&self, id: Snowflake, user: &UserId, at_ms: i64) -> crate::Result<Option<u64>> {
+        let user = user.clone();
+        self.write("like", move |db| like(db, id, &user, at_ms)).await
+    }
+
+    async fn unlike(&self, id: Snowflake, user: &UserId) -> crate::Result<(u64, bool)> {
+        let user = user.clone();
+        self.write("unlike", move |db| unlike(db, id, &user)).await
+    }
+
+    async fn most_liked(
+        &self,
+        room: &RoomId,
+        session: Option<Snowflake>,
+        limit: usize,
+    ) -> crate::Result<Vec<Arc<Comment>>> {
+        let room = room.clone();
+        self.read("most_liked", move |db| most_liked(db, &room, session, limit)).await
+    }
+}
+
+/// `None` also when the comment does not exist: then nothing is stored.
+fn like(db: &Connection, id: Snowflake, user: &UserId, at_ms: i64) -> Result<Option<u64>> {
     if count(db, id)?.is_none() {
         return Ok(None);
     }
@@ -19,8 +44,8 @@ pub(super) fn like(db: &Connection, id: Snowflake, user: &UserId, at_ms: i64) ->
     if new == 0 { Ok(None) } else { add(db, id, 1).map(Some) }
 }
 
-/// `(0, false)` when the comment is not there.
-pub(super) fn unlike(db: &Connection, id: Snowflake, user: &UserId) -> Result<(u64, bool)> {
+/// `(0, false)` when the comment does not exist.
+fn unlike(db: &Connection, id: Snowflake, user: &UserId) -> Result<(u64, bool)> {
     let Some(count) = count(db, id)? else {
         return Ok((0, false));
     };
@@ -54,12 +79,7 @@ pub(super) fn most_liked_sql(by_session: bool) -> String {
     )
 }
 
-pub(super) fn most_liked(
-    db: &Connection,
-    room: &RoomId,
-    session: Option<Snowflake>,
-    limit: usize,
-) -> Result<Vec<Arc<Comment>>> {
+fn most_liked(db: &Connection, room: &RoomId, session: Option<Snowflake>, limit: usize) -> Result<Vec<Arc<Comment>>> {
     let mut sql = db.prepare_cached(&most_liked_sql(session.is_some()))?;
     let session = session.map(|session| int(session.0));
     sql.query_map(params![room.as_str(), session, int(limit)], comment_row)?.collect()

@@ -1,7 +1,7 @@
-//! Whether the database takes writes, found out without anybody's comment being the one that fails.
+//! Checks whether the database accepts writes, without risking anybody's comment.
 //!
-//! Asked by readiness checks. After a failed commit the write-ahead log may still have room for the few pages
-//! of one small write: only room for many says that the disk takes more again.
+//! Called by readiness checks. After a failed commit the write-ahead log may still have room for one small write, so the check
+//! needs room for many pages before it reports success.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-/// What the disk must take to count as writable, in bytes.
+/// Bytes that the disk must accept to count as writable.
 const ROOM_BYTES: usize = 1 << 20;
 
 /// Reads a page.
@@ -17,13 +17,13 @@ pub(super) fn read(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("PRAGMA user_version", [], |_| Ok(()))
 }
 
-/// Writes a page with what it holds already.
+/// Rewrites a page with its own content.
 pub(super) fn write(db: &Connection) -> rusqlite::Result<()> {
     let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     db.pragma_update(None, "user_version", version)
 }
 
-/// Writes a file for a moment.
+/// Writes a file and removes it.
 pub(super) fn room(path: &Path) -> io::Result<()> {
     let written = File::create(path).and_then(|mut file| {
         file.write_all(&vec![0; ROOM_BYTES])?;

@@ -1,8 +1,7 @@
-//! Opening a connection and bringing the file to the newest schema.
+//! Opens connections and migrates the file to the newest schema.
 //!
-//! Migrations are numbered SQL files; `PRAGMA user_version` says how many a file has had. They
-//! first expand and only a later version contracts, so that a program one version older can be put
-//! back as long as the number is the same.
+//! Migrations are numbered SQL files; `PRAGMA user_version` counts those applied. A migration only expands the schema, and a
+//! later version contracts it. So an older program can be restored as long as the number is the same.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +16,21 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002_chat.sql"),
     include_str!("../../migrations/sqlite/0003_keys.sql"),
     include_str!("../../migrations/sqlite/0004_uploads.sql"),
+    include_str!("../../migrations/sqlite/0005_session_titles.sql"),
+    include_str!("../../migrations/sqlite/0006_moderation_scopes.sql"),
+    include_str!("../../migrations/sqlite/0007_shares.sql"),
+    include_str!("../../migrations/sqlite/0008_message_changes.sql"),
+    include_str!("../../migrations/sqlite/0009_moderation.sql"),
+    include_str!("../../migrations/sqlite/0010_archive.sql"),
+    include_str!("../../migrations/sqlite/0011_erasure.sql"),
+    include_str!("../../migrations/sqlite/0012_samples.sql"),
+    include_str!("../../migrations/sqlite/0013_notes.sql"),
 ];
 
-/// How long a connection waits for another's lock. Only a tool that looks into the file from
-/// outside can make it wait: the program has one writer.
+/// How long a connection waits for another's lock. Only an outside tool can make it wait: the program has one writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; more than the backend has.
-const STATEMENTS_MAX: usize = 160;
+const STATEMENTS_MAX: usize = 200;
 
 /// The writing connection.
 ///
@@ -62,6 +69,15 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.execute_batch("PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")?;
     Ok(db)
+}
+
+/// Refuses a file that has another schema than this program's newest; migrates nothing.
+pub(super) fn check_newest(path: &Path) -> Result<(), OpenError> {
+    let found: u32 = open_reader(path)?.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match found as usize {
+        found if found == MIGRATIONS.len() => Ok(()),
+        found => Err(OpenError::OtherVersion { found, known: MIGRATIONS.len() }),
+    }
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {

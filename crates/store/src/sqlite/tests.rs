@@ -1,16 +1,17 @@
-//! What only this backend promises: how writes are grouped, what a failure harms, and that every
-//! frequent query is served by an index.
+//! What only this backend promises: how it groups writes, what a failure affects, and that an index serves every frequent
+//! query.
 
 use std::pin::Pin;
 
 use futures::poll;
-use model::Comment;
+use model::{Comment, Snowflake};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::conformance::{comment, placed, room, user};
+use crate::conformance::{comment, positioned, room, user};
+use crate::{AuditQuery, CommentStore, MaintenanceStore, RoomScope};
 
 /// A store in a directory of its own, which goes when the test ends.
 fn fresh() -> (TempDir, SqliteStore) {
@@ -22,14 +23,14 @@ fn fresh() -> (TempDir, SqliteStore) {
 
 type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Keeps the writer busy until told to go on, so that what is asked meanwhile is one group.
-/// Returns the one who tells and the writer's answer.
+/// Blocks the writer until the sender is used, so that writes submitted meanwhile form one group.
+/// Returns the sender and the writer's answer.
 async fn hold_the_writer(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, Pending<'_, ()>) {
     let (busy, is_busy) = oneshot::channel();
-    let (go_on, told) = std::sync::mpsc::channel();
+    let (go_on, released) = std::sync::mpsc::channel();
     let mut held: Pending<'_, ()> = Box::pin(store.write("hold", move |_| {
         let _ = busy.send(());
-        let _ = told.recv();
+        let _ = released.recv();
         Ok(())
     }));
     assert!(poll!(&mut held).is_pending());
@@ -37,13 +38,13 @@ async fn hold_the_writer(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, P
     (go_on, held)
 }
 
-fn append(store: &SqliteStore, n: u64) -> Pending<'_, ()> {
-    Box::pin(store.append_comments(vec![placed(comment(Snowflake(n), "r", "u"), n)]))
+fn append(store: &SqliteStore, n: u64) -> Pending<'_, Vec<model::Repeat>> {
+    Box::pin(store.append_comments(vec![positioned(comment(Snowflake(n), "r", "u"), n)]))
 }
 
 async fn kept(store: &SqliteStore) -> Vec<u64> {
     let found = store.comments_after(&room("r"), 0, 100_000).await.expect("read");
-    found.iter().map(|placed| placed.position).collect()
+    found.iter().map(|positioned| positioned.position).collect()
 }
 
 #[tokio::test]
@@ -52,7 +53,7 @@ async fn a_failing_write_harms_no_other_of_its_group() {
     let (go_on, held) = hold_the_writer(&store).await;
     let (mut first, mut last) = (append(&store, 1), append(&store, 3));
     let mut failing: Pending<'_, ()> = Box::pin(store.write("failing", |db| {
-        comments::append(db, &[placed(comment(Snowflake(2), "r", "u"), 2)])?;
+        comments::append(db, &[positioned(comment(Snowflake(2), "r", "u"), 2)])?;
         db.execute_batch("SELECT nonsense")
     }));
     assert!(poll!(&mut first).is_pending() && poll!(&mut failing).is_pending() && poll!(&mut last).is_pending());
@@ -69,7 +70,7 @@ async fn a_failing_write_harms_no_other_of_its_group() {
 async fn a_write_that_fails_alone_leaves_nothing() {
     let (_directory, store) = fresh();
     let failing = store.write("failing", |db| {
-        comments::append(db, &[placed(comment(Snowflake(1), "r", "u"), 1)])?;
+        comments::append(db, &[positioned(comment(Snowflake(1), "r", "u"), 1)])?;
         db.execute_batch("SELECT nonsense")
     });
     failing.await.expect_err("nonsense");
@@ -82,7 +83,7 @@ async fn a_panic_is_the_loss_of_its_caller_alone() {
     let (_directory, store) = fresh();
     let panicking = || {
         Box::pin(store.write("panicking", |db| -> rusqlite::Result<()> {
-            comments::append(db, &[placed(comment(Snowflake(1), "r", "u"), 1)])?;
+            comments::append(db, &[positioned(comment(Snowflake(1), "r", "u"), 1)])?;
             panic!("on purpose")
         })) as Pending<'_, ()>
     };
@@ -152,7 +153,7 @@ async fn a_full_queue_refuses_at_once_and_takes_again() {
 async fn a_full_disk_is_an_error_until_there_is_space() {
     let (_directory, store) = fresh();
     let long = |n| Comment { content: "长".repeat(200).into(), ..comment(Snowflake(n), "r", "u") };
-    let run = |from: u64| (from..from + 100).map(|n| placed(long(n), n)).collect::<Vec<_>>();
+    let run = |from: u64| (from..from + 100).map(|n| positioned(long(n), n)).collect::<Vec<_>>();
     let limit = |pages: u32| {
         store.write("limit", move |db| db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())))
     };
@@ -160,7 +161,7 @@ async fn a_full_disk_is_an_error_until_there_is_space() {
     let mut acknowledged = 0;
     let error = loop {
         match store.append_comments(run(acknowledged + 1)).await {
-            Ok(()) => acknowledged += 100,
+            Ok(_) => acknowledged += 100,
             Err(error) => break error,
         }
         assert!(acknowledged < 10_000, "80 pages are full at some time");
@@ -212,22 +213,41 @@ fn plan(db: &Connection, sql: &str) -> rusqlite::Result<String> {
 #[tokio::test]
 async fn frequent_queries_are_served_by_an_index_in_its_order() {
     let (_directory, store) = fresh();
+    let of_rooms = rooms::Scope::from(&RoomScope::Listed(vec![room("r"), room("s")]));
+    let of_target = AuditQuery { target: Some("u".into()), ..AuditQuery::default() };
+    let of_actor = AuditQuery { actor: Some("mo".into()), ..AuditQuery::default() };
     let queries = [
         (comments::live_sql("ASC"), "comments_live (room_key=? AND position>?)"),
         (comments::live_sql("DESC"), "comments_live (room_key=? AND position>?)"),
         (comments::replay_sql(false, false), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
         (comments::replay_sql(true, false), "comments_of_session (session_id=? AND offset_ms>? AND offset_ms<?)"),
-        (comments::replay_sql(false, true), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
-        (comments::replay_sql(true, true), "comments_of_room (room_key=? AND offset_ms>? AND offset_ms<?)"),
-        (comments::by_user_sql(true), "COVERING INDEX comments_of_room (room_key=?)"),
-        (comments::by_user_sql(false), "COVERING INDEX comments_of_room"),
+        (
+            comments::replay_sql(false, true),
+            "comments_of_user (user_id=? AND room_key=? AND offset_ms>? AND offset_ms<?)",
+        ),
+        (
+            comments::replay_sql(true, true),
+            "comments_of_user (user_id=? AND room_key=? AND offset_ms>? AND offset_ms<?)",
+        ),
+        (comments::by_user_sql(true), "COVERING INDEX comments_of_user (user_id=? AND room_key=?)"),
+        (comments::by_user_sql(false), "COVERING INDEX comments_of_user (user_id=?)"),
         (likes::most_liked_sql(false), "comments_liked_in_room (room_key=? AND like_count>?)"),
         (likes::most_liked_sql(true), "comments_liked_in_session (session_id=? AND like_count>?)"),
-        (moderation::reviews_sql(true, false), "reviews_by_status (status=?)"),
-        (moderation::reviews_sql(true, true), "reviews_of_room (room_key=? AND status=?)"),
-        (moderation::reviews_sql(false, true), "reviews_by_age (room_key=?)"),
+        (moderation::reviews_sql(true, &rooms::Scope::from(&RoomScope::All)), "reviews_by_status (status=?"),
+        (moderation::reviews_of_room_sql(), "reviews_of_room (room_key=? AND status=? AND rowid>?)"),
+        (notes::notes_sql(&rooms::Scope::from(&RoomScope::All)), "notes_of_user (user_id=? AND rowid<?)"),
+        (notes::notes_sql(&of_rooms), "notes_of_user (user_id=? AND rowid<?)"),
+        (
+            moderation::audit_trail_sql(&of_target, &rooms::Scope::from(&RoomScope::All)),
+            "audit_trail_of_target (target=? AND rowid<?)",
+        ),
+        (moderation::audit_trail_sql(&of_target, &of_rooms), "audit_trail_of_target (target=? AND rowid<?)"),
+        (
+            moderation::audit_trail_sql(&of_actor, &rooms::Scope::from(&RoomScope::All)),
+            "audit_trail_of_actor (actor=? AND rowid<?)",
+        ),
         (rooms::rooms_sql(), "rooms_by_activity"),
-        (rooms::sessions_sql(), "sessions_of_room (room_key=?)"),
+        (rooms::sessions_sql(), "sessions_of_room (room_key=? AND rowid<?)"),
         (chat::history_sql(), "messages_of_conversation (conversation=? AND position>? AND position<?)"),
         (chat::UNREAD.to_owned(), "COVERING INDEX messages_of_conversation (conversation=? AND position>?)"),
         (chat::NEXT_POSITIONS.to_owned(), "COVERING INDEX messages_of_conversation (conversation=? AND position>?"),
@@ -247,10 +267,10 @@ async fn erased_text_leaves_the_file() {
     let said = |n: u64| {
         let by = if n.is_multiple_of(2) { "u" } else { "v" };
         let content = if by == "u" { secret } else { "harmless" }.into();
-        placed(Comment { content, ..comment(Snowflake(n), "r", by) }, n)
+        positioned(Comment { content, ..comment(Snowflake(n), "r", by) }, n)
     };
     store.append_comments((1..=40).map(said).collect()).await.expect("kept");
-    assert_eq!(store.purge_user(&user("u"), None).await.expect("erased").len(), 20);
+    assert_eq!(store.purge_user(&user("u"), None, 100, None).await.expect("erased").comments.len(), 20);
     drop(store);
     let file = std::fs::read(directory.path().join("barrage.db")).expect("read");
     let end = &secret.as_bytes()[40..];

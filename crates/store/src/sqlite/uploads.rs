@@ -4,23 +4,25 @@ use async_trait::async_trait;
 use model::{Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::codes::Code;
+use super::code_column::Code;
 use super::{SqliteStore, column, int, uint};
-use crate::uploads::{Upload, UploadStore};
+use crate::uploads::{DayQuota, Upload, UploadStore};
+
+const DAY_MS: i64 = 86_400_000;
 
 #[async_trait]
 impl UploadStore for SqliteStore {
-    async fn announce_upload(&self, upload: &Upload, check_at_ms: i64) -> crate::Result<()> {
+    async fn announce_upload(&self, upload: &Upload, check_at_ms: i64, quota: DayQuota) -> crate::Result<bool> {
         let upload = upload.clone();
-        self.write("announce_upload", move |db| announce(db, &upload, check_at_ms)).await
+        self.write("announce_upload", move |db| announce(db, &upload, check_at_ms, quota)).await
     }
 
     async fn upload(&self, id: Snowflake) -> crate::Result<Option<Upload>> {
         self.read("upload", move |db| upload(db, id)).await
     }
 
-    async fn complete_upload(&self, id: Snowflake) -> crate::Result<()> {
-        self.write("complete_upload", move |db| execute(db, "UPDATE uploads SET complete = 1 WHERE id = ?", id)).await
+    async fn complete_upload(&self, id: Snowflake, size_bytes: u64) -> crate::Result<bool> {
+        self.write("complete_upload", move |db| complete(db, id, size_bytes)).await
     }
 
     async fn sees_upload(&self, user: &UserId, id: Snowflake) -> crate::Result<bool> {
@@ -33,11 +35,19 @@ impl UploadStore for SqliteStore {
     }
 
     async fn remove_upload(&self, id: Snowflake) -> crate::Result<()> {
-        self.write("remove_upload", move |db| execute(db, "DELETE FROM uploads WHERE id = ?", id)).await
+        self.write("remove_upload", move |db| remove(db, id)).await
     }
 }
 
-fn announce(db: &Connection, upload: &Upload, check_at_ms: i64) -> Result<()> {
+fn announce(db: &Connection, upload: &Upload, check_at_ms: i64, quota: DayQuota) -> Result<bool> {
+    let mut count = db.prepare_cached(
+        "INSERT INTO upload_days (owner, day, bytes) SELECT ?1, ?2, ?3 WHERE ?3 <= ?4
+         ON CONFLICT (owner, day) DO UPDATE SET bytes = bytes + ?3 WHERE bytes + ?3 <= ?4",
+    )?;
+    let (bytes, bytes_max) = (int(upload.size_bytes), int(quota.bytes_max));
+    if count.execute(params![upload.owner.as_str(), quota.day, bytes, bytes_max])? == 0 {
+        return Ok(false);
+    }
     db.prepare_cached(
         "INSERT INTO uploads (id, owner, msg_type, content_type, size_bytes, name, complete, check_at_ms)
          VALUES (?,?,?,?,?,?,?,?)",
@@ -52,7 +62,7 @@ fn announce(db: &Connection, upload: &Upload, check_at_ms: i64) -> Result<()> {
         upload.complete,
         check_at_ms,
     ])?;
-    Ok(())
+    Ok(true)
 }
 
 fn upload(db: &Connection, id: Snowflake) -> Result<Option<Upload>> {
@@ -72,23 +82,43 @@ fn upload(db: &Connection, id: Snowflake) -> Result<Option<Upload>> {
     .optional()
 }
 
-fn execute(db: &Connection, sql: &str, id: Snowflake) -> Result<()> {
-    db.prepare_cached(sql)?.execute([int(id.0)]).map(|_| ())
+fn complete(db: &Connection, id: Snowflake, size_bytes: u64) -> Result<bool> {
+    let mut sql = db.prepare_cached("UPDATE uploads SET complete = 1, size_bytes = ? WHERE id = ?")?;
+    sql.execute([int(size_bytes), int(id.0)]).map(|changed| changed > 0)
+}
+
+/// Ends an upload to which no message refers any more; the next sweep removes its bytes. Called when one was recalled.
+pub(super) fn end_unused(db: &Connection, content: &str) -> Result<()> {
+    let mut sql = db.prepare_cached(
+        "UPDATE uploads SET complete = 0, check_at_ms = 0 WHERE id = CAST(?1 AS INTEGER) AND NOT EXISTS (
+             SELECT 1 FROM messages m WHERE m.content = ?1 AND m.msg_type IN (1, 2, 3) AND m.recalled_at_ms IS NULL)",
+    )?;
+    sql.execute([content]).map(drop)
+}
+
+fn remove(db: &Connection, id: Snowflake) -> Result<()> {
+    db.prepare_cached("DELETE FROM uploads WHERE id = ?")?.execute([int(id.0)]).map(drop)
 }
 
 fn sees(db: &Connection, user: &UserId, id: Snowflake) -> Result<bool> {
     db.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM messages m
              JOIN members r ON r.conversation = m.conversation AND r.user_id = ?2 AND r.joined_position < m.position
-             WHERE m.content = ?1 AND m.msg_type IN (1, 2, 3) AND m.recalled_at_ms IS NULL)",
+             WHERE m.content = ?1 AND m.msg_type IN (1, 2, 3) AND m.recalled_at_ms IS NULL)
+         OR EXISTS (SELECT 1 FROM message_uploads u JOIN messages m ON m.id = u.message_id
+             JOIN members r ON r.conversation = m.conversation AND r.user_id = ?2 AND r.joined_position < m.position
+             WHERE u.upload_id = ?3 AND m.recalled_at_ms IS NULL)",
     )?
-    .query_row(params![id.to_string(), user.as_str()], |row| row.get(0))
+    .query_row(params![id.to_string(), user.as_str(), int(id.0)], |row| row.get(0))
 }
 
 fn stale(db: &Connection, now_ms: i64, next_check_ms: i64, limit: usize) -> Result<Vec<Snowflake>> {
+    db.prepare_cached("DELETE FROM upload_days WHERE day < ?")?.execute([now_ms.div_euclid(DAY_MS) - 1])?;
     let mut due = db.prepare_cached(
-        "SELECT u.id, u.complete AND EXISTS (SELECT 1 FROM messages m
+        "SELECT u.id, u.complete AND (EXISTS (SELECT 1 FROM messages m
              WHERE m.content = CAST(u.id AS TEXT) AND m.msg_type IN (1, 2, 3) AND m.recalled_at_ms IS NULL)
+             OR EXISTS (SELECT 1 FROM message_uploads s JOIN messages m ON m.id = s.message_id
+             WHERE s.upload_id = u.id AND m.recalled_at_ms IS NULL))
          FROM uploads u WHERE u.check_at_ms <= ? ORDER BY u.check_at_ms LIMIT ?",
     )?;
     let due = due.query_map([now_ms, int(limit)], |row| Ok((Snowflake(uint(row.get(0)?)), row.get(1)?)))?;

@@ -1,10 +1,9 @@
-//! The one thread that writes. It owns the writing connection; everybody else hands it jobs.
+//! The single writing thread. It owns the writing connection; callers submit jobs to it.
 //!
-//! Group commit: the thread takes all jobs that wait, runs each in a savepoint of one transaction,
-//! commits, and only then answers them, so that many concurrent writes share one fsync. A job that
-//! fails takes back its own changes and no other's; a job alone needs no savepoint. When the commit
-//! itself fails (a full disk, an I/O error) every job of it is answered with the error, nothing of
-//! it is kept, and the thread goes on with the next.
+//! Group commit: the thread takes all waiting jobs, runs each in a savepoint of one transaction, commits, and only then
+//! answers them. So many concurrent writes share one fsync. A failing job rolls back its own changes alone; a single job
+//! needs no savepoint. When the commit fails (a full disk, an I/O error), every job in it gets the error, nothing of it is
+//! stored, and the thread continues with the next.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,15 +16,15 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpointer;
-use super::{Failures, for_one};
+use super::{Failures, contained};
 use crate::{Result, StoreError};
 
-/// Jobs that may wait; one more is refused at once, so no caller's thread ever blocks here.
+/// Jobs that may wait. The next one is refused at once, so no caller's thread ever blocks here.
 const WAITING_MAX: usize = 8_192;
 /// Jobs of one transaction.
 const JOBS_PER_COMMIT_MAX: usize = 1_024;
 
-/// The handle. Dropping it lets the thread finish what waits and close the file.
+/// The handle. Dropping it lets the thread finish waiting jobs and close the file.
 pub(super) struct Writer {
     jobs: Option<SyncSender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
@@ -46,22 +45,22 @@ impl Writer {
         let (failures_too, failing_too) = (failures.clone(), failing.clone());
         let thread =
             WriterThread { waiting, checkpointer, db, failures: failures_too, failing: failing_too, _lock: lock };
-        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || thread.run())?;
+        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(move || thread.serve())?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failures, failing })
     }
 
-    /// Where failures are told.
+    /// Reports failures.
     pub(super) fn failures(&self) -> &Failures {
         &self.failures
     }
 
-    /// Whether something of the last transaction was not kept.
+    /// Whether a job of the last transaction failed.
     pub(super) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
     /// Runs `work` inside a transaction of the writing connection and waits until it is durable.
-    pub(super) async fn run<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    pub(super) async fn submit<T, F>(&self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -92,7 +91,7 @@ impl Drop for Writer {
 /// A piece of work whose answer waits for the commit.
 trait Job: Send {
     /// Does the work, in a savepoint unless it has the transaction to itself; false when it failed.
-    fn run(&mut self, db: &Connection, alone: bool) -> bool;
+    fn execute(&mut self, db: &Connection, alone: bool) -> bool;
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
@@ -109,11 +108,11 @@ where
     T: Send,
     F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
 {
-    fn run(&mut self, db: &Connection, alone: bool) -> bool {
+    fn execute(&mut self, db: &Connection, alone: bool) -> bool {
         let Some(work) = self.work.take() else {
             return false;
         };
-        let work = |db: &Connection| for_one(db, work);
+        let work = |db: &Connection| contained(db, work);
         let result = if alone { work(db) } else { in_savepoint(db, work) };
         let result = result.map_err(|error| self.failures.log(self.operation, &error));
         self.result.insert(result).is_ok()
@@ -128,12 +127,12 @@ where
         if answer.is_err() {
             self.failures.count(self.operation);
         }
-        // Whoever stopped waiting has no use for the answer.
+        // A caller that stopped waiting needs no answer.
         let _ = self.reply.send(answer);
     }
 }
 
-/// The last to close the file is `db`, which copies all of the write-ahead log back.
+/// `db` is the last to close the file, which copies all of the write-ahead log back.
 struct WriterThread {
     waiting: Receiver<Box<dyn Job>>,
     checkpointer: Checkpointer,
@@ -144,7 +143,7 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    fn run(self) {
+    fn serve(self) {
         while let Ok(first) = self.waiting.recv() {
             let more = self.waiting.try_iter().take(JOBS_PER_COMMIT_MAX - 1);
             let mut jobs: VecDeque<_> = std::iter::once(first).chain(more).collect();
@@ -170,13 +169,13 @@ impl WriterThread {
         }
     }
 
-    /// Runs and commits jobs; whether all of them succeeded.
+    /// Runs and commits jobs. Returns whether all of them succeeded.
     fn transaction(&self, jobs: &mut VecDeque<Box<dyn Job>>, done: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<bool> {
         let alone = jobs.len() == 1;
         let mut all_succeeded = true;
         execute(&self.db, "BEGIN IMMEDIATE")?;
         while let Some(mut job) = jobs.pop_front() {
-            let succeeded = job.run(&self.db, alone);
+            let succeeded = job.execute(&self.db, alone);
             done.push(job);
             all_succeeded &= succeeded;
             if alone && !succeeded {
@@ -213,7 +212,7 @@ fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     db.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
-/// Ends a transaction that cannot be kept. It may have ended by itself, which is as good.
+/// Rolls back a transaction, unless it has ended by itself.
 fn roll_back(db: &Connection) {
     if !db.is_autocommit() {
         let _ = db.execute_batch("ROLLBACK");

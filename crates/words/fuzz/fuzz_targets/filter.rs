@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/hostile/mod.rs"]
+#[path = "../../tests/words/hostile/mod.rs"]
 mod hostile;
 
 fuzz_target!(|input: (Vec<String>, String)| {

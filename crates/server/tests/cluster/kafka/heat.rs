@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::json;
-use testkit::{Chatter, Cluster, Server, within};
+use testkit::{Cluster, LoadUser, Server, within};
 
 use super::{ALL, BROKERS};
 use crate::BINARY;
@@ -26,7 +26,7 @@ async fn a_room_that_becomes_hot_and_cools_is_delivered_counted_and_kept_whole()
     let warm = [("BARRAGE__ROOMS__HOT_PER_S", "30")];
     let Some(nodes) = Cluster::kafka_with(BINARY, &[ALL, ALL], &warm).await else { return };
     let (here, there) = (&nodes[0], &nodes[1]);
-    let chatter = [Chatter::start(here, "ann", "hall", 25), Chatter::start(there, "bo", "hall", 25)];
+    let chatter = [LoadUser::start(here, "ann", "hall", 25), LoadUser::start(there, "bo", "hall", 25)];
     are_hot(&[here, there], true).await;
 
     let mut viewers = [here.viewer("cy", "hall").await, there.viewer("dee", "hall").await];
@@ -34,7 +34,7 @@ async fn a_room_that_becomes_hot_and_cools_is_delivered_counted_and_kept_whole()
     for viewer in &mut viewers {
         assert_eq!(viewer.sees("is it warm in here?").await["id"], json!(said));
     }
-    let taken = 1 + join_all(chatter.map(Chatter::end)).await.iter().sum::<u64>();
+    let taken = 1 + join_all(chatter.map(LoadUser::end)).await.iter().sum::<u64>();
     are_hot(&[here, there], false).await;
     viewers[1].say("it was").await;
 

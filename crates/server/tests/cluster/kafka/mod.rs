@@ -15,7 +15,7 @@ use crate::BINARY;
 const ALL: &str = "gateway,ingest,worker,persist,api";
 
 /// All tests use the same brokers: whoever kills some has them alone.
-static BROKERS: RwLock<()> = RwLock::const_new(());
+pub static BROKERS: RwLock<()> = RwLock::const_new(());
 
 /// Nodes with these roles, and brokers that nobody kills meanwhile.
 struct Nodes {

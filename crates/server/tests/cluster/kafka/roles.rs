@@ -1,20 +1,13 @@
 //! Nodes with some of the roles each.
 
 use serde_json::{Value, json};
-use testkit::{Server, eventually};
+use testkit::eventually;
 use tokio::time::Instant;
 
 use super::alike::replay;
 use super::talk::Talk;
 use super::{Nodes, nodes};
 use crate::trouble::stands;
-
-/// A counter of a node, all its labels together.
-async fn metric(node: &Server, name: &str) -> f64 {
-    let text = node.http().get("/metrics").await.text;
-    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
-    values.map(|value| value.parse::<f64>().unwrap()).sum()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_does_its_part_and_batches_go_only_to_gateways_with_a_viewer() {
@@ -39,8 +32,18 @@ async fn each_role_does_its_part_and_batches_go_only_to_gateways_with_a_viewer()
     ann.sees("hi ann").await;
     replay(&nodes[0], "hall", 2).await;
 
+    // The ranking follows the comments, at most twice a second. Once both viewers have it, nothing more is pushed.
+    for viewer in [&mut ann, &mut bo] {
+        let of_both = |event: &Value| {
+            event["kind"] == "ranking" && event["entries"].as_array().is_some_and(|entries| entries.len() == 2)
+        };
+        viewer.expect("the ranking of both", of_both).await;
+    }
+
     // Nobody holds this room, so nobody is pushed to.
-    let (pushed, lost) = (metric(worker, "barrage_pushed_batches").await, metric(worker, "barrage_fanout_lost").await);
+    let metrics = worker.http();
+    let pushed = metrics.metric("barrage_pushed_batches_total").await;
+    let lost = metrics.metric("barrage_fanout_lost_total").await;
     assert!(pushed >= 4.0, "both gateways were pushed to: {pushed}");
     nodes[0].user("cy").post("rooms/empty/comments", json!({ "content": "anybody?" })).await.is(201);
     let ranked = async || {
@@ -48,8 +51,8 @@ async fn each_role_does_its_part_and_batches_go_only_to_gateways_with_a_viewer()
         (ranking["entries"] != json!([])).then_some(())
     };
     eventually("the worker to have seen it", ranked).await;
-    assert_eq!(metric(worker, "barrage_fanout_lost").await, lost);
-    assert_eq!(metric(worker, "barrage_pushed_batches").await, pushed, "nobody holds the room");
+    assert_eq!(metrics.metric("barrage_fanout_lost_total").await, lost);
+    assert_eq!(metrics.metric("barrage_pushed_batches_total").await, pushed, "nobody holds the room");
 
     // What is decided on the API holds on the ingest node, and on the gateways.
     nodes[0].admin().put("admin/words", json!({ "mask": [], "review": [], "block": ["pear"] })).await.is(200);

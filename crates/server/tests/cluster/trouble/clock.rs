@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use testkit::{Server, WrongClock, eventually, within};
 
-use super::{LONG, metric};
+use super::LONG;
 use crate::cluster;
 use crate::crowd::{By, Crowd, Ids, id, keeps};
 
@@ -47,7 +47,7 @@ async fn nodes_whose_clocks_are_an_hour_off_skip_nothing_and_keep_the_order() {
     for (turn, hours) in [0, 1, -1, 0].into_iter().enumerate() {
         fast.step_to(hours * HOUR_S);
         within(LONG, "the step to be noticed", async || {
-            let off_ms = metric(&nodes[1], "barrage_clock_off_ms").await;
+            let off_ms = nodes[1].http().metric("barrage_clock_off_ms").await as i64;
             ((off_ms - hours * 3_600_000).abs() < 60_000).then_some(())
         })
         .await;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use testkit::{Cluster, OwnServer, Reply, Server, SmallDisk, eventually, within};
 
-use super::{LONG, metric, recovered, stands};
+use super::{LONG, recovered, stands};
 use crate::BINARY;
 use crate::crowd::{Ids, id, keeps};
 
@@ -45,7 +45,7 @@ async fn a_full_disk_refuses_comments_loses_none_and_keeps_its_viewers() {
     post(node, refused).await.fails(503, "unavailable");
     let ready = node.http().get("/readyz").await;
     assert_eq!((ready.status, &ready.body["dependencies"]["disk"]["state"]), (200, &json!("away")), "{}", ready.text);
-    assert!(metric(node, "barrage_spool_errors_total").await > 0);
+    assert!(node.http().metric("barrage_spool_errors_total").await > 0.0);
     assert_eq!(node.log().matches("disk does not take").count(), 1, "told once");
     // The other node's disk has room, and its comments reach the viewers of this one.
     said.insert(id(&post(&nodes[0], 10_000).await.expect(201)));
@@ -70,5 +70,6 @@ async fn a_full_disk_refuses_comments_loses_none_and_keeps_its_viewers() {
     disk.free();
     stands(node, "ready").await;
     keeps(node, &said).await;
-    eventually("an empty spool", async || (metric(node, "barrage_spool_records").await == 0).then_some(())).await;
+    eventually("an empty spool", async || (node.http().metric("barrage_spool_records").await == 0.0).then_some(()))
+        .await;
 }

@@ -2,16 +2,16 @@
 
 use std::time::Instant;
 
-use testkit::{Apart, Cluster, eventually, service};
+use testkit::{Cluster, NetworkNamespace, eventually, service};
 
-use super::{metric, recovered, stands};
+use super::{recovered, stands};
 use crate::BINARY;
 use crate::crowd::{By, Crowd, keeps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_serves_its_own_and_afterwards_all_have_all() {
     let (Some(redis), Some(mysql)) = (service("BARRAGE_TEST_REDIS"), service("BARRAGE_TEST_MYSQL")) else { return };
-    let Some(mut apart) = Apart::new() else { return };
+    let Some(mut apart) = NetworkNamespace::new() else { return };
     let mut nodes = Cluster::start(BINARY, 1, &redis, &mysql, "").await;
     let (redis, mysql) = (apart.reaches(&redis).await, apart.reaches(&nodes.mysql).await);
     let network = |options| apart.holds(options).env("BARRAGE__REDIS__URL", &redis).env("BARRAGE__STORE__URL", &mysql);
@@ -37,8 +37,8 @@ async fn a_node_that_is_cut_off_serves_its_own_and_afterwards_all_have_all() {
     stands(cut_off, "degraded").await;
     for dependency in ["redis", "mysql"] {
         let up = format!("barrage_dependency_up{{name=\"{dependency}\"}}");
-        eventually("the metric", async || (metric(cut_off, &up).await == 0).then_some(())).await;
-        assert_eq!(metric(near, &up).await, 1, "{dependency}");
+        eventually("the metric", async || (cut_off.http().metric(&up).await == 0.0).then_some(())).await;
+        assert_eq!(near.http().metric(&up).await, 1.0, "{dependency}");
     }
     eprintln!("said to be degraded after {:.1} s", begun.elapsed().as_secs_f64());
     ann.say("is anybody there?").await;

@@ -79,6 +79,38 @@ async fn a_socket_that_died_silently_is_offline_after_its_heartbeats() {
 }
 
 #[tokio::test]
+async fn who_was_online_when_the_server_was_killed_was_seen_then() {
+    let mut server = server().await;
+    let begun = testkit::now_s();
+    let _bob = Device::online(&server, "bob", "phone").await;
+    let mut alice = server.device("alice", "phone").await;
+    watch_here(&mut alice, "bob").await;
+    // A first sighting is stored within half a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.kill9().await;
+    server.restart().await;
+    let shown = server.user("alice").get("users/bob/presence").await.expect(200);
+    assert_eq!(shown["status"], "offline", "{shown}");
+    let seen: jiff::Timestamp = shown["last_seen"].as_str().expect("a time").parse().expect("a time");
+    assert!(seen.as_second() >= begun - 1, "{shown}");
+}
+
+#[tokio::test]
+async fn a_device_that_connects_again_never_goes_offline() {
+    let server = server().await;
+    let mut alice = server.device("alice", "phone").await;
+    watch(&mut alice, &["bob"]).await;
+    let mut phone = server.device("bob", "phone").await;
+    told(&mut alice, "bob", "online").await;
+    for _ in 0..40 {
+        let mut next = server.device("bob", "phone").await;
+        std::mem::swap(&mut phone, &mut next);
+        assert_eq!(next.wait_close().await.0, 4009);
+    }
+    assert!(alice.settled().await.iter().all(|m| m["type"] != "presence"), "replaced, and never away");
+}
+
+#[tokio::test]
 async fn last_seen_outlives_a_restart() {
     let mut server = server().await;
     let alices = server.user("alice");

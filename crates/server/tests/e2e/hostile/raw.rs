@@ -62,10 +62,15 @@ impl Raw {
 
     /// The same behind the narrowest window that the system gives, so that little is under way.
     pub async fn narrow(server: &Server, user: &str) -> Self {
+        Self::narrow_connection(server).await.upgraded(user).await
+    }
+
+    /// A bare connection behind such a window.
+    pub async fn narrow_connection(server: &Server) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(2_048).unwrap();
         let stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
-        Self { stream, bytes: Vec::new() }.upgraded(user).await
+        Self { stream, bytes: Vec::new() }
     }
 
     /// Likewise, and with small segments as on a real network: loopback's are larger than such a window.

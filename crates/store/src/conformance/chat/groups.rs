@@ -48,9 +48,9 @@ pub(super) async fn roles_decide(store: &dyn ChatStore) -> Case {
     assert_eq!(wish(store, g, "own", role("adm", GroupRole::Admin)).await?, GroupAnswer::Unchanged);
     assert_eq!(wish(store, g, "adm", GroupWish::Rename("group 1".into())).await?, GroupAnswer::Unchanged);
     let renamed = wish(store, g, "adm", GroupWish::Rename("tea".into())).await?;
-    assert!(matches!(&renamed, GroupAnswer::Done { done: GroupDone::Renamed { .. }, told } if told.len() == 4));
+    assert!(matches!(&renamed, GroupAnswer::Done { done: GroupDone::Renamed { .. }, notify } if notify.len() == 4));
     let removed = wish(store, g, "adm", remove("mem")).await?;
-    assert!(matches!(&removed, GroupAnswer::Done { told, .. } if told.contains(&user("mem"))), "a last word");
+    assert!(matches!(&removed, GroupAnswer::Done { notify, .. } if notify.contains(&user("mem"))), "a last word");
     done(wish(store, g, "own", role("adm", GroupRole::Owner)).await?);
     let seen = store.group(&user("own"), g).await?.expect("a member");
     assert_eq!((&*seen.name, seen.owner_id, seen.role), ("tea", user("adm"), GroupRole::Admin));
@@ -89,22 +89,22 @@ pub(super) async fn a_group_is_full_or_takes_all(store: &dyn ChatStore) -> Case 
 
 pub(super) async fn who_left_sees_nothing(store: &dyn ChatStore) -> Case {
     let g = group(store, 1, "own", &["bob"]).await?;
-    send(store, letter(2, "bob", in_group(g))).await?;
+    send(store, new_message(2, "bob", in_group(g))).await?;
     store.mark_read(&user("bob"), id(2), START_MS).await?;
     let before = store.membership(g).await?.version;
     done(wish(store, g, "own", remove("bob")).await?);
     assert_ne!(store.membership(g).await?.version, before);
-    let outcomes = store.append_messages(vec![letter(3, "bob", in_group(g))]).await?;
+    let outcomes = store.append_messages(vec![new_message(3, "bob", in_group(g))]).await?;
     assert_eq!(outcomes, [Appended::NoGroup], "a late message is refused");
-    let repeated = store.append_messages(vec![letter(2, "bob", in_group(g))]).await?;
+    let repeated = store.append_messages(vec![new_message(2, "bob", in_group(g))]).await?;
     assert!(matches!(repeated[0], Appended::Repeat(_)));
     assert_eq!(store.recall(&user("bob"), id(2), START_MS, 0, false).await?, Recalled::NotFound);
     assert_eq!(store.sync(since("bob", None, Some(0), 10)).await?.messages, []);
     assert_eq!(history(store, "bob", g.conversation()).await?, None);
     assert_eq!(store.sync(since("own", None, Some(0), 10)).await?.changes, [], "nor do others see how far he read");
-    send(store, letter(4, "own", in_group(g))).await?;
+    send(store, new_message(4, "own", in_group(g))).await?;
     done(wish(store, g, "own", add(&["bob"])).await?);
-    send(store, letter(5, "own", in_group(g))).await?;
+    send(store, new_message(5, "own", in_group(g))).await?;
     assert_eq!(numbers(&store.sync(since("bob", Some(2), None, 10)).await?.messages), [5], "again, but not all of it");
     Ok(())
 }
@@ -112,11 +112,11 @@ pub(super) async fn who_left_sees_nothing(store: &dyn ChatStore) -> Case {
 pub(super) async fn members_come_in_pages(store: &dyn ChatStore) -> Case {
     let g = group(store, 1, "d", &["a", "c", "b", "e"]).await?;
     store.sight(vec![Sighting { user_id: user("c"), username: "Cat".into(), at_ms: 1 }]).await?;
-    send(store, letter(2, "d", in_group(g))).await?;
+    send(store, new_message(2, "d", in_group(g))).await?;
     store.mark_read(&user("c"), id(2), START_MS).await?;
     let page = store.group_members(&user("a"), g, None, 3).await?.expect("a member");
-    let told: Vec<_> = page.iter().map(|m| (m.user_id.as_str(), m.username.as_deref(), m.read_id)).collect();
-    assert_eq!(told, [("a", None, None), ("b", None, None), ("c", Some("Cat"), Some(id(2)))]);
+    let listed: Vec<_> = page.iter().map(|m| (m.user_id.as_str(), m.username.as_deref(), m.read_id)).collect();
+    assert_eq!(listed, [("a", None, None), ("b", None, None), ("c", Some("Cat"), Some(id(2)))]);
     let rest = store.group_members(&user("a"), g, Some(&user("c")), 3).await?.expect("a member");
     let roles: Vec<_> = rest.iter().map(|m| (m.user_id.as_str(), m.role, m.joined_at_ms)).collect();
     assert_eq!(roles, [("d", GroupRole::Owner, START_MS), ("e", GroupRole::Member, START_MS)]);

@@ -1,4 +1,4 @@
-//! Read marks, recalls, and the changes that tell of them.
+//! Read marks, recalls, and their changes.
 
 use model::chat::{ChangeKind, UNREAD_MAX};
 
@@ -9,9 +9,9 @@ const READ: Option<(MsgStatus, Option<u32>)> = Some((MsgStatus::Read, None));
 
 pub(super) async fn a_mark_reads_everything_before_it(store: &dyn ChatStore) -> Case {
     for n in 1..=3 {
-        send(store, letter(n, "ann", to("bob"))).await?;
+        send(store, new_message(n, "ann", to("bob"))).await?;
     }
-    send(store, letter(4, "bob", to("ann"))).await?;
+    send(store, new_message(4, "bob", to("ann"))).await?;
     let bob = user("bob");
     assert_eq!(first_conversation(store, "bob").await?.unread, 3, "one's own do not count");
     let Marked { unread, authors, group_id, .. } = store.mark_read(&bob, id(2), START_MS).await?.expect("a member");
@@ -30,11 +30,11 @@ pub(super) async fn a_mark_reads_everything_before_it(store: &dyn ChatStore) -> 
 
 pub(super) async fn groups_count_their_readers(store: &dyn ChatStore) -> Case {
     let group = group(store, 1, "ann", &["bob", "cat"]).await?;
-    send(store, letter(2, "ann", in_group(group))).await?;
+    send(store, new_message(2, "ann", in_group(group))).await?;
     let add = GroupWish::Add { users: vec![user("dan")], members_max: 10 };
     store.change_group(group, &user("ann"), add, START_MS).await?;
-    send(store, letter(3, "cat", in_group(group))).await?;
-    send(store, letter(4, "ann", in_group(group))).await?;
+    send(store, new_message(3, "cat", in_group(group))).await?;
+    send(store, new_message(4, "ann", in_group(group))).await?;
     let marked = store.mark_read(&user("bob"), id(4), START_MS).await?.expect("a member");
     let mut authors = marked.authors.expect("it moved");
     authors.sort_unstable();
@@ -51,8 +51,8 @@ pub(super) async fn groups_count_their_readers(store: &dyn ChatStore) -> Case {
 }
 
 pub(super) async fn a_recalled_message_is_gone_everywhere(store: &dyn ChatStore) -> Case {
-    let conversation = send(store, letter(1, "ann", to("bob"))).await?;
-    send(store, letter(2, "ann", to("bob"))).await?;
+    let conversation = send(store, new_message(1, "ann", to("bob"))).await?;
+    send(store, new_message(2, "ann", to("bob"))).await?;
     let recall = |name, n, not_before_ms| {
         let name = user(name);
         async move { store.recall(&name, id(n), START_MS + 50, not_before_ms, n == 2).await }
@@ -78,19 +78,19 @@ pub(super) async fn a_recalled_message_is_gone_everywhere(store: &dyn ChatStore)
     Ok(())
 }
 
-pub(super) async fn changes_are_told_once_each_and_marks_replace(store: &dyn ChatStore) -> Case {
+pub(super) async fn changes_are_read_once_each_and_marks_replace(store: &dyn ChatStore) -> Case {
     for n in 1..=6 {
-        send(store, letter(n, "ann", to(if n <= 4 { "bob" } else { "cat" }))).await?;
+        send(store, new_message(n, "ann", to(if n <= 4 { "bob" } else { "cat" }))).await?;
     }
     let bob = user("bob");
     store.mark_read(&bob, id(1), START_MS).await?;
     store.recall(&user("ann"), id(3), START_MS, 0, false).await?;
     store.mark_read(&bob, id(2), START_MS + 7).await?;
     store.mark_read(&user("cat"), id(5), START_MS).await?;
-    let (mut told, mut cursor) = (Vec::new(), 0);
+    let (mut seen, mut cursor) = (Vec::new(), 0);
     loop {
         let page = store.sync(since("ann", Some(6), Some(cursor), 1)).await?;
-        told.extend(page.changes.iter().map(|c| (c.kind, number(c.message_id), c.by_user.to_string())));
+        seen.extend(page.changes.iter().map(|c| (c.kind, number(c.message_id), c.by_user.to_string())));
         cursor = page.latest_change;
         if !page.more {
             break;
@@ -101,7 +101,7 @@ pub(super) async fn changes_are_told_once_each_and_marks_replace(store: &dyn Cha
         (ChangeKind::Read, 2, "bob".to_owned()),
         (ChangeKind::Read, 5, "cat".to_owned()),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(seen, expected);
     assert!(store.sync(since("ann", None, Some(cursor), 10)).await?.changes.is_empty());
     assert_eq!(store.sync(since("ann", None, None, 10)).await?.latest_change, cursor);
     assert_eq!(store.sync(since("bob", None, Some(0), 10)).await?.changes.len(), 2, "not those of others");
@@ -113,7 +113,7 @@ pub(super) async fn changes_are_told_once_each_and_marks_replace(store: &dyn Cha
 }
 
 pub(super) async fn unread_counts_end_somewhere(store: &dyn ChatStore) -> Case {
-    let run = |from: u64| (from..from + 2_000).map(|n| letter(n, "ann", to("bob"))).collect::<Vec<_>>();
+    let run = |from: u64| (from..from + 2_000).map(|n| new_message(n, "ann", to("bob"))).collect::<Vec<_>>();
     for from in (1..=10_001).step_by(2_000) {
         store.append_messages(run(from)).await?;
     }

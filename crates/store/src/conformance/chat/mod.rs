@@ -1,20 +1,24 @@
 //! What every backend of chat must do. As for the other port: a backend's tests call [`suite`] with
 //! a function that opens a fresh, empty store.
 
+mod changing;
 mod groups;
 mod marks;
 mod messages;
 pub mod nodes;
 mod people;
+mod search;
 mod sync;
 
-use model::chat::{Conversation, ConversationId, GroupId, GroupRole, GroupWish, MsgStatus, MsgType, Recipient, Seen};
+use model::chat::{
+    ChangeKind, Conversation, ConversationId, GroupId, GroupRole, GroupWish, MsgStatus, MsgType, Recipient, Seen,
+};
 use model::{DeviceId, Snowflake};
 
 use super::{Case, DAY_MS, START_MS, user};
 use crate::chat::{
-    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, NewGroup, NewMessage, Recalled, Sighting, SyncPage,
-    SyncQuery,
+    Appended, ChatStore, Edit, Edited, GroupAnswer, HistoryPage, Marked, NewGroup, NewMessage, React, Reacted,
+    Recalled, SearchPage, SearchQuery, SearchText, Sighting, SyncPage, SyncQuery,
 };
 
 /// Runs every case, each on a store of its own.
@@ -41,8 +45,16 @@ pub async fn suite<S: ChatStore>(fresh: impl Fn() -> S) -> Case {
     marks::a_mark_reads_everything_before_it(&fresh()).await?;
     marks::groups_count_their_readers(&fresh()).await?;
     marks::a_recalled_message_is_gone_everywhere(&fresh()).await?;
-    marks::changes_are_told_once_each_and_marks_replace(&fresh()).await?;
+    marks::changes_are_read_once_each_and_marks_replace(&fresh()).await?;
     marks::unread_counts_end_somewhere(&fresh()).await?;
+    changing::an_edit_replaces_the_content_and_is_marked(&fresh()).await?;
+    changing::only_the_author_edits_and_not_for_long(&fresh()).await?;
+    changing::reactions_are_counted_once_each(&fresh()).await?;
+    changing::a_blocked_person_changes_nothing(&fresh()).await?;
+    changing::offline_devices_learn_of_changes(&fresh()).await?;
+    search::words_are_found_newest_first_in_pages(&fresh()).await?;
+    search::nobody_finds_what_they_may_not_see(&fresh()).await?;
+    search::a_page_looks_back_a_bounded_way(&fresh()).await?;
     groups::roles_decide(&fresh()).await?;
     groups::a_group_outlives_its_owner(&fresh()).await?;
     groups::a_group_is_full_or_takes_all(&fresh()).await?;
@@ -54,7 +66,7 @@ pub async fn suite<S: ChatStore>(fresh: impl Fn() -> S) -> Case {
 }
 
 /// A message of `from`, with the number as its id and its `client_msg_id`, made `n` ms after the start.
-fn letter(n: u64, from: &str, to: Recipient) -> NewMessage {
+fn new_message(n: u64, from: &str, to: Recipient) -> NewMessage {
     NewMessage {
         id: id(n),
         conversation_id: ConversationId(Snowflake(id(n).0 + 1)),
@@ -66,6 +78,8 @@ fn letter(n: u64, from: &str, to: Recipient) -> NewMessage {
         msg_type: MsgType::Text,
         created_at_ms: START_MS + n.cast_signed(),
         outbox: false,
+        reply_to: None,
+        uploads: Vec::new(),
     }
 }
 

@@ -31,7 +31,7 @@ async fn each<T, F: Future<Output = crate::Result<T>>>(work: impl Iterator<Item 
     join_all(work).await.into_iter().collect()
 }
 
-fn places<S>(nodes: &[Arc<S>]) -> impl Iterator<Item = (usize, &Arc<S>)> {
+fn writers<S>(nodes: &[Arc<S>]) -> impl Iterator<Item = (usize, &Arc<S>)> {
     (0..nodes.len() * WRITERS).zip(nodes.iter().cycle())
 }
 
@@ -39,7 +39,7 @@ fn places<S>(nodes: &[Arc<S>]) -> impl Iterator<Item = (usize, &Arc<S>)> {
 
 /// What somebody met who read page after page.
 #[derive(Default)]
-struct Met {
+struct PagesRead {
     messages: Vec<u64>,
     changes: Vec<Change>,
 }
@@ -48,7 +48,7 @@ async fn readers_skip_nothing_while_nodes_write<S: ChatStore>(nodes: &[Arc<S>]) 
     let group = group(&*nodes[0], 1, "ann", &["bob", "cat"]).await?;
     let (next, done) = (AtomicU64::new(2), AtomicBool::new(false));
     let writers = async {
-        let written = each(places(nodes).map(|(n, node)| write(&**node, n, group, &next))).await;
+        let written = each(writers(nodes).map(|(n, node)| write(&**node, n, group, &next))).await;
         done.store(true, Ordering::Release);
         written
     };
@@ -76,9 +76,9 @@ async fn write(store: &dyn ChatStore, n: usize, group: GroupId, next: &AtomicU64
         // All of them are Ann's to see.
         let other = if own == "ann" || other == "ann" { other } else { "ann" };
         let recipients = [to(other), in_group(group), to(other)];
-        let letters = recipients.map(|to| letter(next.fetch_add(1, Ordering::Relaxed), own, to));
-        let (first, last) = (letters[0].id, letters[1].id);
-        store.append_messages(letters.into()).await?;
+        let messages = recipients.map(|to| new_message(next.fetch_add(1, Ordering::Relaxed), own, to));
+        let (first, last) = (messages[0].id, messages[1].id);
+        store.append_messages(messages.into()).await?;
         store.mark_read(&user(NAMES[(n + run) % 3]), last, START_MS).await?;
         if run % 4 == 0 {
             let answer = store.recall(&user(own), first, START_MS, 0, false).await?;
@@ -90,8 +90,8 @@ async fn write(store: &dyn ChatStore, n: usize, group: GroupId, next: &AtomicU64
 }
 
 /// Reads page after page until the writers are done and nothing is left.
-async fn read(store: &dyn ChatStore, name: &str, done: &AtomicBool) -> crate::Result<Met> {
-    let (mut met, mut query) = (Met::default(), since(name, None, Some(0), 7));
+async fn read(store: &dyn ChatStore, name: &str, done: &AtomicBool) -> crate::Result<PagesRead> {
+    let (mut met, mut query) = (PagesRead::default(), since(name, None, Some(0), 7));
     loop {
         let last = done.load(Ordering::Acquire);
         let page = store.sync(query.clone()).await?;
@@ -114,13 +114,13 @@ async fn a_retry_elsewhere_is_the_same_message<S: ChatStore>(nodes: &[Arc<S>]) -
         for n in 0..20 {
             // Every tenth is the first to somebody new.
             let recipient = to(&format!("friend{}", n / 10));
-            let new = letter(next.fetch_add(1, Ordering::Relaxed), "ann", recipient);
+            let new = new_message(next.fetch_add(1, Ordering::Relaxed), "ann", recipient);
             let run = vec![NewMessage { client_msg_id: format!("same{n}").into(), ..new }];
             outcomes.extend(node.append_messages(run).await?);
         }
         crate::Result::Ok(outcomes)
     };
-    let outcomes = each(places(nodes).map(|(_, node)| send(node))).await?;
+    let outcomes = each(writers(nodes).map(|(_, node)| send(node))).await?;
     let (mut ids, mut new) = (HashMap::new(), 0);
     for outcome in outcomes.into_iter().flatten() {
         let message = match outcome {
@@ -146,11 +146,11 @@ async fn nobody_who_was_removed_sends<S: ChatStore>(nodes: &[Arc<S>]) -> Case {
         let page = history(&*nodes[0], "ann", group.conversation()).await?.expect("a member");
         crate::Result::Ok(numbers(&page.messages).into_iter().collect::<HashSet<_>>())
     };
-    let sending = places(nodes).map(async |(_, node)| {
+    let sending = writers(nodes).map(async |(_, node)| {
         let mut stored = Vec::new();
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
-            match &node.append_messages(vec![letter(n, "bob", in_group(group))]).await?[..] {
+            match &node.append_messages(vec![new_message(n, "bob", in_group(group))]).await?[..] {
                 [Appended::New { .. }] => stored.push(n),
                 outcome => {
                     assert_eq!(outcome, [Appended::NoGroup]);
@@ -182,10 +182,10 @@ async fn nobody_who_was_removed_sends<S: ChatStore>(nodes: &[Arc<S>]) -> Case {
 /// # Panics
 /// When two nodes are given the same call.
 pub async fn a_call_of_the_hook_is_made_by_one_node<S: ChatStore>(nodes: &[Arc<S>]) -> Case {
-    let run = (1..=60).map(|n| NewMessage { outbox: true, ..letter(n, "ann", to("bob")) });
+    let run = (1..=60).map(|n| NewMessage { outbox: true, ..new_message(n, "ann", to("bob")) });
     nodes[0].append_messages(run.collect()).await?;
     let take = |now_ms| {
-        each(places(nodes).map(move |(_, node)| async move {
+        each(writers(nodes).map(move |(_, node)| async move {
             let mut taken = Vec::new();
             while let due @ [_, ..] = &node.outbox_due(now_ms, 1_000, 7).await?[..] {
                 taken.extend(due.iter().map(|call| number(call.message.id)));

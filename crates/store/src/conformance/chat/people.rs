@@ -49,9 +49,9 @@ pub(super) async fn conversations_are_listed_by_activity(store: &dyn ChatStore) 
     store.sight(vec![sighting("bob", "Bob", 1)]).await?;
     let quiet = group(store, 1, "ann", &["bob"]).await?;
     let quiet_too = group(store, 2, "ann", &[]).await?;
-    let direct = send(store, letter(3, "bob", to("ann"))).await?;
-    let with_cat = send(store, letter(4, "ann", to("cat"))).await?;
-    send(store, letter(5, "bob", to("ann"))).await?;
+    let direct = send(store, new_message(3, "bob", to("ann"))).await?;
+    let with_cat = send(store, new_message(4, "ann", to("cat"))).await?;
+    send(store, new_message(5, "bob", to("ann"))).await?;
     let all = store.conversations(&user("ann"), None, 10).await?;
     let ids: Vec<_> = all.iter().map(|conversation| conversation.id).collect();
     assert_eq!(ids, [direct, with_cat, quiet_too.conversation(), quiet.conversation()]);

@@ -11,7 +11,7 @@ pub(super) async fn pages_meet_every_message_once_in_order(store: &dyn ChatStore
             2 => ("cat", to("ann")),
             _ => ("cat", to("bob")), // not for Ann
         };
-        send(store, letter(n, from, recipient)).await?;
+        send(store, new_message(n, from, recipient)).await?;
     }
     let expected: Vec<u64> = (2..=30).filter(|n| n % 4 != 3).collect();
     for limit in [1, 2, 7, 100] {
@@ -39,11 +39,11 @@ pub(super) async fn pages_meet_every_message_once_in_order(store: &dyn ChatStore
 
 pub(super) async fn a_late_member_sees_what_came_after(store: &dyn ChatStore) -> Case {
     let group = group(store, 1, "ann", &[]).await?;
-    send(store, letter(2, "ann", in_group(group))).await?;
+    send(store, new_message(2, "ann", in_group(group))).await?;
     let add = GroupWish::Add { users: vec![user("bob")], members_max: 10 };
     store.change_group(group, &user("ann"), add, START_MS).await?;
     assert_eq!(first_conversation(store, "bob").await?.last, None);
-    send(store, letter(3, "ann", in_group(group))).await?;
+    send(store, new_message(3, "ann", in_group(group))).await?;
     assert_eq!(numbers(&store.sync(since("bob", None, None, 10)).await?.messages), [3]);
     let page = history(store, "bob", group.conversation()).await?.expect("a member");
     assert_eq!((numbers(&page.messages), page.more), (vec![3], false));
@@ -54,9 +54,9 @@ pub(super) async fn a_late_member_sees_what_came_after(store: &dyn ChatStore) ->
 
 pub(super) async fn what_is_too_old_is_not_given_and_said(store: &dyn ChatStore) -> Case {
     for n in 1..=6 {
-        send(store, letter(n, "ann", to("bob"))).await?;
+        send(store, new_message(n, "ann", to("bob"))).await?;
     }
-    send(store, letter(7, "cat", to("bob"))).await?;
+    send(store, new_message(7, "cat", to("bob"))).await?;
     let young = |name, from| SyncQuery { not_before_ms: START_MS + 4, ..since(name, from, None, 10) };
     let page = store.sync(young("bob", None)).await?;
     assert_eq!((numbers(&page.messages), page.expired), (vec![4, 5, 6, 7], false), "the beginning is what there is");
@@ -78,9 +78,9 @@ pub(super) async fn what_is_too_old_is_not_given_and_said(store: &dyn ChatStore)
 
 pub(super) async fn of_many_those_are_found_whom_something_reached(store: &dyn ChatStore) -> Case {
     let group = group(store, 1, "ann", &["bob"]).await?;
-    send(store, letter(10, "ann", in_group(group))).await?;
-    send(store, letter(20, "cat", to("dan"))).await?;
-    send(store, letter(21, "dan", to("cat"))).await?;
+    send(store, new_message(10, "ann", in_group(group))).await?;
+    send(store, new_message(20, "cat", to("dan"))).await?;
+    send(store, new_message(21, "dan", to("cat"))).await?;
     let add = GroupWish::Add { users: vec![user("eve")], members_max: 10 };
     store.change_group(group, &user("ann"), add, START_MS + 25).await?;
     let mut all: Vec<_> = ["ann", "bob", "cat", "dan", "dan", "eve"].map(user).to_vec();
@@ -97,7 +97,7 @@ pub(super) async fn of_many_those_are_found_whom_something_reached(store: &dyn C
 
 pub(super) async fn expiry_removes_what_is_old(store: &dyn ChatStore) -> Case {
     for n in 1..=5 {
-        send(store, letter(n, "ann", to("bob"))).await?;
+        send(store, new_message(n, "ann", to("bob"))).await?;
     }
     store.recall(&user("ann"), id(1), START_MS, 0, false).await?;
     assert_eq!(store.expire_chat(i64::MIN, 0, 10).await?, 0);
@@ -107,7 +107,7 @@ pub(super) async fn expiry_removes_what_is_old(store: &dyn ChatStore) -> Case {
     let page = store.sync(since("bob", Some(2), Some(0), 10)).await?;
     assert_eq!((numbers(&page.messages), page.expired), (vec![4, 5], true), "the cursor's message is gone");
     assert_eq!(page.changes, []);
-    send(store, letter(6, "ann", to("bob"))).await?;
+    send(store, new_message(6, "ann", to("bob"))).await?;
     assert_eq!(numbers(&store.sync(since("bob", Some(5), None, 10)).await?.messages), [6]);
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Storing messages: each once, in the order of its run.
+//! Stores messages: each once, in the order of their batch.
 //!
-//! What was sent before, who blocks whom and which conversations there are is read first; groups are locked, so that
-//! nobody leaves one meanwhile. Only then are positions taken, and the rest is three or four statements for the whole
-//! run, since all nodes wait for each other there. Two nodes that store the same `client_msg_id`, or begin the same
-//! conversation, meet in a unique key: the later transaction begins anew and finds it.
+//! First it reads what the decisions need: earlier messages, blocks and conversations. It locks the groups, so that nobody
+//! leaves one meanwhile. Only then it allocates positions; from there on all nodes wait for each other, so the rest is three or
+//! four statements for the whole batch. Two nodes that store the same `client_msg_id`, or begin the same conversation, meet in
+//! a unique key: the later transaction retries and finds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,26 +13,27 @@ use model::{Snowflake, UserId};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result};
 
 use super::messages::{COLUMNS, message_row};
-use super::orders::{self, Order};
+use super::sequences::{self, Sequence};
 use super::{NewMember, join, push_numbers, push_pairs};
 use crate::chat::{Appended, NewMessage};
+use crate::mysql::batches::batches;
 use crate::mysql::row::{code, id, int, parsed, uint};
-use crate::mysql::runs::runs;
 
-pub(super) async fn append(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Vec<Appended>> {
-    let verdicts = judge(run, &Known::read(db, run).await?);
-    let accepted: Vec<_> = run.iter().zip(&verdicts).filter_map(|(new, verdict)| verdict.accepted(new)).collect();
-    let first = if accepted.is_empty() { 0 } else { orders::take(db, Order::Positions, accepted.len()).await? };
+pub(super) async fn append(db: &mut MySqlConnection, batch: &[NewMessage]) -> Result<Vec<Appended>> {
+    let verdicts = decide(batch, &Preconditions::load(db, batch).await?);
+    let accepted: Vec<_> = batch.iter().zip(&verdicts).filter_map(|(new, verdict)| verdict.accepted(new)).collect();
+    let first =
+        if accepted.is_empty() { 0 } else { sequences::allocate(db, Sequence::Positions, accepted.len()).await? };
     let stored: Vec<_> = (first..).zip(accepted).map(|(position, accepted)| accepted.at(position)).collect();
     if !stored.is_empty() {
-        begin_conversations(db, &stored, first - 1).await?;
+        create_conversations(db, &stored, first - 1).await?;
         touch_conversations(db, &stored).await?;
         insert(db, &stored).await?;
     }
     Ok(answers(verdicts, stored))
 }
 
-// What is known before --------------------------------------------------------------------------------
+// Preconditions ---------------------------------------------------------------------------------------
 
 /// Two people, the lower id first.
 type Pair = (UserId, UserId);
@@ -41,25 +42,25 @@ fn pair(one: &UserId, other: &UserId) -> Pair {
     (one.min(other).clone(), one.max(other).clone())
 }
 
-/// What the decisions about a run rest on.
-struct Known {
-    /// By sender and `client_msg_id`.
-    firsts: HashMap<(UserId, Box<str>), Arc<Message>>,
+/// What the decisions about a batch need.
+struct Preconditions {
+    /// Earlier messages by sender and `client_msg_id`.
+    earlier: HashMap<(UserId, Box<str>), Arc<Message>>,
     /// Who blocks whom.
     blocks: HashSet<(UserId, UserId)>,
     directs: HashMap<Pair, ConversationId>,
-    /// The state of a group's membership, for those senders who belong to it.
+    /// The version of a group's membership, for senders who are members.
     groups: HashMap<(GroupId, UserId), u64>,
 }
 
-impl Known {
-    async fn read(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<Self> {
-        let directs = || run.iter().filter_map(|new| direct_to(new).map(|other| (&new.from_user, other)));
+impl Preconditions {
+    async fn load(db: &mut MySqlConnection, batch: &[NewMessage]) -> Result<Self> {
+        let directs = || batch.iter().filter_map(|new| direct_to(new).map(|other| (&new.from_user, other)));
         Ok(Self {
-            firsts: firsts(db, run).await?,
+            earlier: earlier(db, batch).await?,
             blocks: blocks(db, directs().map(|(from, to)| (to.clone(), from.clone())).collect()).await?,
             directs: directs_between(db, directs().map(|(from, to)| pair(from, to)).collect()).await?,
-            groups: groups(db, run.iter().filter_map(|new| Some((group_of(new)?, new.from_user.clone()))).collect())
+            groups: groups(db, batch.iter().filter_map(|new| Some((group_of(new)?, new.from_user.clone()))).collect())
                 .await?,
         })
     }
@@ -79,9 +80,9 @@ fn group_of(new: &NewMessage) -> Option<GroupId> {
     }
 }
 
-async fn firsts(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<HashMap<(UserId, Box<str>), Arc<Message>>> {
+async fn earlier(db: &mut MySqlConnection, batch: &[NewMessage]) -> Result<HashMap<(UserId, Box<str>), Arc<Message>>> {
     let mut found = HashMap::new();
-    for some in runs(run) {
+    for some in batches(batch) {
         let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
         let keys = some.iter().map(|new| (new.from_user.to_string(), new.client_msg_id.as_bytes().to_vec()));
         push_pairs(&mut sql, "x.from_user", "x.client_msg_id", keys);
@@ -95,7 +96,7 @@ async fn firsts(db: &mut MySqlConnection, run: &[NewMessage]) -> Result<HashMap<
 
 async fn blocks(db: &mut MySqlConnection, asked: BTreeSet<(UserId, UserId)>) -> Result<HashSet<(UserId, UserId)>> {
     let mut found = HashSet::new();
-    for some in runs(&asked.into_iter().collect::<Vec<_>>()) {
+    for some in batches(&asked.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, blocked FROM blocks WHERE ");
         push_pairs(&mut sql, "user_id", "blocked", some.iter().map(|(by, whom)| (by.to_string(), whom.to_string())));
         for row in &sql.build().fetch_all(&mut *db).await? {
@@ -107,7 +108,7 @@ async fn blocks(db: &mut MySqlConnection, asked: BTreeSet<(UserId, UserId)>) -> 
 
 async fn directs_between(db: &mut MySqlConnection, pairs: BTreeSet<Pair>) -> Result<HashMap<Pair, ConversationId>> {
     let mut found = HashMap::new();
-    for some in runs(&pairs.into_iter().collect::<Vec<_>>()) {
+    for some in batches(&pairs.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT low_user, high_user, id FROM conversations WHERE ");
         let some_pairs = some.iter().map(|(low, high)| (low.to_string(), high.to_string()));
         push_pairs(&mut sql, "low_user", "high_user", some_pairs);
@@ -118,14 +119,14 @@ async fn directs_between(db: &mut MySqlConnection, pairs: BTreeSet<Pair>) -> Res
     Ok(found)
 }
 
-/// Locks the groups in the order of their numbers, and then looks who of the senders belongs to them.
+/// Locks the groups in the order of their ids, and then reads which senders are members.
 async fn groups(
     db: &mut MySqlConnection,
     senders: BTreeSet<(GroupId, UserId)>,
 ) -> Result<HashMap<(GroupId, UserId), u64>> {
     let numbers: Vec<_> = senders.iter().map(|(group, _)| group.0).collect::<BTreeSet<_>>().into_iter().collect();
     let mut versions = HashMap::new();
-    for some in runs(&numbers) {
+    for some in batches(&numbers) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT id, members_version FROM conversations WHERE id");
         push_numbers(&mut sql, some.iter().copied());
         sql.push(" AND low_user IS NULL ORDER BY id FOR UPDATE");
@@ -134,7 +135,7 @@ async fn groups(
         }
     }
     let mut found = HashMap::new();
-    for some in runs(&senders.into_iter().collect::<Vec<_>>()) {
+    for some in batches(&senders.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT conversation, user_id FROM members WHERE ");
         let keys = some.iter().map(|(group, user)| (int(group.0.0), user.to_string()));
         push_pairs(&mut sql, "conversation", "user_id", keys);
@@ -151,9 +152,9 @@ async fn groups(
 // Decisions -------------------------------------------------------------------------------------------
 
 enum Verdict {
-    /// Not stored; the answer.
+    /// Not stored; this is the answer.
     Answered(Appended),
-    /// Repeats the message of that number in the run, which is accepted.
+    /// Repeats the accepted message with that index in the batch.
     Again(usize),
     Accepted {
         conversation: ConversationId,
@@ -163,8 +164,8 @@ enum Verdict {
     },
 }
 
-/// A message on its way into the table.
-struct Stored<'a> {
+/// A message to insert.
+struct AcceptedMessage<'a> {
     new: &'a NewMessage,
     conversation: ConversationId,
     begins: bool,
@@ -172,22 +173,24 @@ struct Stored<'a> {
 }
 
 impl Verdict {
-    fn accepted<'a>(&self, new: &'a NewMessage) -> Option<Stored<'a>> {
+    fn accepted<'a>(&self, new: &'a NewMessage) -> Option<AcceptedMessage<'a>> {
         match *self {
-            Self::Accepted { conversation, begins, .. } => Some(Stored { new, conversation, begins, position: 0 }),
+            Self::Accepted { conversation, begins, .. } => {
+                Some(AcceptedMessage { new, conversation, begins, position: 0 })
+            }
             _ => None,
         }
     }
 }
 
-/// Message by message in order, so that a repeat inside the run finds the first.
-fn judge(run: &[NewMessage], known: &Known) -> Vec<Verdict> {
+/// Decides message by message, so that a repeat inside the batch finds the first.
+fn decide(batch: &[NewMessage], known: &Preconditions) -> Vec<Verdict> {
     let mut accepted = HashMap::new();
     let mut begun = HashMap::new();
-    let mut verdicts = Vec::with_capacity(run.len());
-    for (number, new) in run.iter().enumerate() {
+    let mut verdicts = Vec::with_capacity(batch.len());
+    for (number, new) in batch.iter().enumerate() {
         let key = (new.from_user.clone(), new.client_msg_id.clone());
-        let verdict = if let Some(first) = known.firsts.get(&key) {
+        let verdict = if let Some(first) = known.earlier.get(&key) {
             Verdict::Answered(Appended::Repeat(first.clone()))
         } else if let Some(first) = accepted.get(&key) {
             Verdict::Again(*first)
@@ -202,8 +205,8 @@ fn judge(run: &[NewMessage], known: &Known) -> Vec<Verdict> {
     verdicts
 }
 
-/// Whether a new message may be stored, and where. `begun` are the conversations that begin in this run.
-fn admit(new: &NewMessage, known: &Known, begun: &mut HashMap<Pair, ConversationId>) -> Verdict {
+/// Whether a new message may be stored, and where. `begun` are the conversations that begin in this batch.
+fn admit(new: &NewMessage, known: &Preconditions, begun: &mut HashMap<Pair, ConversationId>) -> Verdict {
     match &new.to {
         Recipient::User(other) if known.blocks.contains(&(other.clone(), new.from_user.clone())) => {
             Verdict::Answered(Appended::Blocked)
@@ -226,8 +229,8 @@ fn admit(new: &NewMessage, known: &Known, begun: &mut HashMap<Pair, Conversation
     }
 }
 
-/// The answers in the order of the run.
-fn answers(verdicts: Vec<Verdict>, stored: Vec<Stored<'_>>) -> Vec<Appended> {
+/// The answers in the order of the batch.
+fn answers(verdicts: Vec<Verdict>, stored: Vec<AcceptedMessage<'_>>) -> Vec<Appended> {
     let mut stored = stored.into_iter();
     let mut answers: Vec<Appended> = Vec::with_capacity(verdicts.len());
     for verdict in verdicts {
@@ -243,7 +246,7 @@ fn answers(verdicts: Vec<Verdict>, stored: Vec<Stored<'_>>) -> Vec<Appended> {
     answers
 }
 
-/// The answer to a repeat of what was answered so.
+/// The answer to a repeat, from the answer to the first.
 fn repeated(first: &Appended) -> Appended {
     match first {
         Appended::New { message, .. } => Appended::Repeat(message.clone()),
@@ -253,20 +256,21 @@ fn repeated(first: &Appended) -> Appended {
 
 // Writing ---------------------------------------------------------------------------------------------
 
-impl Stored<'_> {
+impl AcceptedMessage<'_> {
     fn at(self, position: i64) -> Self {
         Self { position, ..self }
     }
 
-    /// The two of a direct one, the lower id first.
+    /// Both users of a direct conversation, the lower id first.
     fn people(&self) -> Pair {
         let from = &self.new.from_user;
         pair(from, direct_to(self.new).unwrap_or(from))
     }
 
     fn message(&self) -> Message {
-        let NewMessage { id, client_msg_id, from_user, from_name, to, content, msg_type, created_at_ms, .. } =
-            self.new.clone();
+        let NewMessage {
+            id, client_msg_id, from_user, from_name, to, content, msg_type, reply_to, created_at_ms, ..
+        } = self.new.clone();
         Message {
             id,
             position: u64::try_from(self.position).unwrap_or(0),
@@ -278,15 +282,18 @@ impl Stored<'_> {
             content,
             msg_type,
             created_at_ms,
+            reply_to,
+            edited_at_ms: None,
+            reactions: Box::default(),
             recalled: None,
         }
     }
 }
 
-/// Makes the conversations of two people that begin here; they see what comes after `before`.
-async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], before: i64) -> Result<()> {
+/// Creates the direct conversations that begin here; both users see what comes after `before`.
+async fn create_conversations(db: &mut MySqlConnection, stored: &[AcceptedMessage<'_>], before: i64) -> Result<()> {
     let begun: Vec<_> = stored.iter().filter(|stored| stored.begins).collect();
-    for some in runs(&begun) {
+    for some in batches(&begun) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO conversations (id, low_user, high_user, created_at_ms, member_count, last_position) ",
         );
@@ -306,10 +313,10 @@ async fn begin_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>], be
     Ok(())
 }
 
-/// Notes the newest position of each conversation.
-async fn touch_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
+/// Updates the newest position of each conversation.
+async fn touch_conversations(db: &mut MySqlConnection, stored: &[AcceptedMessage<'_>]) -> Result<()> {
     let newest: BTreeMap<_, _> = stored.iter().map(|stored| (int(stored.conversation.0.0), stored.position)).collect();
-    for some in runs(&newest.into_iter().collect::<Vec<_>>()) {
+    for some in batches(&newest.into_iter().collect::<Vec<_>>()) {
         let mut sql = QueryBuilder::<MySql>::new("UPDATE conversations SET last_position = CASE id");
         for (conversation, position) in some {
             sql.push(" WHEN ").push_bind(*conversation).push(" THEN ").push_bind(*position);
@@ -323,23 +330,31 @@ async fn touch_conversations(db: &mut MySqlConnection, stored: &[Stored<'_>]) ->
     Ok(())
 }
 
-async fn insert(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
-    for some in runs(stored) {
+async fn insert(db: &mut MySqlConnection, stored: &[AcceptedMessage<'_>]) -> Result<()> {
+    for some in batches(stored) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO messages (conversation, position, id, from_user, from_name, to_user, content, msg_type,
-             client_msg_id, created_at_ms, upload_id) ",
+             client_msg_id, created_at_ms, upload_id, reply_to) ",
         );
-        sql.push_values(some, |mut row, Stored { new, conversation, position, .. }| {
+        sql.push_values(some, |mut row, AcceptedMessage { new, conversation, position, .. }| {
             row.push_bind(int(conversation.0.0)).push_bind(*position).push_bind(int(new.id.0));
             row.push_bind(new.from_user.to_string()).push_bind(new.from_name.to_string());
             row.push_bind(direct_to(new).map(UserId::to_string)).push_bind(new.content.to_string());
             row.push_bind(code(new.msg_type)).push_bind(new.client_msg_id.as_bytes().to_vec());
-            row.push_bind(new.created_at_ms).push_bind(upload_of(new));
+            row.push_bind(new.created_at_ms).push_bind(upload_of(new)).push_bind(new.reply_to.map(|id| int(id.0)));
+        });
+        sql.build().execute(&mut *db).await?;
+    }
+    let named: Vec<_> = stored.iter().flat_map(|stored| uploads_named_by(stored.new)).collect();
+    for some in batches(&named) {
+        let mut sql = QueryBuilder::<MySql>::new("INSERT IGNORE INTO message_uploads (upload_id, message_id) ");
+        sql.push_values(some, |mut row, (upload, message)| {
+            row.push_bind(*upload).push_bind(*message);
         });
         sql.build().execute(&mut *db).await?;
     }
     let noted: Vec<_> = stored.iter().map(|stored| stored.new).filter(|new| new.outbox).collect();
-    for some in runs(&noted) {
+    for some in batches(&noted) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT INTO outbox (message_id, next_at_ms) ");
         sql.push_values(some, |mut row, new| {
             row.push_bind(int(new.id.0)).push_bind(new.created_at_ms);
@@ -347,6 +362,11 @@ async fn insert(db: &mut MySqlConnection, stored: &[Stored<'_>]) -> Result<()> {
         sql.build().execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// The uploads that an encrypted message names beside its content, each with the message.
+fn uploads_named_by(new: &NewMessage) -> impl Iterator<Item = (i64, i64)> {
+    new.uploads.iter().map(|upload| (int(upload.0), int(new.id.0)))
 }
 
 /// The upload that a message refers to.

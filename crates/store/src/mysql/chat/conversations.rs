@@ -1,4 +1,4 @@
-//! A member's list of conversations: the entries first, then what is shown of all of them, a question for each kind.
+//! A member's list of conversations: one query for the rows, then one for each kind of detail.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use super::changes::unread;
-use super::{eyes, messages, people, push_pairs};
+use super::{member_view, messages, people, push_pairs};
 use crate::mysql::row::{coded, id, int, optional_id, optional_parsed, uint};
 
 /// A row of the list before what is looked up for it.
-struct Entry {
+struct ListRow {
     id: ConversationId,
     /// The other one of a direct one.
     with: Option<UserId>,
@@ -27,9 +27,9 @@ struct Entry {
     role: GroupRole,
 }
 
-fn entry_row(row: &MySqlRow, user: &UserId) -> Result<Entry> {
+fn list_row(row: &MySqlRow, user: &UserId) -> Result<ListRow> {
     let pair: Option<(UserId, UserId)> = optional_parsed(row, 1)?.zip(optional_parsed(row, 2)?);
-    Ok(Entry {
+    Ok(ListRow {
         id: ConversationId(id(row, 0)?),
         with: pair.map(|(low, high)| if low == *user { high } else { low }),
         name: row.try_get::<Option<&str>, _>(3)?.map(Into::into),
@@ -48,37 +48,37 @@ pub(super) async fn list(
     before: Option<ConversationCursor>,
     limit: usize,
 ) -> Result<Vec<Conversation>> {
-    let entries = entries(db, user, before, limit).await?;
-    let read: Vec<_> = entries.iter().map(|entry| (entry.id, entry.read)).collect();
+    let rows = rows(db, user, before, limit).await?;
+    let read: Vec<_> = rows.iter().map(|row| (row.id, row.read)).collect();
     let unread = unread(db, user, &read).await?;
-    let mut last = newest(db, user, &entries).await?;
-    let peers: Vec<_> = entries.iter().filter_map(|entry| Some((entry.id, entry.with.clone()?))).collect();
+    let mut last = newest(db, user, &rows).await?;
+    let peers: Vec<_> = rows.iter().filter_map(|row| Some((row.id, row.with.clone()?))).collect();
     let peers_read = read_ids(db, &peers).await?;
     let names = people::usernames(db, &peers.into_iter().map(|(_, user)| user).collect::<Vec<_>>()).await?;
-    let conversation = |(entry, unread): (Entry, u32)| {
-        let Entry { id, member_count, role, read_id, .. } = entry;
-        let (kind, name) = match entry.with {
+    let conversation = |(row, unread): (ListRow, u32)| {
+        let ListRow { id, member_count, role, read_id, .. } = row;
+        let (kind, name) = match row.with {
             Some(with) => {
                 let name = names.get(&with).cloned().unwrap_or_else(|| with.as_str().into());
                 (ConversationKind::Direct { with, peer_read_id: peers_read.get(&id).copied() }, name)
             }
             None => {
                 let kind = ConversationKind::Group { group_id: GroupId(id.0), member_count, role };
-                (kind, entry.name.unwrap_or_default())
+                (kind, row.name.unwrap_or_default())
             }
         };
-        let cursor = ConversationCursor { position: u64::try_from(entry.position).unwrap_or(0), id };
+        let cursor = ConversationCursor { position: u64::try_from(row.position).unwrap_or(0), id };
         Conversation { id, kind, name, unread, last: last.remove(&id), read_id, cursor }
     };
-    Ok(entries.into_iter().zip(unread).map(conversation).collect())
+    Ok(rows.into_iter().zip(unread).map(conversation).collect())
 }
 
-async fn entries(
+async fn rows(
     db: &mut MySqlConnection,
     user: &UserId,
     before: Option<ConversationCursor>,
     limit: usize,
-) -> Result<Vec<Entry>> {
+) -> Result<Vec<ListRow>> {
     let (position, number) = before.map_or((i64::MAX, i64::MAX), |at| (int(at.position), int(at.id.0.0)));
     let sql = "SELECT c.id, c.low_user, c.high_user, c.name, c.member_count, c.last_position, m.joined_position,
              m.read_position, m.read_id, m.role
@@ -87,16 +87,16 @@ async fn entries(
          ORDER BY c.last_position DESC, c.id DESC LIMIT ?";
     let query = sqlx::query(sql).bind(user.as_str()).bind(position).bind(position).bind(number);
     let rows = query.bind(int(limit)).fetch_all(db).await?;
-    rows.iter().map(|row| entry_row(row, user)).collect()
+    rows.iter().map(|row| list_row(row, user)).collect()
 }
 
 /// The newest message of each conversation that the member may see.
-async fn newest(db: &mut MySqlConnection, user: &UserId, entries: &[Entry]) -> Result<HashMap<ConversationId, Seen>> {
-    let visible = entries.iter().filter(|entry| entry.position > entry.joined);
-    let places: Vec<_> = visible.map(|entry| (int(entry.id.0.0), entry.position)).collect();
-    let found = messages::at(db, &places).await?;
+async fn newest(db: &mut MySqlConnection, user: &UserId, rows: &[ListRow]) -> Result<HashMap<ConversationId, Seen>> {
+    let visible = rows.iter().filter(|row| row.position > row.joined);
+    let pairs: Vec<_> = visible.map(|row| (int(row.id.0.0), row.position)).collect();
+    let found = messages::at(db, &pairs).await?;
     let of = |seen: Seen| (Message::clone(&seen.message).conversation_id, seen);
-    Ok(eyes::see(db, user, found).await?.into_iter().map(of).collect())
+    Ok(member_view::seen(db, user, found).await?.into_iter().map(of).collect())
 }
 
 /// Up to where these people have read these conversations.

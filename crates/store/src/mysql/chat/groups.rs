@@ -1,13 +1,15 @@
-//! Groups: who belongs to them, who may change that, and the audit trail of it. A change locks the group's
-//! conversation first, as storing a message in it does: so membership does not change while either is decided.
+//! Groups: membership, roles, and their audit trail.
+//!
+//! A change locks the group's conversation first, as storing a message does. So membership stays the same while either is
+//! decided.
 
 use model::UserId;
 use model::chat::{Group, GroupDone, GroupId, GroupMember, GroupRole, GroupWish};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Result, Row};
 
-use super::changes::forget_mark;
-use super::orders::{self, Order};
+use super::changes::delete_read_mark;
+use super::sequences::{self, Sequence};
 use super::{NewMember, join, member};
 use crate::AuditEntry;
 use crate::chat::{GroupAnswer, Membership, NewGroup};
@@ -15,7 +17,7 @@ use crate::mysql::moderation;
 use crate::mysql::row::{code, coded, int, optional_id, parsed, uint};
 
 pub(super) async fn create(db: &mut MySqlConnection, new: &NewGroup) -> Result<()> {
-    let position = orders::newest(db, Order::Positions).await?;
+    let position = sequences::newest(db, Sequence::Positions).await?;
     sqlx::query(
         "INSERT INTO conversations (id, name, created_at_ms, member_count, last_position) VALUES (?, ?, ?, 0, ?)",
     )
@@ -32,17 +34,45 @@ pub(super) async fn create(db: &mut MySqlConnection, new: &NewGroup) -> Result<(
         at_ms: new.at_ms,
     };
     let others = new.members.iter().map(|user| joining(user, GroupRole::Member));
-    let everybody: Vec<_> = [joining(&new.owner, GroupRole::Owner)].into_iter().chain(others).collect();
-    join(db, &everybody, position).await?;
-    changed_members(db, new.id).await?;
+    let members: Vec<_> = [joining(&new.owner, GroupRole::Owner)].into_iter().chain(others).collect();
+    join(db, &members, position).await?;
+    bump_version(db, new.id).await?;
     audit(db, new.id, &new.owner, "group.create", new.at_ms, Some(new.name.to_string())).await
 }
 
-/// One wish, with what it needs to know.
-struct Asked<'a> {
+pub(super) async fn addable(
+    db: &mut MySqlConnection,
+    actor: &UserId,
+    users: &[UserId],
+    contacts_only: bool,
+) -> Result<Vec<UserId>> {
+    let blocks = "SELECT EXISTS (SELECT 1 FROM blocks WHERE user_id = ? AND blocked = ?)";
+    let wrote = "SELECT EXISTS (SELECT 1 FROM (
+             SELECT m.from_user FROM conversations c JOIN messages m ON m.conversation = c.id
+             WHERE c.low_user = ? AND c.high_user = ? ORDER BY m.position DESC LIMIT 1000) recent
+         WHERE recent.from_user = ?)";
+    let mut addable = Vec::with_capacity(users.len());
+    for user in users {
+        let (low, high) = if user < actor { (user, actor) } else { (actor, user) };
+        let blocked: i64 =
+            sqlx::query_scalar(blocks).bind(user.as_str()).bind(actor.as_str()).fetch_one(&mut *db).await?;
+        let mut may = blocked == 0;
+        if may && contacts_only {
+            let query = sqlx::query_scalar::<_, i64>(wrote).bind(low.as_str()).bind(high.as_str()).bind(user.as_str());
+            may = query.fetch_one(&mut *db).await? != 0;
+        }
+        if may {
+            addable.push(user.clone());
+        }
+    }
+    Ok(addable)
+}
+
+/// One change, with what it needs.
+struct GroupChange<'a> {
     db: &'a mut MySqlConnection,
     group: GroupId,
-    /// As it is called.
+    /// Its name before the change.
     name: String,
     actor: &'a UserId,
     role: GroupRole,
@@ -58,24 +88,24 @@ pub(super) async fn change(
 ) -> Result<GroupAnswer> {
     let Some(name) = lock(db, group).await? else { return Ok(GroupAnswer::NotFound) };
     let Some(role) = role_in(db, group, actor).await? else { return Ok(GroupAnswer::NotFound) };
-    let mut asked = Asked { db, group, name, actor, role, at_ms };
+    let mut change = GroupChange { db, group, name, actor, role, at_ms };
     match wish {
-        GroupWish::Rename(name) => asked.rename(name).await,
-        GroupWish::Add { users, members_max } => asked.add(users, *members_max).await,
-        GroupWish::Remove(user) if user == actor => asked.leave().await,
-        GroupWish::Remove(user) => asked.remove(user).await,
-        GroupWish::SetRole(user, role) => asked.set_role(user, *role).await,
-        GroupWish::Close => asked.close().await,
+        GroupWish::Rename(name) => change.rename(name).await,
+        GroupWish::Add { users, members_max } => change.add(users, *members_max).await,
+        GroupWish::Remove(user) if user == actor => change.leave().await,
+        GroupWish::Remove(user) => change.remove(user).await,
+        GroupWish::SetRole(user, role) => change.set_role(user, *role).await,
+        GroupWish::Close => change.close().await,
     }
 }
 
-/// The group's name, if there is such a group. Others who change it, or store a message in it, wait for the commit.
+/// Locks the group and returns its name. Other changes of it, and messages to it, wait for the commit.
 async fn lock(db: &mut MySqlConnection, group: GroupId) -> Result<Option<String>> {
     let sql = "SELECT COALESCE(name, '') FROM conversations WHERE id = ? AND low_user IS NULL FOR UPDATE";
     sqlx::query_scalar(sql).bind(int(group.0.0)).fetch_optional(db).await
 }
 
-impl Asked<'_> {
+impl GroupChange<'_> {
     async fn rename(&mut self, name: &str) -> Result<GroupAnswer> {
         if !self.role.may_manage() {
             return Ok(GroupAnswer::Forbidden);
@@ -85,15 +115,15 @@ impl Asked<'_> {
         }
         let sql = "UPDATE conversations SET name = ? WHERE id = ?";
         sqlx::query(sql).bind(name).bind(int(self.group.0.0)).execute(&mut *self.db).await?;
-        let told = everybody(self.db, self.group).await?;
-        self.done(told, GroupDone::Renamed { name: name.into() }, Some(name.to_owned())).await
+        let notify = members(self.db, self.group).await?;
+        self.done(notify, GroupDone::Renamed { name: name.into() }, Some(name.to_owned())).await
     }
 
     async fn add(&mut self, users: &[UserId], members_max: u32) -> Result<GroupAnswer> {
         if !self.role.may_manage() {
             return Ok(GroupAnswer::Forbidden);
         }
-        let before = everybody(self.db, self.group).await?;
+        let before = members(self.db, self.group).await?;
         let mut new: Vec<UserId> = users.iter().filter(|user| !before.contains(user)).cloned().collect();
         new.sort_unstable();
         new.dedup();
@@ -103,15 +133,15 @@ impl Asked<'_> {
         if before.len() + new.len() > members_max as usize {
             return Ok(GroupAnswer::Full);
         }
-        // No message of this group is on its way in: the newest number stands between those before and those after.
-        let position = orders::newest(self.db, Order::Positions).await?;
+        // The lock keeps messages of this group out: the newest position separates those before from those after.
+        let position = sequences::newest(self.db, Sequence::Positions).await?;
         let (conversation, role, at_ms) = (self.group.conversation(), GroupRole::Member, self.at_ms);
         let joining = new.iter().map(|user| NewMember { conversation, user: user.clone(), role, at_ms });
         join(self.db, &joining.collect::<Vec<_>>(), position).await?;
-        changed_members(self.db, self.group).await?;
+        bump_version(self.db, self.group).await?;
         let names = new.iter().map(UserId::as_str).collect::<Vec<_>>().join(" ");
-        let told = before.into_iter().chain(new.iter().cloned()).collect();
-        self.done(told, GroupDone::MembersAdded { users: new }, Some(names)).await
+        let notify = before.into_iter().chain(new.iter().cloned()).collect();
+        self.done(notify, GroupDone::MembersAdded { users: new }, Some(names)).await
     }
 
     async fn remove(&mut self, user: &UserId) -> Result<GroupAnswer> {
@@ -119,24 +149,24 @@ impl Asked<'_> {
         if !self.role.may_remove(other) {
             return Ok(GroupAnswer::Forbidden);
         }
-        let told = everybody(self.db, self.group).await?;
-        part(self.db, self.group, user).await?;
-        self.done(told, GroupDone::MemberRemoved { user: user.clone() }, Some(user.to_string())).await
+        let notify = members(self.db, self.group).await?;
+        remove_member(self.db, self.group, user).await?;
+        self.done(notify, GroupDone::MemberRemoved { user: user.clone() }, Some(user.to_string())).await
     }
 
     async fn leave(&mut self) -> Result<GroupAnswer> {
-        let told = everybody(self.db, self.group).await?;
-        part(self.db, self.group, self.actor).await?;
-        if told.len() == 1 {
+        let notify = members(self.db, self.group).await?;
+        remove_member(self.db, self.group, self.actor).await?;
+        if notify.len() == 1 {
             close(self.db, self.group, self.at_ms).await?;
-            return self.done(told, GroupDone::Closed, None).await;
+            return self.done(notify, GroupDone::Closed, None).await;
         }
         let successor = if self.role == GroupRole::Owner { successor(self.db, self.group).await? } else { None };
         if let Some(user) = &successor {
-            put_role(self.db, self.group, user, GroupRole::Owner).await?;
+            store_role(self.db, self.group, user, GroupRole::Owner).await?;
         }
         let detail = successor.as_ref().map(|user| format!("owner is now {user}"));
-        self.done(told, GroupDone::MemberLeft { user: self.actor.clone(), successor }, detail).await
+        self.done(notify, GroupDone::MemberLeft { user: self.actor.clone(), successor }, detail).await
     }
 
     async fn set_role(&mut self, user: &UserId, role: GroupRole) -> Result<GroupAnswer> {
@@ -148,27 +178,27 @@ impl Asked<'_> {
             return Ok(GroupAnswer::Unchanged);
         }
         if role == GroupRole::Owner {
-            put_role(self.db, self.group, self.actor, GroupRole::Admin).await?;
+            store_role(self.db, self.group, self.actor, GroupRole::Admin).await?;
         }
-        put_role(self.db, self.group, user, role).await?;
+        store_role(self.db, self.group, user, role).await?;
         let detail = Some(format!("{user} {}", role.as_str()));
-        let told = everybody(self.db, self.group).await?;
-        self.done(told, GroupDone::RoleChanged { user: user.clone(), role }, detail).await
+        let notify = members(self.db, self.group).await?;
+        self.done(notify, GroupDone::RoleChanged { user: user.clone(), role }, detail).await
     }
 
     async fn close(&mut self) -> Result<GroupAnswer> {
         if self.role != GroupRole::Owner {
             return Ok(GroupAnswer::Forbidden);
         }
-        let told = everybody(self.db, self.group).await?;
+        let notify = members(self.db, self.group).await?;
         close(self.db, self.group, self.at_ms).await?;
-        self.done(told, GroupDone::Closed, None).await
+        self.done(notify, GroupDone::Closed, None).await
     }
 
-    async fn done(&mut self, told: Vec<UserId>, done: GroupDone, detail: Option<String>) -> Result<GroupAnswer> {
+    async fn done(&mut self, notify: Vec<UserId>, done: GroupDone, detail: Option<String>) -> Result<GroupAnswer> {
         let action = format!("group.{}", done.as_str());
         audit(self.db, self.group, self.actor, &action, self.at_ms, detail).await?;
-        Ok(GroupAnswer::Done { done, told })
+        Ok(GroupAnswer::Done { done, notify })
     }
 }
 
@@ -184,7 +214,7 @@ async fn audit(
     moderation::audit(db, &AuditEntry { at_ms, actor, action, room_id: None, target, detail }).await
 }
 
-/// The state of a group's membership, for one who belongs to it; conversations of two have none.
+/// The version of a group's membership, if `user` is a member; direct conversations have none.
 pub(super) async fn version_for(db: &mut MySqlConnection, group: GroupId, user: &UserId) -> Result<Option<u64>> {
     let sql = "SELECT c.members_version FROM members m JOIN conversations c ON c.id = m.conversation
          WHERE m.conversation = ? AND m.user_id = ? AND c.low_user IS NULL";
@@ -192,23 +222,23 @@ pub(super) async fn version_for(db: &mut MySqlConnection, group: GroupId, user: 
     row.as_ref().map(|row| uint(row, 0)).transpose()
 }
 
-/// What somebody may do in what is known to be a group.
+/// A member's role in what is known to be a group.
 async fn role_in(db: &mut MySqlConnection, group: GroupId, user: &UserId) -> Result<Option<GroupRole>> {
     Ok(member(db, group.conversation(), user).await?.map(|member| member.role))
 }
 
-async fn everybody(db: &mut MySqlConnection, group: GroupId) -> Result<Vec<UserId>> {
+async fn members(db: &mut MySqlConnection, group: GroupId) -> Result<Vec<UserId>> {
     let sql = "SELECT user_id FROM members WHERE conversation = ? ORDER BY user_id";
     let rows = sqlx::query(sql).bind(int(group.0.0)).fetch_all(db).await?;
     rows.iter().map(|row| parsed(row, 0)).collect()
 }
 
-/// Takes somebody out, with the mark that told others how far they had read.
-async fn part(db: &mut MySqlConnection, group: GroupId, user: &UserId) -> Result<()> {
+/// Takes somebody out, with the mark that notify others how far they had read.
+async fn remove_member(db: &mut MySqlConnection, group: GroupId, user: &UserId) -> Result<()> {
     let sql = "DELETE FROM members WHERE conversation = ? AND user_id = ?";
     sqlx::query(sql).bind(int(group.0.0)).bind(user.as_str()).execute(&mut *db).await?;
-    forget_mark(db, group.conversation(), user).await?;
-    changed_members(db, group).await
+    delete_read_mark(db, group.conversation(), user).await?;
+    bump_version(db, group).await
 }
 
 async fn close(db: &mut MySqlConnection, group: GroupId, at_ms: i64) -> Result<()> {
@@ -217,22 +247,22 @@ async fn close(db: &mut MySqlConnection, group: GroupId, at_ms: i64) -> Result<(
     sqlx::query("DELETE FROM changes WHERE conversation = ?").bind(number).execute(&mut *db).await?;
     let sql = "UPDATE conversations SET closed_at_ms = ? WHERE id = ?";
     sqlx::query(sql).bind(at_ms).bind(number).execute(&mut *db).await?;
-    changed_members(db, group).await
+    bump_version(db, group).await
 }
 
-async fn changed_members(db: &mut MySqlConnection, group: GroupId) -> Result<()> {
+async fn bump_version(db: &mut MySqlConnection, group: GroupId) -> Result<()> {
     let sql = "SELECT COUNT(*) FROM members WHERE conversation = ?";
     let count: i64 = sqlx::query_scalar(sql).bind(int(group.0.0)).fetch_one(&mut *db).await?;
     let sql = "UPDATE conversations SET members_version = members_version + 1, member_count = ? WHERE id = ?";
     sqlx::query(sql).bind(count).bind(int(group.0.0)).execute(db).await.map(drop)
 }
 
-async fn put_role(db: &mut MySqlConnection, group: GroupId, user: &UserId, role: GroupRole) -> Result<()> {
+async fn store_role(db: &mut MySqlConnection, group: GroupId, user: &UserId, role: GroupRole) -> Result<()> {
     let sql = "UPDATE members SET role = ? WHERE conversation = ? AND user_id = ?";
     sqlx::query(sql).bind(code(role)).bind(int(group.0.0)).bind(user.as_str()).execute(db).await.map(drop)
 }
 
-/// Who owns a group after its owner: the oldest admin, else the oldest member.
+/// The next owner: the oldest admin, else the oldest member.
 async fn successor(db: &mut MySqlConnection, group: GroupId) -> Result<Option<UserId>> {
     let sql = "SELECT user_id FROM members WHERE conversation = ? ORDER BY role DESC, joined_at_ms, user_id LIMIT 1";
     let row = sqlx::query(sql).bind(int(group.0.0)).fetch_optional(db).await?;
@@ -287,7 +317,7 @@ fn member_row(row: &MySqlRow) -> Result<GroupMember> {
     })
 }
 
-/// One question, so that version and members belong together.
+/// One query, so that version and members belong together.
 pub(super) async fn membership(db: &mut MySqlConnection, group: GroupId) -> Result<Membership> {
     let sql = "SELECT c.members_version, m.user_id, m.joined_position
          FROM conversations c LEFT JOIN members m ON m.conversation = c.id

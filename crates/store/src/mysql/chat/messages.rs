@@ -7,16 +7,20 @@ use model::{Snowflake, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::{eyes, member, push_pairs};
+use super::{member, member_view, push_pairs};
 use crate::chat::HistoryPage;
-use crate::mysql::row::{coded, id, int, optional_parsed, parsed, text, uint};
-use crate::mysql::runs::runs;
+use crate::codes::reactions_from_json;
+use crate::mysql::batches::batches;
+use crate::mysql::row::{coded, id, int, optional_id, optional_parsed, parsed, text, uint};
 
-/// What [`message_row`] reads; 12 columns.
+/// What [`message_row`] reads.
 pub(super) const COLUMNS: &str = "x.position, x.id, x.conversation, x.from_user, x.from_name, x.to_user, x.content, \
-     x.msg_type, x.client_msg_id, x.created_at_ms, x.recalled_at_ms, x.recalled_by";
+     x.msg_type, x.client_msg_id, x.created_at_ms, x.recalled_at_ms, x.recalled_by, x.reply_to, x.edited_at_ms, \
+     x.reactions";
+/// How many columns those are.
+pub(super) const COLUMN_COUNT: usize = 15;
 
-/// A message from [`COLUMNS`]; what a recalled one said stays in the database.
+/// A message from [`COLUMNS`]; the content of a recalled one stays in the database.
 pub(super) fn message_row(row: &MySqlRow) -> Result<Arc<Message>> {
     let conversation_id = ConversationId(id(row, 2)?);
     let to = optional_parsed(row, 5)?.map_or(Recipient::Group(GroupId(conversation_id.0)), Recipient::User);
@@ -32,6 +36,9 @@ pub(super) fn message_row(row: &MySqlRow) -> Result<Arc<Message>> {
         msg_type: coded(row, 7)?,
         client_msg_id: text(row, 8)?,
         created_at_ms: row.try_get(9)?,
+        reply_to: optional_id(row, 12)?,
+        edited_at_ms: row.try_get(13)?,
+        reactions: row.try_get::<Option<&str>, _>(14)?.map(reactions_from_json).unwrap_or_default(),
         recalled,
     }))
 }
@@ -46,6 +53,11 @@ pub(super) async fn first(
     query.fetch_optional(db).await?.as_ref().map(message_row).transpose()
 }
 
+pub(super) async fn by_id(db: &mut MySqlConnection, id: Snowflake) -> Result<Option<Arc<Message>>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages x WHERE x.id = ?");
+    sqlx::query(AssertSqlSafe(sql)).bind(int(id.0)).fetch_optional(db).await?.as_ref().map(message_row).transpose()
+}
+
 /// A message that `user` may see.
 pub(super) async fn visible(db: &mut MySqlConnection, user: &UserId, id: Snowflake) -> Result<Option<Arc<Message>>> {
     let sql = format!(
@@ -58,14 +70,23 @@ pub(super) async fn visible(db: &mut MySqlConnection, user: &UserId, id: Snowfla
 
 pub(super) async fn seen(db: &mut MySqlConnection, user: &UserId, id: Snowflake) -> Result<Option<Seen>> {
     let found = visible(db, user, id).await?;
-    Ok(eyes::see(db, user, found.into_iter().collect()).await?.pop())
+    Ok(member_view::seen(db, user, found.into_iter().collect()).await?.pop())
 }
 
-/// The messages at these places, each a conversation and a position, by position.
-pub(super) async fn at(db: &mut MySqlConnection, places: &[(i64, i64)]) -> Result<Vec<Arc<Message>>> {
-    let mut found = Vec::with_capacity(places.len());
-    for some in runs(places) {
-        let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {COLUMNS} FROM messages x WHERE "));
+/// The messages at these pairs of conversation and position, by position.
+pub(super) async fn at(db: &mut MySqlConnection, pairs: &[(i64, i64)]) -> Result<Vec<Arc<Message>>> {
+    columns_at(db, COLUMNS, pairs).await
+}
+
+/// [`at`], with other expressions for some columns.
+pub(super) async fn columns_at(
+    db: &mut MySqlConnection,
+    columns: &str,
+    pairs: &[(i64, i64)],
+) -> Result<Vec<Arc<Message>>> {
+    let mut found = Vec::with_capacity(pairs.len());
+    for some in batches(pairs) {
+        let mut sql = QueryBuilder::<MySql>::new(format!("SELECT {columns} FROM messages x WHERE "));
         push_pairs(&mut sql, "x.conversation", "x.position", some.iter().copied());
         for row in &sql.build().fetch_all(&mut *db).await? {
             found.push(message_row(row)?);
@@ -88,7 +109,7 @@ pub(super) async fn history(
 ) -> Result<Option<HistoryPage>> {
     let Some(own) = member(db, conversation, user).await? else { return Ok(None) };
     let before = match before {
-        // One that is not known has nothing before it.
+        // Nothing comes before an unknown message.
         Some(id) => position_of(db, id).await?.unwrap_or(0),
         None => i64::MAX,
     };
@@ -102,5 +123,5 @@ pub(super) async fn history(
     let more = messages.len() > limit;
     messages.truncate(limit);
     messages.reverse();
-    Ok(Some(HistoryPage { messages: eyes::see(db, user, messages).await?, more }))
+    Ok(Some(HistoryPage { messages: member_view::seen(db, user, messages).await?, more }))
 }

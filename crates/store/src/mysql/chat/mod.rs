@@ -1,18 +1,24 @@
-//! Private and group chat for many nodes: the port, method by method. One file per noun holds the SQL; what several
-//! of them need is here. In which order messages and changes become visible, and which locks that takes, is told in
-//! [`orders`].
+//! Private and group chat for many nodes: the port, method by method.
+//!
+//! Each noun has a file with its SQL; what several of them need is here. [`sequences`] explains in which order messages and
+//! changes become visible, and which locks that takes.
 
 mod append;
 mod changes;
 mod conversations;
-mod eyes;
+mod erasing;
 mod groups;
+mod member_view;
 mod messages;
-mod orders;
 mod outbox;
 pub(super) mod people;
+mod reactions;
+mod search;
+mod sequences;
 mod sync;
 mod upkeep;
+
+pub(super) use self::erasing::{erase_messages, erase_reactions};
 
 use std::sync::Arc;
 
@@ -23,19 +29,19 @@ use model::chat::{
 use model::{DeviceId, Snowflake, UserId};
 use sqlx::{Encode, MySql, MySqlConnection, QueryBuilder, Type};
 
+use super::batches::{batches, padded};
 use super::row::{code, coded, int, uint};
-use super::runs::{padded, runs};
-use super::{MySqlStore, picture, read, write};
+use super::{MySqlStore, read, snapshot, write};
 use crate::Result;
 use crate::chat::{
-    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall, Profile,
-    Recalled, Sighting, SyncPage, SyncQuery,
+    Appended, ChatStore, Edit, Edited, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall,
+    Profile, React, Reacted, Recalled, SearchPage, SearchQuery, Sighting, SyncPage, SyncQuery,
 };
 
 #[async_trait]
 impl ChatStore for MySqlStore {
-    async fn append_messages(&self, run: Vec<NewMessage>) -> Result<Vec<Appended>> {
-        write!(self, "append_messages", db => append::append(db, &run))
+    async fn append_messages(&self, batch: Vec<NewMessage>) -> Result<Vec<Appended>> {
+        write!(self, "append_messages", db => append::append(db, &batch))
     }
 
     async fn first_message(&self, user: &UserId, client_msg_id: &str) -> Result<Option<Arc<Message>>> {
@@ -43,7 +49,7 @@ impl ChatStore for MySqlStore {
     }
 
     async fn message(&self, user: &UserId, id: Snowflake) -> Result<Option<Seen>> {
-        picture!(self, "message", db => messages::seen(db, user, id))
+        snapshot!(self, "message", db => messages::seen(db, user, id))
     }
 
     async fn mark_read(&self, user: &UserId, message: Snowflake, at_ms: i64) -> Result<Option<Marked>> {
@@ -61,8 +67,16 @@ impl ChatStore for MySqlStore {
         write!(self, "recall", db => changes::recall(db, user, message, at_ms, not_before_ms, keep_content))
     }
 
+    async fn edit(&self, edit: Edit) -> Result<Edited> {
+        write!(self, "edit_message", db => changes::edit(db, &edit))
+    }
+
+    async fn react(&self, react: React) -> Result<Reacted> {
+        write!(self, "react", db => reactions::react(db, &react))
+    }
+
     async fn sync(&self, query: SyncQuery) -> Result<SyncPage> {
-        picture!(self, "sync", db => sync::sync(db, &query))
+        snapshot!(self, "sync", db => sync::sync(db, &query))
     }
 
     async fn reached_since(&self, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>> {
@@ -83,7 +97,7 @@ impl ChatStore for MySqlStore {
         before: Option<ConversationCursor>,
         limit: usize,
     ) -> Result<Vec<Conversation>> {
-        picture!(self, "conversations", db => conversations::list(db, user, before, limit))
+        snapshot!(self, "conversations", db => conversations::list(db, user, before, limit))
     }
 
     async fn history(
@@ -93,7 +107,15 @@ impl ChatStore for MySqlStore {
         before: Option<Snowflake>,
         limit: usize,
     ) -> Result<Option<HistoryPage>> {
-        picture!(self, "history", db => messages::history(db, user, conversation, before, limit))
+        snapshot!(self, "history", db => messages::history(db, user, conversation, before, limit))
+    }
+
+    async fn addable(&self, actor: &UserId, users: &[UserId], contacts_only: bool) -> Result<Vec<UserId>> {
+        read!(self, "addable", db => groups::addable(db, actor, users, contacts_only))
+    }
+
+    async fn search(&self, query: SearchQuery) -> Result<Option<SearchPage>> {
+        snapshot!(self, "search", db => search::search(db, &query))
     }
 
     async fn create_group(&self, group: NewGroup) -> Result<()> {
@@ -115,7 +137,7 @@ impl ChatStore for MySqlStore {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Option<Vec<GroupMember>>> {
-        picture!(self, "group_members", db => groups::page(db, user, group, after, limit))
+        snapshot!(self, "group_members", db => groups::page(db, user, group, after, limit))
     }
 
     async fn membership(&self, group: GroupId) -> Result<Membership> {
@@ -147,7 +169,7 @@ impl ChatStore for MySqlStore {
     }
 
     async fn outbox_due(&self, now_ms: i64, lease_ms: i64, limit: usize) -> Result<Vec<OutboxCall>> {
-        write!(self, "outbox_due", db => outbox::take_due(db, now_ms, lease_ms, limit))
+        write!(self, "outbox_due", db => outbox::lease_due(db, now_ms, lease_ms, limit))
     }
 
     async fn outbox_retry(&self, message: Snowflake, next_at_ms: i64) -> Result<()> {
@@ -166,10 +188,10 @@ impl ChatStore for MySqlStore {
 
 // Members ---------------------------------------------------------------------------------------------
 
-/// What a member may do and see.
+/// A member's role, and what it sees.
 struct Member {
     role: GroupRole,
-    /// What came after this position is visible.
+    /// Messages after this position are visible.
     joined: u64,
 }
 
@@ -180,7 +202,7 @@ async fn member(db: &mut MySqlConnection, conversation: ConversationId, user: &U
     row.as_ref().map(member).transpose()
 }
 
-/// Somebody who comes into a conversation.
+/// A user who joins a conversation.
 struct NewMember {
     conversation: ConversationId,
     user: UserId,
@@ -188,9 +210,9 @@ struct NewMember {
     at_ms: i64,
 }
 
-/// Puts people into conversations, to see what comes after `position`; those who are in it stay as they are.
+/// Adds members who see what comes after `position`; existing members stay as they are.
 async fn join(db: &mut MySqlConnection, new: &[NewMember], position: i64) -> sqlx::Result<()> {
-    for some in runs(new) {
+    for some in batches(new) {
         let mut sql = QueryBuilder::<MySql>::new(
             "INSERT INTO members (conversation, user_id, role, joined_position, joined_at_ms, read_position) ",
         );
@@ -215,7 +237,7 @@ fn push_numbers(sql: &mut QueryBuilder<MySql>, numbers: impl IntoIterator<Item =
     sql.push(")");
 }
 
-/// Writes `((a = … AND b = …) OR …)`, which all databases answer by an index of both columns.
+/// Writes `((a = … AND b = …) OR …)`, for which all databases use an index of both columns.
 fn push_pairs<A, B>(sql: &mut QueryBuilder<MySql>, a: &str, b: &str, pairs: impl IntoIterator<Item = (A, B)>)
 where
     A: for<'q> Encode<'q, MySql> + Type<MySql> + Clone + 'static,

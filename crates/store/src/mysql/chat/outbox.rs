@@ -1,4 +1,4 @@
-//! Calls of the notification hook that are still to be made; noted when their message is stored.
+//! Pending calls of the notification hook, queued when their message is stored.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use model::chat::{Message, Recipient};
 use model::{Snowflake, UserId};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
-use super::messages::{COLUMNS, message_row};
+use super::messages::{COLUMN_COUNT, COLUMNS, message_row};
 use super::push_numbers;
 use crate::chat::OutboxCall;
 use crate::mysql::row::{int, parsed};
 
-/// Takes the calls that are due: puts them off by the lease, behind which another node takes them if this one is gone.
-/// Nodes that look at once wait for each other, and find what is left: so no `SKIP LOCKED` is needed.
-pub(super) async fn take_due(
+/// Leases the calls that are due: delays them by the lease, after which another node gets them if this one is gone. Nodes
+/// that ask at once wait for each other and find what is left, so no `SKIP LOCKED` is needed.
+pub(super) async fn lease_due(
     db: &mut MySqlConnection,
     now_ms: i64,
     lease_ms: i64,
@@ -30,7 +30,7 @@ pub(super) async fn take_due(
     ));
     push_numbers(&mut sql, ids());
     let rows = sql.push(" ORDER BY o.next_at_ms, o.message_id").build().fetch_all(&mut *db).await?;
-    let found = rows.iter().map(|row| Ok((message_row(row)?, row.try_get::<i64, _>(12)?)));
+    let found = rows.iter().map(|row| Ok((message_row(row)?, row.try_get::<i64, _>(COLUMN_COUNT)?)));
     let found = found.collect::<Result<Vec<_>>>()?;
     let mut sql = QueryBuilder::<MySql>::new("UPDATE outbox SET next_at_ms = ");
     push_numbers(sql.push_bind(now_ms.saturating_add(lease_ms)).push(" WHERE message_id"), ids());

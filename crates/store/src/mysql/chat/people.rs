@@ -1,4 +1,4 @@
-//! People: when they were here, under which name, who wants nothing to do with whom, and how far their devices are.
+//! People: when they were online, their shown names, whom they block, and the cursors of their devices.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,23 +7,26 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
 use crate::chat::{Profile, Sighting};
+use crate::mysql::batches::batches;
+use crate::mysql::erasure::Purges;
 use crate::mysql::row::{flag, id, int, parsed};
-use crate::mysql::runs::runs;
 
 /// Devices of one user whose cursor is remembered.
 const DEVICES_MAX: i64 = 64;
 
-/// Makes whoever else would lock this person wait for the commit.
+/// Locks this user until the commit.
 pub(in crate::mysql) async fn lock(db: &mut MySqlConnection, user: &UserId) -> Result<()> {
     let sql = "INSERT INTO users (user_id) VALUES (?) ON DUPLICATE KEY UPDATE user_id = users.user_id";
     sqlx::query(sql).bind(user.as_str()).execute(db).await.map(drop)
 }
 
-/// In the order of ids, so that two nodes do not wait for each other; of one person the last sighting names it.
+/// Writes in the order of ids, so that two nodes do not deadlock. The last sighting of a user sets its name.
 pub(super) async fn sight(db: &mut MySqlConnection, seen: &[Sighting]) -> Result<()> {
-    let mut seen: Vec<_> = seen.iter().collect();
+    // What was seen before an erasure names nobody after it.
+    let purges = Purges::since(db, seen.iter().map(|one| one.at_ms).min()).await?;
+    let mut seen: Vec<_> = seen.iter().filter(|one| !purges.cover_all_of(&one.user_id, one.at_ms)).collect();
     seen.sort_by(|one, other| one.user_id.cmp(&other.user_id));
-    for some in runs(&seen) {
+    for some in batches(&seen) {
         let mut sql = QueryBuilder::<MySql>::new("INSERT INTO users (user_id, username, last_seen_ms) ");
         sql.push_values(some, |mut row, Sighting { user_id, username, at_ms }| {
             row.push_bind(user_id.to_string()).push_bind(username.to_string()).push_bind(*at_ms);
@@ -44,10 +47,10 @@ pub(super) fn push_people(sql: &mut QueryBuilder<MySql>, people: &[UserId]) {
     sql.push(")");
 }
 
-/// The shown names of those who were ever here.
+/// The shown names of those who were ever online.
 pub(super) async fn usernames(db: &mut MySqlConnection, people: &[UserId]) -> Result<HashMap<UserId, Box<str>>> {
     let mut names = HashMap::new();
-    for some in runs(people) {
+    for some in batches(people) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username FROM users WHERE username IS NOT NULL AND ");
         push_people(&mut sql, some);
         for row in &sql.build().fetch_all(&mut *db).await? {
@@ -64,7 +67,7 @@ pub(super) async fn set_hidden(db: &mut MySqlConnection, user: &UserId, hidden: 
 
 pub(super) async fn profiles(db: &mut MySqlConnection, asker: &UserId, users: &[UserId]) -> Result<Vec<Profile>> {
     let (mut known, mut blocking) = (HashMap::new(), HashSet::new());
-    for some in runs(users) {
+    for some in batches(users) {
         let mut sql = QueryBuilder::<MySql>::new("SELECT user_id, username, last_seen_ms, hidden FROM users WHERE ");
         push_people(&mut sql, some);
         for row in &sql.build().fetch_all(&mut *db).await? {
@@ -88,7 +91,7 @@ fn known_row(row: &MySqlRow) -> Result<(Option<Box<str>>, Option<i64>, bool)> {
     Ok((row.try_get::<Option<&str>, _>(1)?.map(Into::into), row.try_get(2)?, flag(row, 3)?))
 }
 
-/// Locks the one who blocks, so that two nodes count each other's.
+/// Locks the user who blocks, so that two nodes count each other's blocks.
 pub(super) async fn block(
     db: &mut MySqlConnection,
     user: &UserId,
@@ -146,12 +149,12 @@ pub(super) async fn set_device_cursor(
     .bind(at_ms)
     .execute(&mut *db)
     .await?;
-    // The database answers 2 for a row that was there and is another now.
-    if noted.rows_affected() == 2 { Ok(()) } else { forget_devices(db, user).await }
+    // The database answers 2 for a row that existed and was changed.
+    if noted.rows_affected() == 2 { Ok(()) } else { delete_oldest_devices(db, user).await }
 }
 
-/// Forgets the devices that were not seen for longest.
-async fn forget_devices(db: &mut MySqlConnection, user: &UserId) -> Result<()> {
+/// Deletes the devices that were not seen for longest.
+async fn delete_oldest_devices(db: &mut MySqlConnection, user: &UserId) -> Result<()> {
     let sql = "SELECT device_id FROM devices WHERE user_id = ? ORDER BY seen_at_ms DESC, device_id LIMIT ? OFFSET ?";
     let query = sqlx::query_scalar(sql).bind(user.as_str()).bind(DEVICES_MAX).bind(DEVICES_MAX);
     let gone: Vec<String> = query.fetch_all(&mut *db).await?;

@@ -5,13 +5,13 @@ use model::{Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::changes::unread;
-use super::eyes::Eyes;
+use super::member_view::MemberView;
 use super::{messages, people};
-use crate::sqlite::codes::Code;
+use crate::sqlite::code_column::Code;
 use crate::sqlite::{int, optional_column, uint};
 
 /// A row of the list before what is looked up for it.
-struct Entry {
+struct ListRow {
     id: ConversationId,
     /// The two people of a direct one.
     pair: Option<(UserId, UserId)>,
@@ -24,8 +24,8 @@ struct Entry {
     role: GroupRole,
 }
 
-fn entry_row(row: &Row<'_>) -> Result<Entry> {
-    Ok(Entry {
+fn list_row(row: &Row<'_>) -> Result<ListRow> {
+    Ok(ListRow {
         id: ConversationId(Snowflake(uint(row.get(0)?))),
         pair: optional_column(row, 1)?.zip(optional_column(row, 2)?),
         name: row.get(3)?,
@@ -56,26 +56,26 @@ pub(super) fn list(
          WHERE m.user_id = ? AND (c.last_position, c.id) < (?, ?)
          ORDER BY c.last_position DESC, c.id DESC LIMIT ?",
     )?;
-    let entries = sql.query_map(params![user.as_str(), position, number, int(limit)], entry_row)?;
-    entries.map(|entry| conversation(db, user, entry?)).collect()
+    let rows = sql.query_map(params![user.as_str(), position, number, int(limit)], list_row)?;
+    rows.map(|row| conversation(db, user, row?)).collect()
 }
 
-fn conversation(db: &Connection, user: &UserId, entry: Entry) -> Result<Conversation> {
-    let Entry { id, position, read, .. } = entry;
+fn conversation(db: &Connection, user: &UserId, row: ListRow) -> Result<Conversation> {
+    let ListRow { id, position, read, .. } = row;
     let unread = unread(db, id, user, read)?;
     let mut last = db.prepare_cached(&messages::history_sql())?;
-    let range = params![int(id.0.0), int(entry.joined), i64::MAX, 1];
+    let range = params![int(id.0.0), int(row.joined), i64::MAX, 1];
     let last = last.query_row(range, messages::message_row).optional()?;
-    let last = last.map(|message| Eyes::of(db, user).see(message)).transpose()?;
-    let (kind, name) = match entry.pair {
+    let last = last.map(|message| MemberView::new(db, user).seen(message)).transpose()?;
+    let (kind, name) = match row.pair {
         Some((low, high)) => direct(db, id, if low == *user { high } else { low })?,
         None => {
-            let Entry { member_count, role, name, .. } = entry;
+            let ListRow { member_count, role, name, .. } = row;
             (ConversationKind::Group { group_id: GroupId(id.0), member_count, role }, name.unwrap_or_default())
         }
     };
     let cursor = ConversationCursor { position, id };
-    Ok(Conversation { id, kind, name, unread, last, read_id: entry.read_id, cursor })
+    Ok(Conversation { id, kind, name, unread, last, read_id: row.read_id, cursor })
 }
 
 fn direct(db: &Connection, conversation: ConversationId, with: UserId) -> Result<(ConversationKind, Box<str>)> {

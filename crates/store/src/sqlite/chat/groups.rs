@@ -1,15 +1,15 @@
-//! Groups: who belongs to them, who may change that, and the audit trail of it.
+//! Groups: membership, roles, and their audit trail.
 
 use model::chat::{Group, GroupDone, GroupId, GroupMember, GroupRole, GroupWish};
 use model::{Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::changes::forget_mark;
+use super::changes::delete_read_mark;
 use super::messages::{join, version_for};
 use super::{last_position, member};
 use crate::AuditEntry;
 use crate::chat::{GroupAnswer, Membership, NewGroup};
-use crate::sqlite::codes::Code;
+use crate::sqlite::code_column::Code;
 use crate::sqlite::{column, int, moderation, uint};
 
 pub(super) fn create(db: &Connection, new: &NewGroup) -> Result<()> {
@@ -22,12 +22,31 @@ pub(super) fn create(db: &Connection, new: &NewGroup) -> Result<()> {
     for user in &new.members {
         join(db, new.id.conversation(), user, GroupRole::Member, position, new.at_ms)?;
     }
-    changed_members(db, new.id)?;
+    bump_version(db, new.id)?;
     audit(db, new.id, &new.owner, "group.create", new.at_ms, Some(new.name.to_string()))
 }
 
-/// One wish, with what it needs to know.
-struct Asked<'a> {
+pub(super) fn addable(db: &Connection, actor: &UserId, users: &[UserId], contacts_only: bool) -> Result<Vec<UserId>> {
+    let mut blocks = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM blocks WHERE user_id = ? AND blocked = ?)")?;
+    let mut wrote = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM (
+             SELECT m.from_user FROM conversations c JOIN messages m ON m.conversation = c.id
+             WHERE c.low_user = ?1 AND c.high_user = ?2 ORDER BY m.position DESC LIMIT 1000) WHERE from_user = ?3)",
+    )?;
+    let mut addable = Vec::with_capacity(users.len());
+    for user in users {
+        let (low, high) = if user < actor { (user, actor) } else { (actor, user) };
+        let blocked: bool = blocks.query_row([user.as_str(), actor.as_str()], |row| row.get(0))?;
+        let names = [low.as_str(), high.as_str(), user.as_str()];
+        if !blocked && (!contacts_only || wrote.query_row(names, |row| row.get(0))?) {
+            addable.push(user.clone());
+        }
+    }
+    Ok(addable)
+}
+
+/// One change, with what it needs.
+struct GroupChange<'a> {
     db: &'a Connection,
     group: GroupId,
     actor: &'a UserId,
@@ -43,18 +62,18 @@ pub(super) fn change(
     at_ms: i64,
 ) -> Result<GroupAnswer> {
     let Some(role) = role_in(db, group, actor)? else { return Ok(GroupAnswer::NotFound) };
-    let asked = Asked { db, group, actor, role, at_ms };
+    let change = GroupChange { db, group, actor, role, at_ms };
     match wish {
-        GroupWish::Rename(name) => asked.rename(name),
-        GroupWish::Add { users, members_max } => asked.add(users, *members_max),
-        GroupWish::Remove(user) if user == actor => asked.leave(),
-        GroupWish::Remove(user) => asked.remove(user),
-        GroupWish::SetRole(user, role) => asked.set_role(user, *role),
-        GroupWish::Close => asked.close(),
+        GroupWish::Rename(name) => change.rename(name),
+        GroupWish::Add { users, members_max } => change.add(users, *members_max),
+        GroupWish::Remove(user) if user == actor => change.leave(),
+        GroupWish::Remove(user) => change.remove(user),
+        GroupWish::SetRole(user, role) => change.set_role(user, *role),
+        GroupWish::Close => change.close(),
     }
 }
 
-impl Asked<'_> {
+impl GroupChange<'_> {
     fn rename(&self, name: &str) -> Result<GroupAnswer> {
         if !self.role.may_manage() {
             return Ok(GroupAnswer::Forbidden);
@@ -63,14 +82,14 @@ impl Asked<'_> {
         if sql.execute(params![name, int(self.group.0.0)])? == 0 {
             return Ok(GroupAnswer::Unchanged);
         }
-        self.done(everybody(self.db, self.group)?, GroupDone::Renamed { name: name.into() }, Some(name.to_owned()))
+        self.done(members(self.db, self.group)?, GroupDone::Renamed { name: name.into() }, Some(name.to_owned()))
     }
 
     fn add(&self, users: &[UserId], members_max: u32) -> Result<GroupAnswer> {
         if !self.role.may_manage() {
             return Ok(GroupAnswer::Forbidden);
         }
-        let before = everybody(self.db, self.group)?;
+        let before = members(self.db, self.group)?;
         let mut new: Vec<UserId> = users.iter().filter(|user| !before.contains(user)).cloned().collect();
         new.sort_unstable();
         new.dedup();
@@ -84,10 +103,10 @@ impl Asked<'_> {
         for user in &new {
             join(self.db, self.group.conversation(), user, GroupRole::Member, position, self.at_ms)?;
         }
-        changed_members(self.db, self.group)?;
+        bump_version(self.db, self.group)?;
         let names = new.iter().map(UserId::as_str).collect::<Vec<_>>().join(" ");
-        let told = before.into_iter().chain(new.iter().cloned()).collect();
-        self.done(told, GroupDone::MembersAdded { users: new }, Some(names))
+        let notify = before.into_iter().chain(new.iter().cloned()).collect();
+        self.done(notify, GroupDone::MembersAdded { users: new }, Some(names))
     }
 
     fn remove(&self, user: &UserId) -> Result<GroupAnswer> {
@@ -95,24 +114,24 @@ impl Asked<'_> {
         if !self.role.may_remove(other) {
             return Ok(GroupAnswer::Forbidden);
         }
-        let told = everybody(self.db, self.group)?;
-        part(self.db, self.group, user)?;
-        self.done(told, GroupDone::MemberRemoved { user: user.clone() }, Some(user.to_string()))
+        let notify = members(self.db, self.group)?;
+        remove_member(self.db, self.group, user)?;
+        self.done(notify, GroupDone::MemberRemoved { user: user.clone() }, Some(user.to_string()))
     }
 
     fn leave(&self) -> Result<GroupAnswer> {
-        let told = everybody(self.db, self.group)?;
-        part(self.db, self.group, self.actor)?;
-        if told.len() == 1 {
+        let notify = members(self.db, self.group)?;
+        remove_member(self.db, self.group, self.actor)?;
+        if notify.len() == 1 {
             close(self.db, self.group, self.at_ms)?;
-            return self.done(told, GroupDone::Closed, None);
+            return self.done(notify, GroupDone::Closed, None);
         }
         let successor = if self.role == GroupRole::Owner { successor(self.db, self.group)? } else { None };
         if let Some(user) = &successor {
-            put_role(self.db, self.group, user, GroupRole::Owner)?;
+            store_role(self.db, self.group, user, GroupRole::Owner)?;
         }
         let detail = successor.as_ref().map(|user| format!("owner is now {user}"));
-        self.done(told, GroupDone::MemberLeft { user: self.actor.clone(), successor }, detail)
+        self.done(notify, GroupDone::MemberLeft { user: self.actor.clone(), successor }, detail)
     }
 
     fn set_role(&self, user: &UserId, role: GroupRole) -> Result<GroupAnswer> {
@@ -124,26 +143,26 @@ impl Asked<'_> {
             return Ok(GroupAnswer::Unchanged);
         }
         if role == GroupRole::Owner {
-            put_role(self.db, self.group, self.actor, GroupRole::Admin)?;
+            store_role(self.db, self.group, self.actor, GroupRole::Admin)?;
         }
-        put_role(self.db, self.group, user, role)?;
+        store_role(self.db, self.group, user, role)?;
         let detail = Some(format!("{user} {}", role.as_str()));
-        self.done(everybody(self.db, self.group)?, GroupDone::RoleChanged { user: user.clone(), role }, detail)
+        self.done(members(self.db, self.group)?, GroupDone::RoleChanged { user: user.clone(), role }, detail)
     }
 
     fn close(&self) -> Result<GroupAnswer> {
         if self.role != GroupRole::Owner {
             return Ok(GroupAnswer::Forbidden);
         }
-        let told = everybody(self.db, self.group)?;
+        let notify = members(self.db, self.group)?;
         close(self.db, self.group, self.at_ms)?;
-        self.done(told, GroupDone::Closed, None)
+        self.done(notify, GroupDone::Closed, None)
     }
 
-    fn done(&self, told: Vec<UserId>, done: GroupDone, detail: Option<String>) -> Result<GroupAnswer> {
+    fn done(&self, notify: Vec<UserId>, done: GroupDone, detail: Option<String>) -> Result<GroupAnswer> {
         let action = format!("group.{}", done.as_str());
         audit(self.db, self.group, self.actor, &action, self.at_ms, detail)?;
-        Ok(GroupAnswer::Done { done, told })
+        Ok(GroupAnswer::Done { done, notify })
     }
 }
 
@@ -159,7 +178,7 @@ fn audit(
     moderation::audit(db, &AuditEntry { at_ms, actor, action, room_id: None, target, detail })
 }
 
-/// What somebody may do in a group; conversations of two have no roles.
+/// A member's role; direct conversations have none.
 fn role_in(db: &Connection, group: GroupId, user: &UserId) -> Result<Option<GroupRole>> {
     if version_for(db, group, user)?.is_none() {
         return Ok(None);
@@ -167,17 +186,17 @@ fn role_in(db: &Connection, group: GroupId, user: &UserId) -> Result<Option<Grou
     Ok(member(db, group.conversation(), user)?.map(|member| member.role))
 }
 
-fn everybody(db: &Connection, group: GroupId) -> Result<Vec<UserId>> {
+fn members(db: &Connection, group: GroupId) -> Result<Vec<UserId>> {
     let mut sql = db.prepare_cached("SELECT user_id FROM members WHERE conversation = ? ORDER BY user_id")?;
     sql.query_map([int(group.0.0)], |row| column(row, 0))?.collect()
 }
 
-/// Takes somebody out, with the mark that told others how far they had read.
-fn part(db: &Connection, group: GroupId, user: &UserId) -> Result<()> {
+/// Takes somebody out, with the mark that notify others how far they had read.
+fn remove_member(db: &Connection, group: GroupId, user: &UserId) -> Result<()> {
     db.prepare_cached("DELETE FROM members WHERE conversation = ? AND user_id = ?")?
         .execute(params![int(group.0.0), user.as_str()])?;
-    forget_mark(db, group.conversation(), user)?;
-    changed_members(db, group)
+    delete_read_mark(db, group.conversation(), user)?;
+    bump_version(db, group)
 }
 
 fn close(db: &Connection, group: GroupId, at_ms: i64) -> Result<()> {
@@ -185,10 +204,10 @@ fn close(db: &Connection, group: GroupId, at_ms: i64) -> Result<()> {
     db.prepare_cached("DELETE FROM members WHERE conversation = ?")?.execute([number])?;
     db.prepare_cached("DELETE FROM changes WHERE conversation = ?")?.execute([number])?;
     db.prepare_cached("UPDATE conversations SET closed_at_ms = ? WHERE id = ?")?.execute([at_ms, number])?;
-    changed_members(db, group)
+    bump_version(db, group)
 }
 
-fn changed_members(db: &Connection, group: GroupId) -> Result<()> {
+fn bump_version(db: &Connection, group: GroupId) -> Result<()> {
     db.prepare_cached(
         "UPDATE conversations SET members_version = members_version + 1,
              member_count = (SELECT count(*) FROM members WHERE conversation = ?1) WHERE id = ?1",
@@ -197,7 +216,7 @@ fn changed_members(db: &Connection, group: GroupId) -> Result<()> {
     Ok(())
 }
 
-fn put_role(db: &Connection, group: GroupId, user: &UserId, role: GroupRole) -> Result<()> {
+fn store_role(db: &Connection, group: GroupId, user: &UserId, role: GroupRole) -> Result<()> {
     db.prepare_cached("UPDATE members SET role = ? WHERE conversation = ? AND user_id = ?")?.execute(params![
         Code(role),
         int(group.0.0),
@@ -206,7 +225,7 @@ fn put_role(db: &Connection, group: GroupId, user: &UserId, role: GroupRole) -> 
     Ok(())
 }
 
-/// Who owns a group after its owner: the oldest admin, else the oldest member.
+/// The next owner: the oldest admin, else the oldest member.
 fn successor(db: &Connection, group: GroupId) -> Result<Option<UserId>> {
     let mut sql = db.prepare_cached(
         "SELECT user_id FROM members WHERE conversation = ? ORDER BY role DESC, joined_at_ms, user_id LIMIT 1",

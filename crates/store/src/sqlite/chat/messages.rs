@@ -1,4 +1,4 @@
-//! Messages: storing them once, finding them again.
+//! Messages: storing each once, finding them again.
 
 use std::sync::Arc;
 
@@ -6,17 +6,20 @@ use model::chat::{ConversationId, GroupId, GroupRole, Message, Recall, Recipient
 use model::{Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::eyes::Eyes;
-use super::{last_position, member, people, position_of};
+use super::member_view::MemberView;
+use super::{last_position, member, people, position_of, reactions};
 use crate::chat::{Appended, HistoryPage, NewMessage};
-use crate::sqlite::codes::Code;
+use crate::sqlite::code_column::Code;
 use crate::sqlite::{column, int, optional_column, uint};
 
 /// What [`message_row`] reads.
 pub(super) const COLUMNS: &str = "x.position, x.id, x.conversation, x.from_user, x.from_name, x.to_user, x.content, \
-     x.msg_type, x.client_msg_id, x.created_at_ms, x.recalled_at_ms, x.recalled_by";
+     x.msg_type, x.client_msg_id, x.created_at_ms, x.recalled_at_ms, x.recalled_by, x.reply_to, x.edited_at_ms, \
+     x.reactions";
+/// How many columns those are.
+pub(super) const COLUMN_COUNT: usize = 15;
 
-/// A message from [`COLUMNS`]; what a recalled one said stays in the file.
+/// A message from [`COLUMNS`]; the content of a recalled one stays in the file.
 pub(super) fn message_row(row: &Row<'_>) -> Result<Arc<Message>> {
     let conversation_id = ConversationId(Snowflake(uint(row.get(2)?)));
     let to = optional_column(row, 5)?.map_or(Recipient::Group(GroupId(conversation_id.0)), Recipient::User);
@@ -32,13 +35,16 @@ pub(super) fn message_row(row: &Row<'_>) -> Result<Arc<Message>> {
         msg_type: row.get::<_, Code<_>>(7)?.0,
         client_msg_id: row.get(8)?,
         created_at_ms: row.get(9)?,
+        reply_to: row.get::<_, Option<i64>>(12)?.map(|id| Snowflake(uint(id))),
+        edited_at_ms: row.get(13)?,
+        reactions: reactions::counts(row.get(14)?),
         recalled,
     }))
 }
 
-/// Message by message in order, so that a repeat inside the run finds the first.
-pub(super) fn append(db: &Connection, run: &[NewMessage]) -> Result<Vec<Appended>> {
-    run.iter().map(|new| append_one(db, new)).collect()
+/// Message by message in order, so that a repeat inside the batch finds the first.
+pub(super) fn append(db: &Connection, batch: &[NewMessage]) -> Result<Vec<Appended>> {
+    batch.iter().map(|new| append_one(db, new)).collect()
 }
 
 fn append_one(db: &Connection, new: &NewMessage) -> Result<Appended> {
@@ -58,18 +64,23 @@ fn append_one(db: &Connection, new: &NewMessage) -> Result<Appended> {
         db.prepare_cached("INSERT INTO outbox (message_id, next_at_ms) VALUES (?, ?)")?
             .execute([int(new.id.0), new.created_at_ms])?;
     }
+    for upload in &new.uploads {
+        db.prepare_cached("INSERT OR IGNORE INTO message_uploads (upload_id, message_id) VALUES (?, ?)")?
+            .execute([int(upload.0), int(new.id.0)])?;
+    }
     Ok(Appended::New { message, members_version })
 }
 
 fn insert(db: &Connection, new: &NewMessage, conversation_id: ConversationId) -> Result<Message> {
-    let NewMessage { id, client_msg_id, from_user, from_name, to, content, msg_type, created_at_ms, .. } = new.clone();
+    let NewMessage { id, client_msg_id, from_user, from_name, to, content, msg_type, reply_to, created_at_ms, .. } =
+        new.clone();
     let to_user = match &to {
         Recipient::User(user) => Some(user.as_str()),
         Recipient::Group(_) => None,
     };
     db.prepare_cached(
         "INSERT INTO messages (id, conversation, from_user, from_name, to_user, content, msg_type, client_msg_id,
-             created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             created_at_ms, reply_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         int(id.0),
@@ -80,7 +91,8 @@ fn insert(db: &Connection, new: &NewMessage, conversation_id: ConversationId) ->
         content,
         Code(msg_type),
         client_msg_id,
-        created_at_ms
+        created_at_ms,
+        reply_to.map(|id| int(id.0))
     ])?;
     let position = db.last_insert_rowid();
     db.prepare_cached("UPDATE conversations SET last_position = ? WHERE id = ?")?
@@ -97,11 +109,14 @@ fn insert(db: &Connection, new: &NewMessage, conversation_id: ConversationId) ->
         content,
         msg_type,
         created_at_ms,
+        reply_to,
+        edited_at_ms: None,
+        reactions: Box::default(),
         recalled: None,
     })
 }
 
-/// The conversation of two people, which their first message creates.
+/// The direct conversation of two users, which their first message creates.
 fn direct(db: &Connection, new: &NewMessage, other: &UserId) -> Result<ConversationId> {
     let (low, high) = (other.min(&new.from_user), other.max(&new.from_user));
     let mut sql = db.prepare_cached("SELECT id FROM conversations WHERE low_user = ? AND high_user = ?")?;
@@ -120,7 +135,7 @@ fn direct(db: &Connection, new: &NewMessage, other: &UserId) -> Result<Conversat
     Ok(new.conversation_id)
 }
 
-/// Puts somebody into a conversation, to see what comes after `position`.
+/// Adds a member who sees what comes after `position`.
 pub(super) fn join(
     db: &Connection,
     conversation: ConversationId,
@@ -136,7 +151,7 @@ pub(super) fn join(
     Ok(sql.execute(params![int(conversation.0.0), user.as_str(), Code(role), position, at_ms])? > 0)
 }
 
-/// The state of a group's membership, for one who belongs to it.
+/// The version of a group's membership, if `user` is a member.
 pub(super) fn version_for(db: &Connection, group: GroupId, user: &UserId) -> Result<Option<u64>> {
     let mut sql = db.prepare_cached(
         "SELECT c.members_version FROM members m JOIN conversations c ON c.id = m.conversation
@@ -156,6 +171,11 @@ pub(super) fn by_position(db: &Connection, position: u64) -> Result<Option<Arc<M
     db.prepare_cached(&sql)?.query_row([int(position)], message_row).optional()
 }
 
+pub(super) fn by_id(db: &Connection, id: Snowflake) -> Result<Option<Arc<Message>>> {
+    let sql = format!("SELECT {COLUMNS} FROM messages x WHERE x.id = ?");
+    db.prepare_cached(&sql)?.query_row([int(id.0)], message_row).optional()
+}
+
 /// A message that `user` may see.
 pub(super) fn visible(db: &Connection, user: &UserId, id: Snowflake) -> Result<Option<Arc<Message>>> {
     let sql = format!(
@@ -166,7 +186,7 @@ pub(super) fn visible(db: &Connection, user: &UserId, id: Snowflake) -> Result<O
 }
 
 pub(super) fn seen(db: &Connection, user: &UserId, id: Snowflake) -> Result<Option<Seen>> {
-    visible(db, user, id)?.map(|message| Eyes::of(db, user).see(message)).transpose()
+    visible(db, user, id)?.map(|message| MemberView::new(db, user).seen(message)).transpose()
 }
 
 /// A conversation's newest messages first; its parameters are conversation, after, before, limit.
@@ -186,7 +206,7 @@ pub(super) fn history(
 ) -> Result<Option<HistoryPage>> {
     let Some(own) = member(db, conversation, user)? else { return Ok(None) };
     let before = match before {
-        // One that is not known has nothing before it.
+        // Nothing comes before an unknown message.
         Some(id) => position_of(db, id)?.map_or(0, int),
         None => i64::MAX,
     };
@@ -196,7 +216,7 @@ pub(super) fn history(
     let more = messages.len() > limit;
     messages.truncate(limit);
     messages.reverse();
-    let mut eyes = Eyes::of(db, user);
-    let messages = messages.into_iter().map(|message| eyes.see(message)).collect::<Result<_>>()?;
+    let mut view = MemberView::new(db, user);
+    let messages = messages.into_iter().map(|message| view.seen(message)).collect::<Result<_>>()?;
     Ok(Some(HistoryPage { messages, more }))
 }

@@ -1,18 +1,24 @@
-//! Private and group chat in the same file: the port, method by method. One file per noun holds the
-//! SQL; what several of them need is here.
+//! Private and group chat: the port, method by method.
+//!
+//! Each noun has a file with its SQL; what several of them need is here.
 
 mod changes;
 mod conversations;
-mod eyes;
+mod erasing;
 mod groups;
+mod member_view;
 mod messages;
 mod outbox;
 mod people;
+mod reactions;
+mod search;
 mod sync;
 mod upkeep;
 
 #[cfg(test)]
 pub(super) use self::{changes::UNREAD, messages::history_sql, sync::NEXT_CHANGES, sync::NEXT_POSITIONS};
+
+pub(super) use self::erasing::{erase_messages, erase_reactions};
 
 use std::sync::Arc;
 
@@ -23,18 +29,18 @@ use model::chat::{
 use model::{DeviceId, Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::codes::Code;
+use super::code_column::Code;
 use super::{SqliteStore, int, uint};
 use crate::Result;
 use crate::chat::{
-    Appended, ChatStore, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall, Profile,
-    Recalled, Sighting, SyncPage, SyncQuery,
+    Appended, ChatStore, Edit, Edited, GroupAnswer, HistoryPage, Marked, Membership, NewGroup, NewMessage, OutboxCall,
+    Profile, React, Reacted, Recalled, SearchPage, SearchQuery, Sighting, SyncPage, SyncQuery,
 };
 
 #[async_trait]
 impl ChatStore for SqliteStore {
-    async fn append_messages(&self, run: Vec<NewMessage>) -> Result<Vec<Appended>> {
-        self.write("append_messages", move |db| messages::append(db, &run)).await
+    async fn append_messages(&self, batch: Vec<NewMessage>) -> Result<Vec<Appended>> {
+        self.write("append_messages", move |db| messages::append(db, &batch)).await
     }
 
     async fn first_message(&self, user: &UserId, client_msg_id: &str) -> Result<Option<Arc<Message>>> {
@@ -44,7 +50,7 @@ impl ChatStore for SqliteStore {
 
     async fn message(&self, user: &UserId, id: Snowflake) -> Result<Option<Seen>> {
         let user = user.clone();
-        self.read("message", move |db| at_once(db, |db| messages::seen(db, &user, id))).await
+        self.read("message", move |db| in_snapshot(db, |db| messages::seen(db, &user, id))).await
     }
 
     async fn mark_read(&self, user: &UserId, message: Snowflake, at_ms: i64) -> Result<Option<Marked>> {
@@ -64,13 +70,21 @@ impl ChatStore for SqliteStore {
         self.write("recall", move |db| changes::recall(db, &user, message, at_ms, not_before_ms, keep_content)).await
     }
 
+    async fn edit(&self, edit: Edit) -> Result<Edited> {
+        self.write("edit_message", move |db| changes::edit(db, &edit)).await
+    }
+
+    async fn react(&self, react: React) -> Result<Reacted> {
+        self.write("react", move |db| reactions::react(db, &react)).await
+    }
+
     async fn sync(&self, query: SyncQuery) -> Result<SyncPage> {
-        self.read("sync", move |db| at_once(db, |db| sync::sync(db, &query))).await
+        self.read("sync", move |db| in_snapshot(db, |db| sync::sync(db, &query))).await
     }
 
     async fn reached_since(&self, users: &[UserId], since_ms: i64) -> Result<Vec<UserId>> {
         let users = users.to_vec();
-        self.read("reached_since", move |db| at_once(db, |db| sync::reached_since(db, users, since_ms))).await
+        self.read("reached_since", move |db| in_snapshot(db, |db| sync::reached_since(db, users, since_ms))).await
     }
 
     async fn device_cursor(&self, user: &UserId, device: &DeviceId) -> Result<Option<Snowflake>> {
@@ -90,7 +104,7 @@ impl ChatStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Conversation>> {
         let user = user.clone();
-        self.read("conversations", move |db| at_once(db, |db| conversations::list(db, &user, before, limit))).await
+        self.read("conversations", move |db| in_snapshot(db, |db| conversations::list(db, &user, before, limit))).await
     }
 
     async fn history(
@@ -101,8 +115,18 @@ impl ChatStore for SqliteStore {
         limit: usize,
     ) -> Result<Option<HistoryPage>> {
         let user = user.clone();
-        let work = move |db: &Connection| at_once(db, |db| messages::history(db, &user, conversation, before, limit));
+        let work =
+            move |db: &Connection| in_snapshot(db, |db| messages::history(db, &user, conversation, before, limit));
         self.read("history", work).await
+    }
+
+    async fn addable(&self, actor: &UserId, users: &[UserId], contacts_only: bool) -> Result<Vec<UserId>> {
+        let (actor, users) = (actor.clone(), users.to_vec());
+        self.read("addable", move |db| groups::addable(db, &actor, &users, contacts_only)).await
+    }
+
+    async fn search(&self, query: SearchQuery) -> Result<Option<SearchPage>> {
+        self.read("search", move |db| in_snapshot(db, |db| search::search(db, &query))).await
     }
 
     async fn create_group(&self, group: NewGroup) -> Result<()> {
@@ -127,12 +151,12 @@ impl ChatStore for SqliteStore {
         limit: usize,
     ) -> Result<Option<Vec<GroupMember>>> {
         let (user, after) = (user.clone(), after.cloned());
-        let work = move |db: &Connection| at_once(db, |db| groups::page(db, &user, group, after.as_ref(), limit));
+        let work = move |db: &Connection| in_snapshot(db, |db| groups::page(db, &user, group, after.as_ref(), limit));
         self.read("group_members", work).await
     }
 
     async fn membership(&self, group: GroupId) -> Result<Membership> {
-        self.read("membership", move |db| at_once(db, |db| groups::membership(db, group))).await
+        self.read("membership", move |db| in_snapshot(db, |db| groups::membership(db, group))).await
     }
 
     async fn sight(&self, seen: Vec<Sighting>) -> Result<()> {
@@ -164,9 +188,9 @@ impl ChatStore for SqliteStore {
         self.read("blocks", move |db| people::blocks(db, &user, limit)).await
     }
 
-    /// There is no other node, so nothing is noted: after a crash calls are due at once.
+    /// There is no other node, so no lease is written: after a crash calls are due at once.
     async fn outbox_due(&self, now_ms: i64, _lease_ms: i64, limit: usize) -> Result<Vec<OutboxCall>> {
-        self.read("outbox_due", move |db| at_once(db, |db| outbox::due(db, now_ms, limit))).await
+        self.read("outbox_due", move |db| in_snapshot(db, |db| outbox::due(db, now_ms, limit))).await
     }
 
     async fn outbox_retry(&self, message: Snowflake, next_at_ms: i64) -> Result<()> {
@@ -184,14 +208,14 @@ impl ChatStore for SqliteStore {
     }
 }
 
-/// Several reads as one picture of the file.
-fn at_once<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+/// Several reads from one snapshot of the file.
+fn in_snapshot<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     // It ends by being dropped: there is nothing to commit.
-    let _picture = db.unchecked_transaction()?;
+    let _snapshot = db.unchecked_transaction()?;
     work(db)
 }
 
-/// What a member may do and how far it is.
+/// A member's role and cursors.
 struct Member {
     role: GroupRole,
     joined: u64,
@@ -209,7 +233,7 @@ fn member(db: &Connection, conversation: ConversationId, user: &UserId) -> rusql
     sql.query_row(params![int(conversation.0.0), user.as_str()], row).optional()
 }
 
-/// The newest position there is.
+/// The newest position.
 fn last_position(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("SELECT coalesce(max(position), 0) FROM messages")?.query_row([], |row| row.get(0))
 }

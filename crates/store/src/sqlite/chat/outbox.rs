@@ -1,4 +1,4 @@
-//! Calls of the notification hook that are still to be made; noted when their message is stored.
+//! Pending calls of the notification hook, queued when their message is stored.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use model::chat::{Message, Recipient};
 use model::{Snowflake, UserId};
 use rusqlite::{Connection, Result, Row, params};
 
-use super::messages::{COLUMNS, message_row};
+use super::messages::{COLUMN_COUNT, COLUMNS, message_row};
 use crate::chat::OutboxCall;
 use crate::sqlite::{column, int};
 
@@ -15,7 +15,7 @@ pub(super) fn due(db: &Connection, now_ms: i64, limit: usize) -> Result<Vec<Outb
         "SELECT {COLUMNS}, o.attempts FROM outbox o JOIN messages x ON x.id = o.message_id
          WHERE o.next_at_ms <= ? ORDER BY o.next_at_ms LIMIT ?"
     ))?;
-    let row = |row: &Row<'_>| Ok((message_row(row)?, row.get(12)?));
+    let row = |row: &Row<'_>| Ok((message_row(row)?, row.get(COLUMN_COUNT)?));
     let found = sql.query_map(params![now_ms, int(limit)], row)?.collect::<Result<Vec<_>>>()?;
     let call = |(message, attempts): (Arc<Message>, u32)| {
         let recipients = recipients(db, &message)?;

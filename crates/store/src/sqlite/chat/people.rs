@@ -1,10 +1,10 @@
-//! People: when they were here, under which name, who wants nothing to do with whom, and how far
-//! their devices are.
+//! People: when they were online, their shown names, whom they block, and the cursors of their devices.
 
 use model::{DeviceId, Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use crate::chat::{Profile, Sighting};
+use crate::sqlite::erasure::Purges;
 use crate::sqlite::{column, int, uint};
 
 /// Devices of one user whose cursor is remembered.
@@ -16,7 +16,10 @@ pub(super) fn sight(db: &Connection, seen: &[Sighting]) -> Result<()> {
          ON CONFLICT (user_id) DO UPDATE SET username = excluded.username,
              last_seen_ms = max(coalesce(last_seen_ms, 0), excluded.last_seen_ms)",
     )?;
-    for Sighting { user_id, username, at_ms } in seen {
+    // What was seen before an erasure names nobody after it.
+    let purges = Purges::since(db, seen.iter().map(|one| one.at_ms).min())?;
+    for Sighting { user_id, username, at_ms } in seen.iter().filter(|one| !purges.cover_all_of(&one.user_id, one.at_ms))
+    {
         sql.execute(params![user_id.as_str(), &**username, at_ms])?;
     }
     Ok(())

@@ -1,8 +1,7 @@
-//! Sync: what a user missed, over all conversations at once.
+//! Sync: what a user missed in all conversations at once.
 //!
-//! A page is merged from the conversations that have something newer. Each is asked only for
-//! numbers below the highest that would still be on the page, so that what is read is little more
-//! than what is given, however many conversations there are.
+//! A page is merged from the conversations that have something newer. Each is read only below the highest number that would
+//! still be on the page. So a page reads little more than it returns, however many conversations there are.
 
 use std::collections::BinaryHeap;
 
@@ -10,15 +9,15 @@ use model::chat::{Change, ConversationId, Seen};
 use model::{Snowflake, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::eyes::Eyes;
+use super::member_view::MemberView;
 use super::{messages, position_of};
 use crate::chat::{SyncPage, SyncQuery};
-use crate::sqlite::codes::Code;
-use crate::sqlite::expire::first_id_of;
+use crate::retention::first_id_of;
+use crate::sqlite::code_column::Code;
 use crate::sqlite::{column, int, uint};
 
 /// A conversation of the user and the position after which it is visible.
-type Own = (i64, i64);
+type VisibleFrom = (i64, i64);
 
 pub(super) fn sync(db: &Connection, query: &SyncQuery) -> Result<SyncPage> {
     let (after, expired) = begin(db, query)?;
@@ -60,7 +59,7 @@ fn floor(db: &Connection, ms: i64) -> Result<i64> {
     Ok(sql.query_row([first_id_of(ms)], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// The position to go on after, and whether something before it is not given any more.
+/// The position after which the page starts, and whether something before it has expired.
 fn begin(db: &Connection, query: &SyncQuery) -> Result<(i64, bool)> {
     let floor = floor(db, query.not_before_ms)?;
     let Some(since) = query.since else { return Ok((floor, false)) };
@@ -84,24 +83,24 @@ fn any_between(db: &Connection, user: &UserId, after: i64, until: i64) -> Result
 }
 
 /// Conversations of the user with messages after a position.
-fn newer(db: &Connection, user: &UserId, after: i64) -> Result<Vec<Own>> {
+fn newer(db: &Connection, user: &UserId, after: i64) -> Result<Vec<VisibleFrom>> {
     let mut sql = db.prepare_cached(
         "SELECT c.id, m.joined_position FROM members m JOIN conversations c ON c.id = m.conversation
          WHERE m.user_id = ? AND c.last_position > ?",
     )?;
-    sql.query_map(params![user.as_str(), after], own_row)?.collect()
+    sql.query_map(params![user.as_str(), after], visible_row)?.collect()
 }
 
 /// Conversations of the user with changes after a number.
-fn changed(db: &Connection, user: &UserId, after: i64) -> Result<Vec<Own>> {
+fn changed(db: &Connection, user: &UserId, after: i64) -> Result<Vec<VisibleFrom>> {
     let mut sql = db.prepare_cached(
         "SELECT c.id, m.joined_position FROM members m JOIN conversations c ON c.id = m.conversation
          WHERE m.user_id = ? AND c.last_change > ?",
     )?;
-    sql.query_map(params![user.as_str(), after], own_row)?.collect()
+    sql.query_map(params![user.as_str(), after], visible_row)?.collect()
 }
 
-fn own_row(row: &Row<'_>) -> Result<Own> {
+fn visible_row(row: &Row<'_>) -> Result<VisibleFrom> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
@@ -113,7 +112,7 @@ pub(in crate::sqlite) const NEXT_CHANGES: &str = "SELECT change FROM changes WHE
      AND change > ?3 AND change < ?4 AND position > ?2 ORDER BY change LIMIT ?5";
 
 /// The lowest numbers after `after` over all of these conversations: one more than `limit`, if there are.
-fn merged(db: &Connection, own: &[Own], after: i64, next: &str, limit: usize) -> Result<Vec<i64>> {
+fn merged(db: &Connection, own: &[VisibleFrom], after: i64, next: &str, limit: usize) -> Result<Vec<i64>> {
     let wanted = limit.saturating_add(1);
     let mut lowest = BinaryHeap::new();
     let mut sql = db.prepare_cached(next)?;
@@ -132,12 +131,12 @@ fn merged(db: &Connection, own: &[Own], after: i64, next: &str, limit: usize) ->
 }
 
 fn seen(db: &Connection, user: &UserId, positions: &[i64]) -> Result<Vec<Seen>> {
-    let mut eyes = Eyes::of(db, user);
+    let mut view = MemberView::new(db, user);
     let found = positions.iter().filter_map(|position| messages::by_position(db, uint(*position)).transpose());
-    found.map(|message| eyes.see(message?)).collect()
+    found.map(|message| view.seen(message?)).collect()
 }
 
-/// The newest message a user may see.
+/// The newest message that a user may see.
 fn newest(db: &Connection, user: &UserId) -> Result<Option<Snowflake>> {
     let mut sql = db.prepare_cached(
         "SELECT max((SELECT max(x.position) FROM messages x
@@ -149,7 +148,7 @@ fn newest(db: &Connection, user: &UserId) -> Result<Option<Snowflake>> {
     Ok(message.map(|message| message.id))
 }
 
-/// A page of changes, the number to go on after, and whether there are more.
+/// A page of changes, the number to continue after, and whether there are more.
 fn changes(db: &Connection, query: &SyncQuery) -> Result<(Vec<Change>, u64, bool)> {
     let mut sql = db.prepare_cached("SELECT coalesce(max(change), 0) FROM changes")?;
     let latest = uint(sql.query_row([], |row| row.get(0))?);
@@ -157,23 +156,30 @@ fn changes(db: &Connection, query: &SyncQuery) -> Result<(Vec<Change>, u64, bool
     let mut numbers = merged(db, &changed(db, &query.user, int(since))?, int(since), NEXT_CHANGES, query.limit)?;
     let more = numbers.len() > query.limit;
     numbers.truncate(query.limit);
-    let changes: Vec<_> = numbers.iter().map(|number| change(db, *number)).collect::<Result<_>>()?;
+    let mut view = MemberView::new(db, &query.user);
+    let changes: Vec<_> = numbers.iter().map(|number| change(db, &mut view, *number)).collect::<Result<_>>()?;
     let latest = if more { changes.last().map_or(since, |last| last.change) } else { latest.max(since) };
     Ok((changes, latest, more))
 }
 
-fn change(db: &Connection, number: i64) -> Result<Change> {
+fn change(db: &Connection, view: &mut MemberView<'_>, number: i64) -> Result<Change> {
     let mut sql = db.prepare_cached(
-        "SELECT change, conversation, message_id, kind, by_user, at_ms FROM changes WHERE change = ?",
+        "SELECT change, conversation, message_id, kind, by_user, at_ms, position FROM changes WHERE change = ?",
     )?;
-    sql.query_row([number], |row| {
-        Ok(Change {
+    let (mut change, position) = sql.query_row([number], |row| {
+        let change = Change {
             change: uint(row.get(0)?),
             conversation_id: ConversationId(Snowflake(uint(row.get(1)?))),
             message_id: Snowflake(uint(row.get(2)?)),
             kind: row.get::<_, Code<_>>(3)?.0,
             by_user: column(row, 4)?,
             at_ms: row.get(5)?,
-        })
-    })
+            message: None,
+        };
+        Ok((change, uint(row.get(6)?)))
+    })?;
+    if change.kind.carries_message() {
+        change.message = messages::by_position(db, position)?.map(|message| view.seen(message)).transpose()?;
+    }
+    Ok(change)
 }

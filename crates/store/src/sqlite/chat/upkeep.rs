@@ -1,8 +1,8 @@
-//! The clean-up of messages past their time. Age is told by the id, as for comments.
+//! Removes messages past their retention. The id tells the age, as for comments.
 
 use rusqlite::{Connection, Result, params};
 
-use crate::sqlite::expire::first_id_of;
+use crate::retention::first_id_of;
 use crate::sqlite::int;
 
 /// Messages made before a moment, by id.
@@ -11,16 +11,21 @@ pub(super) fn find(db: &Connection, not_before_ms: i64, limit: usize) -> Result<
     sql.query_map(params![first_id_of(not_before_ms), int(limit)], |row| row.get(0))?.collect()
 }
 
-/// Removes them with what hangs on them, and devices not seen for long.
+/// Removes them with everything that refers to them, and devices not seen for long.
 pub(super) fn remove(db: &Connection, ids: &[i64], devices_not_before_ms: i64, limit: usize) -> Result<u64> {
     let mut message = db.prepare_cached("DELETE FROM messages WHERE id = ?")?;
     let mut recall = db.prepare_cached("DELETE FROM changes WHERE message_id = ? AND kind = 0")?;
+    let mut edit = db.prepare_cached("DELETE FROM changes WHERE message_id = ? AND kind = 2")?;
+    let mut reacted = db.prepare_cached("DELETE FROM changes WHERE message_id = ? AND kind = 3")?;
+    let mut reactions = db.prepare_cached("DELETE FROM reactions WHERE message_id = ?")?;
+    let mut uploads = db.prepare_cached("DELETE FROM message_uploads WHERE message_id = ?")?;
     let mut call = db.prepare_cached("DELETE FROM outbox WHERE message_id = ?")?;
     let mut removed = 0;
     for id in ids {
         removed += message.execute([id])? as u64;
-        recall.execute([id])?;
-        call.execute([id])?;
+        for statement in [&mut recall, &mut edit, &mut reacted, &mut reactions, &mut uploads, &mut call] {
+            statement.execute([id])?;
+        }
     }
     db.prepare_cached(
         "DELETE FROM devices WHERE (user_id, device_id) IN

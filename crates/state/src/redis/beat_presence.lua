@@ -1,5 +1,0 @@
--- A node lives. KEYS: the nodes by the end of their leases. ARGV: node, the end of its lease.
--- Returns the end of its lease before, 0 for none, then node and end of all.
-local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-return {before or '0', redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')}

@@ -1,0 +1,2 @@
+-- What a purge looks for.
+ALTER TABLE reviews ADD KEY reviews_of_user (user_id);

@@ -1,0 +1,2 @@
+-- What a recording is called.
+ALTER TABLE sessions ADD COLUMN title TEXT;

@@ -1,0 +1,4 @@
+//! The stores, against their conformance suites.
+
+mod mysql;
+mod sqlite;

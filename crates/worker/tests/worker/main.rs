@@ -1,0 +1,4 @@
+//! The worker and its leaderboards.
+
+mod leaderboards;
+mod worker;
