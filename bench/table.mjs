@@ -91,8 +91,8 @@ export function page(result) {
       `one room · ${Math.ceil(result.minutes)} minutes with \`make bench\`${result.quick ? " (quick)" : ""}`,
     "",
     "Each cell: µs of the server's CPU for one delivery (times the floor with a send for each comment) · p99 from the planned moment of " +
-      "publishing until the *last* socket has it. `!` others used more than a tenth of a CPU meanwhile, and a server that is kept waiting sends more at once: believe the CPU " +
-      "figures within a third at best and the latencies not at all. `g` the generator was the limit, so the server can do better. Floor and Barrage send whole comments (64 bytes of text, " +
+      "publishing until the *last* socket has it. `!`: other programs used more than a tenth of a CPU meanwhile. A server that has to wait sends more at once, so such CPU " +
+      "figures are good to a third at best, and such latencies mean nothing. `g`: the generator was the limit, so the server can do better. Floor and Barrage send whole comments (64 bytes of text, " +
       "about 426 of JSON), with identity, rules, and each comment durable before it is acknowledged; rivals send 150 bytes and keep nothing.",
     "",
     summary(result),

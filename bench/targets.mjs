@@ -1,4 +1,4 @@
-// What is measured, how it is started, and which version it is. A target that does not tell its version is not here.
+// The targets: how to start each, and its version. A target that reports no version counts as absent.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
