@@ -24,6 +24,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
 };
+use quinn_proto::RandomConnectionIdGenerator;
 use socket2::SockRef;
 use tokio::sync::{Semaphore, oneshot, watch};
 use wtransport_proto::headers::Headers;
@@ -56,6 +57,8 @@ const BIDI_STREAMS_MAX: u32 = 4;
 const UNI_STREAMS_MAX: u32 = 8;
 /// Streams beyond the first that end a session.
 const EXTRA_STREAMS_MAX: u32 = 16;
+/// Bytes of our connection ids; eight are enough to never meet twice.
+const CONNECTION_ID_BYTES: usize = 8;
 /// How long the peer may take to acknowledge the last bytes.
 const LAST_BYTES_WITHIN: Duration = Duration::from_secs(2);
 /// How long a client may take to hang up after it was told the end of its session.
@@ -90,7 +93,7 @@ impl QuicListener {
     pub fn start(socket: UdpSocket, tls: &ServerTls, common: Arc<Common>) -> Result<Self, QuicError> {
         enlarge_buffers(&socket)?;
         let config = server_config(tls, common.services.settings.dead_after_s())?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))?;
+        let endpoint = Endpoint::new(endpoint_config(), Some(config), socket, Arc::new(TokioRuntime))?;
         let (accepting, accepts) = watch::channel(true);
         tokio::spawn(accept_all(endpoint.clone(), common, accepts));
         Ok(Self { endpoint, accepting })
@@ -126,6 +129,14 @@ fn enlarge_buffers(socket: &UdpSocket) -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Connection ids are random throughout. quinn's own have 24 random bits, so with thousands of connections the id of a retry
+/// is another connection's now and then, and the client's packets go there.
+fn endpoint_config() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    config.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID_BYTES)));
+    config
 }
 
 fn server_config(tls: &ServerTls, dead_after_s: u32) -> Result<ServerConfig, QuicError> {

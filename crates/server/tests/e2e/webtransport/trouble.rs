@@ -73,6 +73,42 @@ async fn a_flood_of_first_packets_is_sent_back_and_amplifies_nothing() {
     answers(&mut ann, 2).await;
 }
 
+/// A retry names the connection that the client is to go on with. Two of the same name, and one of them is never heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_retries_name_the_same_connection() {
+    /// So many of 24 random bits would meet twelve times.
+    const RETRIES: usize = 20_000;
+    let certificate = Certificate::new();
+    let server = started(&certificate, "[sockets]\nhandshake_s = 60\n").await;
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    stranger.connect(server.address()).await.unwrap();
+    let packets = first_packets(300).await;
+    let (mut names, mut packet) = (HashSet::new(), [0; 2_048]);
+    let mut retries = 0;
+    while retries < RETRIES {
+        for packet in &packets {
+            stranger.send(packet).await.unwrap();
+        }
+        // What a retry was sent for is forgotten, so the same packet is answered anew.
+        while let Ok(received) = timeout(Duration::from_millis(20), stranger.recv(&mut packet)).await {
+            let n = received.unwrap();
+            if packet[0] & LONG == 0 || packet[0] & KIND != RETRY {
+                continue;
+            }
+            let (_, rest) = id(&packet[5..n]);
+            let (name, _) = id(rest);
+            assert!(names.insert(name.to_vec()), "{name:02x?} was given twice, after {retries} others");
+            retries += 1;
+        }
+    }
+}
+
+/// The connection id at the start of `bytes`, behind its length, and what follows it.
+fn id(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let (length, rest) = bytes.split_first().unwrap();
+    rest.split_at((*length).into())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_never_answers_is_sent_three_times_as_much_and_a_packet_at_most() {
     let certificate = Certificate::new();
