@@ -233,7 +233,7 @@ impl Ingest {
     pub async fn open_polls(&self, room: &RoomId) -> Result<Vec<Poll>, store::StoreError> {
         let query = DocumentQuery {
             kind: POLL,
-            room_id: Some(room),
+            rooms: Some(std::slice::from_ref(room)),
             state: Some("open"),
             limit: POLLS_MAX,
             ..DocumentQuery::default()
@@ -339,7 +339,7 @@ impl Ingest {
         let content = self.admit_text(attempt, content).await?;
         let query = DocumentQuery {
             kind: QUESTION,
-            room_id: Some(room),
+            rooms: Some(std::slice::from_ref(room)),
             state: Some("open"),
             limit: QUESTIONS_MAX,
             ..DocumentQuery::default()
@@ -369,7 +369,7 @@ impl Ingest {
     pub async fn questions(&self, room: &RoomId, state: QuestionState) -> Result<Vec<Question>, store::StoreError> {
         let query = DocumentQuery {
             kind: QUESTION,
-            room_id: Some(room),
+            rooms: Some(std::slice::from_ref(room)),
             state: Some(state_name(state)),
             limit: QUESTIONS_MAX,
             ..DocumentQuery::default()

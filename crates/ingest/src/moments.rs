@@ -65,10 +65,11 @@ impl Ingest {
         let state = session.to_string();
         let query = DocumentQuery {
             kind: KIND,
-            room_id: Some(room),
+            rooms: Some(std::slice::from_ref(room)),
             state: Some(&state),
             due_until_ms: Some(to_ms),
             limit: MOMENTS_MAX,
+            ..DocumentQuery::default()
         };
         let mut moments = Vec::new();
         for found in self.store.documents(query).await? {

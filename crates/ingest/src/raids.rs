@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::Ingest;
 use crate::events::Importance;
+use crate::moderation::listed_rooms;
 use crate::moderation::{ModerationError, Moderator};
 use crate::rights::Action;
 
@@ -195,19 +196,19 @@ impl Ingest {
         room: Option<&RoomId>,
         limit: usize,
     ) -> Result<Vec<Raid>, ModerationError> {
-        match room {
-            Some(room) => self.authorise_action(who, Some(room), Action::Read).await?,
-            None => self.authorise_somewhere(who).await?,
-        }
-        let query =
-            DocumentQuery { kind: KIND, room_id: room, state: Some(OPEN), due_until_ms: None, limit: ROOMS_MAX };
+        let scope = self.list_scope(who, room).await?;
+        let query = DocumentQuery {
+            kind: KIND,
+            rooms: listed_rooms(&scope),
+            state: Some(OPEN),
+            limit: ROOMS_MAX,
+            ..DocumentQuery::default()
+        };
         let now_ms = self.clock.now_ms();
         let mut raids = Vec::new();
         for found in self.store.documents(query).await?.iter().filter(|found| found.due_ms > now_ms) {
             let Ok(raid) = serde_json::from_str::<Raid>(&found.body) else { continue };
-            if room.is_some() || self.authorise_action(who, Some(&raid.room_id), Action::Read).await.is_ok() {
-                raids.push(raid);
-            }
+            raids.push(raid);
             if raids.len() >= limit {
                 break;
             }

@@ -1,5 +1,8 @@
 //! `barrage`: the one binary, an enum of commands and a match.
 
+// `println!` panics when nobody reads or the disk is full; `commands::say` reports it.
+#![warn(clippy::print_stdout)]
+
 mod backends;
 mod cli;
 mod commands;

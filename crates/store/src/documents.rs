@@ -45,12 +45,14 @@ pub struct Document {
 pub struct DocumentQuery<'a> {
     /// The kind.
     pub kind: &'static str,
-    /// Of this room.
-    pub room_id: Option<&'a RoomId>,
+    /// Of one of these rooms.
+    pub rooms: Option<&'a [RoomId]>,
     /// In this state.
     pub state: Option<&'a str>,
     /// Due by this moment, Unix milliseconds.
     pub due_until_ms: Option<i64>,
+    /// Behind the one of this id, in the order of the list. One that does not exist has nothing behind it.
+    pub after: Option<&'a str>,
     /// At most this many.
     pub limit: usize,
 }

@@ -176,7 +176,7 @@ function Tester({ lists: tried }: { lists: Lists }) {
               onInput={(e) => setRoom(e.currentTarget.value)}
               onKeyDown={(e) => {
                 // Enter tries the list; it must not save it.
-                if (e.key !== "Enter") return;
+                if (e.key !== "Enter" || e.isComposing || e.keyCode === 229) return;
                 e.preventDefault();
                 if (room.trim() !== "") void run();
               }}

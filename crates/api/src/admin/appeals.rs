@@ -83,6 +83,9 @@ struct AppealsQuery {
     /// Of one room.
     #[param(nullable = false)]
     room_id: Option<RoomId>,
+    /// The `next_cursor` of the page before.
+    #[param(nullable = false)]
+    cursor: Option<Snowflake>,
     #[serde(default)]
     #[param(inline)]
     limit: ListLimit,
@@ -91,6 +94,10 @@ struct AppealsQuery {
 #[derive(Serialize, ToSchema)]
 struct AppealList {
     appeals: Vec<AppealView>,
+    /// Absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_cursor: Option<Snowflake>,
 }
 
 /// Lists appeals
@@ -101,8 +108,12 @@ struct AppealList {
 )]
 async fn list(State(app): State<App>, AsModerator(who): AsModerator, Query(query): Query<AppealsQuery>) -> Answer {
     let status = query.status.unwrap_or(ReviewStatus::Pending);
-    let appeals = app.ingest.appeals(&who, query.room_id.as_ref(), status, query.limit.get()).await?;
-    Ok(Json(AppealList { appeals: appeals.into_iter().map(AppealView::from).collect() }).into_response())
+    let limit = query.limit.get();
+    let mut appeals = app.ingest.appeals(&who, query.room_id.as_ref(), status, query.cursor, limit + 1).await?;
+    let more = appeals.len() > limit;
+    appeals.truncate(limit);
+    let next_cursor = appeals.last().filter(|_| more).map(|appeal| appeal.id);
+    Ok(Json(AppealList { appeals: appeals.into_iter().map(AppealView::from).collect(), next_cursor }).into_response())
 }
 
 /// Grants an appeal

@@ -95,7 +95,7 @@ async fn no_read_scans_a_million_comments() {
     let (world, store) = World::over(data).await;
     let ann = token("ann");
     let mut costs = Vec::new();
-    // The first reader of an ended session's leaderboard has it counted from all its comments, once an hour.
+    // The first reader of an ended session's leaderboard has it counted from all its comments, once.
     world.expect(200, &ann, "GET /rooms/hall/ranking", Value::Null).await;
     for path in documented_reads(&world).await {
         store.take_read_steps();

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::{Document, DocumentQuery, Review, ReviewStatus};
 
 use super::reasons::Detail;
-use super::{ModerationError, ModerationResult, Moderator};
+use super::{ModerationError, ModerationResult, Moderator, listed_rooms};
 use crate::events::Importance;
 use crate::rights::Action;
 use crate::{Ingest, Refusal};
@@ -105,7 +105,7 @@ impl Ingest {
         Ok(appeal)
     }
 
-    /// Appeals where this moderator may decide, or of one room; oldest first.
+    /// Appeals where this moderator may read, or of one room; oldest first, behind the one of the id `after`.
     ///
     /// # Errors
     /// When this moderator may not see them.
@@ -114,21 +114,20 @@ impl Ingest {
         who: &Moderator,
         room: Option<&RoomId>,
         status: ReviewStatus,
+        after: Option<Snowflake>,
         limit: usize,
     ) -> ModerationResult<Vec<Appeal>> {
-        match room {
-            Some(room) => self.authorise_action(who, Some(room), Action::Read).await?,
-            None => self.authorise_somewhere(who).await?,
-        }
-        let query =
-            DocumentQuery { kind: KIND, room_id: room, state: Some(status.as_str()), due_until_ms: None, limit };
-        let mut appeals = Vec::new();
-        for appeal in self.store.documents(query).await?.iter().filter_map(Appeal::read) {
-            if room.is_some() || self.authorise_action(who, Some(&appeal.room_id), Action::Read).await.is_ok() {
-                appeals.push(appeal);
-            }
-        }
-        Ok(appeals)
+        let scope = self.list_scope(who, room).await?;
+        let after = after.map(|id| id.to_string());
+        let query = DocumentQuery {
+            kind: KIND,
+            rooms: listed_rooms(&scope),
+            state: Some(status.as_str()),
+            after: after.as_deref(),
+            limit,
+            ..DocumentQuery::default()
+        };
+        Ok(self.store.documents(query).await?.iter().filter_map(Appeal::read).collect())
     }
 
     /// Decides about an appeal, for a reason of the list or for none; the author is told both. A held or rejected comment is

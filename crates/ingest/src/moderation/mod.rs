@@ -152,6 +152,15 @@ impl From<Refusal> for ModerationError {
 /// Result of a moderator's request.
 type ModerationResult<T> = Result<T, ModerationError>;
 
+/// The rooms of a list that [`Ingest::list_scope`] allows; `None` for all. A scope by owner has to be listed first.
+pub(crate) fn listed_rooms(scope: &RoomScope) -> Option<&[RoomId]> {
+    match scope {
+        RoomScope::All => None,
+        RoomScope::Listed(rooms) => Some(rooms),
+        RoomScope::OwnedBy { .. } => Some(&[]),
+    }
+}
+
 impl Ingest {
     /// Refuses a moderator who may not act in a room or, without a room, in the whole deployment.
     ///

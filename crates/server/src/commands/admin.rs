@@ -5,18 +5,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::import::read_answer;
+use super::say;
 use crate::cli::{Admin, AdminAction};
 
 /// Sends the request and prints the answer.
 pub fn run(args: &Admin) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(args))?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
-    } else {
-        print(&args.action, &answer);
-    }
-    Ok(())
+    if args.json { say(&serde_json::to_string_pretty(&answer)?) } else { print(&args.action, &answer) }
 }
 
 async fn ask(args: &Admin) -> anyhow::Result<Value> {
@@ -54,14 +50,14 @@ fn request(action: &AdminAction) -> (Method, String, Option<Value>) {
 }
 
 /// Columns of each list, in their order.
-fn print(action: &AdminAction, answer: &Value) {
+fn print(action: &AdminAction, answer: &Value) -> anyhow::Result<()> {
     let (list, columns): (_, &[&str]) = match action {
         AdminAction::Rooms => ("rooms", &["room_id", "name", "state", "viewers"]),
         AdminAction::Sessions { .. } => {
             ("sessions", &["session_id", "started_at", "ended_at", "comment_count", "title"])
         }
         AdminAction::Bans => ("bans", &["id", "user_id", "room_id", "kind", "until", "reason"]),
-        _ => return println!("done"),
+        _ => return say("done"),
     };
     let rows: Vec<Vec<String>> = std::iter::once(columns.iter().map(|column| (*column).to_owned()).collect())
         .chain(answer[list].as_array().into_iter().flatten().map(|entry| cells(entry, columns)))
@@ -70,8 +66,9 @@ fn print(action: &AdminAction, answer: &Value) {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    Ok(())
 }
 
 fn cells(entry: &Value, columns: &[&str]) -> Vec<String> {

@@ -27,10 +27,9 @@ fn verify(trail: &AuditTrail) -> anyhow::Result<()> {
     trail.each(|line| Ok(chain.check(line)?))?;
     let whole = chain.finish(head.as_ref())?;
     match whole.erased {
-        0 => println!("{} entries verified", whole.lines),
-        erased => println!("{} entries verified; erasures took names out of {erased}", whole.lines),
+        0 => super::say(&format!("{} entries verified", whole.lines)),
+        erased => super::say(&format!("{} entries verified; erasures took names out of {erased}", whole.lines)),
     }
-    Ok(())
 }
 
 fn export(trail: &AuditTrail) -> anyhow::Result<()> {

@@ -31,12 +31,11 @@ pub fn run(args: &Backup) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(&partial);
     }
     copied?;
-    println!(
+    super::say(&format!(
         "{}: {} bytes. Keep the file `secret` of the data directory with it.",
         file.display(),
         file.metadata()?.len()
-    );
-    Ok(())
+    ))
 }
 
 fn copy(data: &Path, file: &Path, partial: &Path) -> anyhow::Result<()> {

@@ -80,6 +80,8 @@ fn what_is_wrong_with_a_configuration_is_said_with_its_line_and_key() {
         ("# first\n\n[sockets]\nheartbeat_s = \"30s\"\n", ":4", "sockets.heartbeat_s"),
         ("[limits]\nnormal_per_s = 1\nroom_per_s = 0\n", ":3", "limits.room_per_s"),
         ("[rooms]\nhistory_default = 90\nhistory_max = 50\n", ":2", "rooms.history_default"),
+        ("[limits]\nmessage_bytes_max = 2048\ncomment_chars_max = 1000\n", ":2", "limits.message_bytes_max"),
+        ("[limits]\nbody_bytes_max = 4096\ncomment_chars_max = 400\n", ":2", "limits.body_bytes_max"),
         ("[server]\nlisten = \n", ":2", ""),
     ] {
         std::fs::write(&file, text).unwrap();

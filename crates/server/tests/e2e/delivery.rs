@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::{Viewer, token};
 
-use crate::{all_speak, crowd, fast_server, says_many};
+use crate::{all_speak, contents, crowd, fast_server, says_many};
 
 /// Every comment's `count`, one for those that are alone.
 fn counted(given: &[Value]) -> u64 {
@@ -30,6 +30,26 @@ async fn only_some_users_can_be_watched() {
     bob.refused(json!({ "type": "join_room", "room_id": "lobby", "only_user_ids": many }), "invalid_request").await;
     let by_query = server.viewer_who_wishes("gus", "normal", "room_id=lobby&only_user_ids=alice,carol").await;
     assert_eq!(by_query.contents(), ["alice speaks", "carol speaks"], "history too");
+
+    let of_two = "only_user_ids=alice,carol";
+    let first = server.user("hal").get(&format!("rooms/lobby/comments?{of_two}")).await.expect(200);
+    assert_eq!(contents(&first["comments"]), ["alice speaks", "carol speaks"]);
+    let mut stream = server.user("ida").events("lobby", &format!("{of_two}&history=0"), None).await;
+    let since = format!("rooms/lobby/comments?{of_two}&wait_s=20&since_id={}", first["latest_id"].as_str().unwrap());
+    let (hal, later) = (server.user("hal"), async {
+        for user in ["dora", "carol"] {
+            server.user(user).say("lobby", &format!("{user} speaks later")).await;
+        }
+    });
+    let (next, ()) = tokio::join!(hal.get(&since), later);
+    let next = next.expect(200);
+    assert!(!contents(&next["comments"]).contains(&"dora speaks later"), "{next}");
+    let mut heard: Vec<String> = Vec::new();
+    while !heard.iter().any(|content| content == "carol speaks later") {
+        let event = stream.next().await.expect("the stream goes on");
+        heard.extend(contents(&event.data["comments"]).into_iter().map(str::to_owned));
+    }
+    assert_eq!(heard, ["carol speaks later"]);
 }
 
 #[tokio::test]

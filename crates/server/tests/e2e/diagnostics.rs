@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::{Http, Reply, Server, Viewer, eventually};
+use testkit::{ADMIN_KEY, Http, Reply, SECRET, Server, Viewer, eventually};
 
 use crate::{BIN, configured, fast_server, server};
 
@@ -44,11 +44,25 @@ async fn neither_log_nor_output_that_cannot_be_written_ends_the_server() {
     assert!(child.wait().unwrap().success());
 }
 
-#[test]
-fn a_command_whose_output_is_full_says_so() {
-    let output = Command::new(BIN).arg("default-config").stdout(full()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
+#[tokio::test]
+async fn a_command_whose_output_is_full_says_so() {
+    let server = server().await;
+    let (url, dir) = (server.url(), server.dir().to_str().unwrap());
+    let (data, copy) = (format!("{dir}/data"), format!("{dir}/copy.sqlite"));
+    let admin = ["admin", "--url", &url, "--key", ADMIN_KEY];
+    let commands: [&[&str]; 5] = [
+        &["default-config"],
+        &[&admin[..], &["rooms"]].concat(),
+        &[&admin[..], &["--json", "rooms"]].concat(),
+        &["audit", "verify", "--data", &data],
+        &["backup", &copy, "--data", &data],
+    ];
+    for command in commands {
+        let output =
+            Command::new(BIN).args(command).env("BARRAGE__AUTH__HMAC_SECRET", SECRET).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{command:?}: {output:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{Http, Server, now_s, token};
 
-use crate::{fast_server, server};
+use crate::{configured, fast_server, server};
 
 fn moderator(server: &Server, user: &str, rooms: Value) -> Http {
     server.bearing(&token(&json!({ "sub": user, "level": "moderator", "rooms": rooms, "exp": now_s() + 60 })))
@@ -161,6 +161,8 @@ async fn lists_show_one_s_own_rooms_however_much_others_have() {
         let room = if n % 4 == 3 { "lobby" } else { "attic" };
         let user = format!("u{n}");
         let held = server.user(&user).comment(room, "hold it").await.expect(201)["id"].clone();
+        let appeal = json!({ "comment_id": held, "text": "please" });
+        server.user(&user).post("appeals", appeal).await.is(201);
         let ban = json!({ "user_id": user, "room_id": room, "kind": "mute", "duration_s": 600 });
         let ban = server.admin().post("admin/bans", ban).await.expect(201)["id"].clone();
         if room == "lobby" {
@@ -168,25 +170,41 @@ async fn lists_show_one_s_own_rooms_however_much_others_have() {
         }
     }
     for who in [&mo, &server.user("olga")] {
-        for (list, field) in [("reviews", "reviews"), ("bans", "bans")] {
+        for list in ["reviews", "bans", "appeals"] {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
                 let page = who.get(&format!("admin/{list}?limit=2{cursor}")).await.expect(200);
-                found.extend(page[field].as_array().unwrap().iter().map(|entry| entry["id"].clone()));
+                found.extend(page[list].as_array().unwrap().iter().map(|entry| entry["id"].clone()));
                 let Some(next) = page["next_cursor"].as_str() else { break };
                 cursor = format!("&cursor={next}");
             }
-            let mut ids: Vec<_> =
-                expected.iter().map(|(held, ban)| if list == "reviews" { held } else { ban }).collect();
+            let mut ids: Vec<_> = expected.iter().map(|(held, ban)| if list == "bans" { ban } else { held }).collect();
             if list == "bans" {
                 ids.reverse();
             }
             assert_eq!(found.iter().collect::<Vec<_>>(), ids, "{list}");
         }
     }
-    for list in ["reviews", "bans"] {
+    for list in ["reviews", "bans", "appeals"] {
         server.user("stranger").get(&format!("admin/{list}")).await.fails(403, "forbidden");
     }
+}
+
+#[tokio::test]
+async fn a_cool_down_of_the_deployment_is_no_rooms_moderators_to_end() {
+    let server = configured("[limits]\ncool_down_refusals = 2\ncool_down_mute_ms = 600000\n").await;
+    for _ in 0..2 {
+        server.user("ann").comment("lobby", &"x".repeat(201)).await.fails(422, "content_too_long");
+    }
+    server.user("ann").comment("lobby", "quiet").await.fails(403, "muted");
+    let lifts = async |who: &Http| {
+        let ban = who.post("admin/bans", ban("ann", "mute")).await.expect(201)["id"].clone();
+        who.delete(&format!("admin/bans/{}", ban.as_str().unwrap())).await.is(204);
+    };
+    lifts(&moderator(&server, "mo", json!(["lobby"]))).await;
+    server.user("ann").comment("lobby", "still quiet").await.fails(403, "muted");
+    lifts(&server.admin()).await;
+    server.user("ann").say("lobby", "at last").await;
 }
 
 #[tokio::test]

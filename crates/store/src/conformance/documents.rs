@@ -44,12 +44,17 @@ async fn lists_select_and_keep_the_order(store: &impl DocumentStore) -> Case {
         assert!(store.add_document(&document(id, in_room, state, due_ms)).await?);
     }
     let all = DocumentQuery { kind: "poll", limit: 10, ..DocumentQuery::default() };
-    let r = room("r");
+    let (r, both) = ([room("r")], [room("s"), room("r"), room("nowhere")]);
     for (query, expected) in [
         (all, vec!["c", "a", "b"]),
         (DocumentQuery { limit: 2, ..all }, vec!["c", "a"]),
-        (DocumentQuery { room_id: Some(&r), ..all }, vec!["c", "b"]),
-        (DocumentQuery { room_id: Some(&r), state: Some("open"), ..all }, vec!["c"]),
+        (DocumentQuery { rooms: Some(&r), ..all }, vec!["c", "b"]),
+        (DocumentQuery { rooms: Some(&r), state: Some("open"), ..all }, vec!["c"]),
+        (DocumentQuery { rooms: Some(&both), limit: 2, ..all }, vec!["c", "a"]),
+        (DocumentQuery { rooms: Some(&[]), ..all }, vec![]),
+        (DocumentQuery { after: Some("c"), ..all }, vec!["a", "b"]),
+        (DocumentQuery { rooms: Some(&r), after: Some("c"), ..all }, vec!["b"]),
+        (DocumentQuery { after: Some("nobody"), ..all }, vec![]),
         (DocumentQuery { state: Some("open"), due_until_ms: Some(10), ..all }, vec!["a"]),
         (DocumentQuery { kind: "none", ..all }, vec![]),
     ] {

@@ -5,6 +5,7 @@ use model::{RoomId, UserId};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Result, Row};
 
+use super::rooms::push_listed;
 use super::row::{int, optional_parsed, uint};
 use super::{MySqlStore, read, write};
 use crate::{Document, DocumentQuery, DocumentStore};
@@ -98,17 +99,21 @@ async fn document(db: &mut MySqlConnection, kind: &'static str, id: &str) -> Res
 }
 
 async fn documents(db: &mut MySqlConnection, query: DocumentQuery<'_>) -> Result<Vec<Document>> {
-    let DocumentQuery { kind, room_id, state, due_until_ms, limit } = query;
+    let DocumentQuery { kind, rooms, state, due_until_ms, after, limit } = query;
     let mut sql = QueryBuilder::<MySql>::new(DOCUMENT);
     sql.push_bind(kind);
-    if let Some(room) = room_id {
-        sql.push(" AND room_id = ").push_bind(room.as_str().to_owned());
+    if let Some(rooms) = rooms {
+        push_listed(sql.push(" AND "), "room_id", rooms);
     }
     if let Some(state) = state {
         sql.push(" AND state = ").push_bind(state.to_owned());
     }
     if let Some(until_ms) = due_until_ms {
         sql.push(" AND due_ms <= ").push_bind(until_ms);
+    }
+    if let Some(after) = after {
+        sql.push(" AND line > (SELECT line FROM documents WHERE kind = ").push_bind(kind);
+        sql.push(" AND id = ").push_bind(after.to_owned()).push(")");
     }
     sql.push(" ORDER BY line LIMIT ").push_bind(int(limit));
     let rows = sql.build().fetch_all(db).await?;

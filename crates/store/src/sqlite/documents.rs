@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use model::{RoomId, UserId};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::{SqliteStore, int, optional_column, uint};
+use super::{SqliteStore, int, json, optional_column, uint};
 use crate::{Document, DocumentQuery, DocumentStore};
 
 #[async_trait]
@@ -25,13 +25,11 @@ impl DocumentStore for SqliteStore {
     }
 
     async fn documents(&self, query: DocumentQuery<'_>) -> crate::Result<Vec<Document>> {
-        let DocumentQuery { kind, room_id, state, due_until_ms, limit } = query;
-        let (room_id, state) = (room_id.cloned(), state.map(str::to_owned));
+        let DocumentQuery { kind, rooms, state, due_until_ms, after, limit } = query;
+        let (rooms, state, after) = (rooms.map(<[_]>::to_vec), state.map(str::to_owned), after.map(str::to_owned));
         let list = move |db: &Connection| {
-            documents(
-                db,
-                DocumentQuery { kind, room_id: room_id.as_ref(), state: state.as_deref(), due_until_ms, limit },
-            )
+            let (rooms, state, after) = (rooms.as_deref(), state.as_deref(), after.as_deref());
+            documents(db, DocumentQuery { kind, rooms, state, due_until_ms, after, limit })
         };
         self.read("documents", list).await
     }
@@ -104,14 +102,15 @@ fn document(db: &Connection, kind: &'static str, id: &str) -> Result<Option<Docu
 }
 
 fn documents(db: &Connection, query: DocumentQuery<'_>) -> Result<Vec<Document>> {
-    let DocumentQuery { kind, room_id, state, due_until_ms, limit } = query;
-    let room = if room_id.is_some() { "room_id = ?2" } else { "?2 IS NULL" };
+    let DocumentQuery { kind, rooms, state, due_until_ms, after, limit } = query;
+    let of_rooms = if rooms.is_some() { "room_id IN (SELECT value FROM json_each(?2))" } else { "?2 IS NULL" };
     let by_state = if state.is_some() { "state = ?3" } else { "?3 IS NULL" };
     let mut sql = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM documents WHERE kind = ?1 AND {room} AND {by_state} AND (?4 IS NULL OR due_ms <= ?4)
-         ORDER BY line LIMIT ?5"
+        "SELECT {COLUMNS} FROM documents WHERE kind = ?1 AND {of_rooms} AND {by_state} AND (?4 IS NULL OR due_ms <= ?4)
+         AND (?5 IS NULL OR line > (SELECT line FROM documents WHERE kind = ?1 AND id = ?5)) ORDER BY line LIMIT ?6"
     ))?;
-    let parameters = params![kind, room_id.map(RoomId::as_str), state, due_until_ms, int(limit)];
+    let rooms = rooms.map(|rooms| json(&rooms)).transpose()?;
+    let parameters = params![kind, rooms, state, due_until_ms, after, int(limit)];
     sql.query_map(parameters, |row| document_row(kind, row))?.collect()
 }
 
