@@ -78,6 +78,11 @@ const viewer = async (page) => {
   await page.goto(`${server.url}/rooms/hall?user_id=ann&username=Ann`);
   await page.locator(".chat-row").first().waitFor();
 };
+const recording = async (page) => {
+  const { sessions } = await api("/rooms/archive/sessions");
+  await page.goto(`${server.url}/rooms/archive?user_id=ann&session=${sessions[0].session_id}`);
+  await page.locator(".seek").waitFor({ state: "attached" });
+};
 const group = async (page) => {
   await chat()(page);
   await page.locator(".item", { hasText: "Choir" }).click();
@@ -110,6 +115,9 @@ const VIEWS = {
   "viewer": viewer,
   "viewer, settings": thenIn(viewer, (page) => button(page, "Danmaku settings").click()),
   "viewer, a comment's menu": thenIn(viewer, (page) => page.locator(".chat-row .name").first().click(), (page) => page.getByRole("menu").waitFor()),
+  "viewer, a comment's style": thenIn(viewer, (page) => button(page, "Comment style").click(), (page) => page.locator(".style-sheet").waitFor()),
+  "viewer, who one is": thenIn(viewer, (page) => button(page, "Identity").click(), (page) => page.locator(".identity-sheet").waitFor()),
+  "viewer, another video": thenIn(viewer, (page) => button(page, "Video").click(), (page) => page.locator(".video-sheet").waitFor()),
   "viewer, pin, poll and questions": thenIn(
     viewer,
     (page) => page.locator(".pin").waitFor(),
@@ -117,10 +125,15 @@ const VIEWS = {
     (page) => page.getByRole("tab", { name: "Questions" }).click(),
     (page) => page.locator("[data-question]").waitFor(),
   ),
-  "viewer, a recording": async (page) => {
-    const { sessions } = await api("/rooms/archive/sessions");
-    await page.goto(`${server.url}/rooms/archive?user_id=ann&session=${sessions[0].session_id}`);
-    await page.locator(".seek").waitFor({ state: "attached" });
+  "viewer, a recording": recording,
+  "viewer, a recording's tools": thenIn(recording, (page) => button(page, "Recording").click(), (page) => page.locator(".recording-sheet").waitFor()),
+  "embedded room": async (page) => {
+    await page.goto(`${server.url}/embed/hall?lang=en`);
+    await page.locator("barrage-room >> .row").first().waitFor();
+  },
+  "overlay's builder": async (page) => {
+    await page.goto(`${server.url}/overlay`);
+    await page.getByLabel("Room", { exact: true }).fill("hall");
   },
   "viewer, not signed in": async (page) => {
     await page.goto(`${guarded.url}/rooms/hall`);

@@ -84,6 +84,22 @@ const PAGES = {
     await page.keyboard.press("Enter");
     await page.locator(".chat-row .text", { hasText: text }).first().waitFor();
   },
+  "embedded room": async (page) => {
+    await page.goto(`${server.url}/embed/platform?lang=en&user_id=embed-${++people}`);
+    await page.locator("barrage-room >> .viewers:not(:empty)").waitFor();
+  },
+  overlay: async (page) => {
+    await page.goto(`${server.url}/overlay/platform?mode=list`);
+    await page.waitForFunction(() => document.getElementById("app").dataset.state === "connected");
+    const text = `overlay ${++people}`;
+    const answer = await fetch(`${server.url}/api/v1/rooms/platform/comments?user_id=o-${people}&username=O`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ content: text }),
+    });
+    if (!answer.ok) throw new Error(await answer.text());
+    await page.getByText(text).first().waitFor();
+  },
   messenger: async (page) => {
     await page.goto(`${server.url}/chat?user_id=ann-${++people}#direct%3Abob-${people}`);
     await page.locator('.connection[data-state="connected"]').waitFor({ state: "attached" });
