@@ -286,6 +286,13 @@ fn open_archive(
     metrics: &Arc<Metrics>,
 ) -> Arc<Archive> {
     let location = config::archive_location(config);
+    if config::archive_is_one_nodes(config) {
+        tracing::warn!(
+            url = config.archive.url,
+            "nothing is archived: this directory is one node's alone. Set archive.url to s3://… or to a directory that all nodes \
+             mount (file:///…), or to nothing"
+        );
+    }
     if let Some(Location::Directory(path)) = &location
         && let Err(error) = crate::private::directory(path)
     {

@@ -80,10 +80,20 @@ pub fn wants_json_log(file: Option<&Path>) -> bool {
     by_env.or_else(by_file).is_some_and(|format| format == "json")
 }
 
-/// Where archived comments and uploads are, if anywhere.
+/// Where archived comments and uploads are, if anywhere. Over a database that nodes share, a directory within one node's data is
+/// nowhere: what one node had moved there, no other would find.
 pub fn archive_location(config: &Config) -> Option<Location> {
+    if archive_is_one_nodes(config) {
+        return None;
+    }
     // The rules have refused what does not parse.
     Location::parse(&config.archive.url, &config.server.data).ok().flatten()
+}
+
+/// Whether `archive.url` names a directory within this node's data although the database is one that nodes share.
+pub fn archive_is_one_nodes(config: &Config) -> bool {
+    let relative = config.archive.url.strip_prefix("file:").is_some_and(|path| !path.starts_with('/'));
+    relative && !config.store.url.is_empty()
 }
 
 /// Every key of some sections with its default.
@@ -301,6 +311,17 @@ mod tests {
         assert_eq!(file.expect("config/default.toml"), manual(), "{remedy}");
         let always = SECTIONS.iter().filter(|section| !section.is_optional);
         assert_eq!(manual().parse::<Table>().expect("TOML"), defaults(always));
+    }
+
+    #[test]
+    fn nodes_that_share_a_database_archive_nothing_into_a_directory_of_their_own() {
+        let shared = "[redis]\nurl = \"redis://h\"\n[store]\nurl = \"mysql://u@h/d\"\n";
+        let location = |text: &str| archive_location(&from(text, &[]).expect(text));
+        assert_eq!(location(""), Some(Location::Directory("./data/archive".into())));
+        assert_eq!(location(shared), None);
+        let named = |url: &str| location(&format!("{shared}[archive]\nurl = \"{url}\"\n"));
+        assert_eq!(named("file:///srv/past"), Some(Location::Directory("/srv/past".into())));
+        assert!(matches!(named("s3://bucket/past"), Some(Location::Bucket { .. })));
     }
 
     #[test]

@@ -294,7 +294,8 @@ settings! {
     [archive] Archive {
         /// Where comments of past sessions lie, and uploads unless uploads.directory is set: `file:` and a directory, which is
         /// in server.data when it is relative, or `s3://bucket/prefix`, with keys and region from the environment (AWS_...).
-        /// Empty: comments stay in the database. The directory of several nodes is one that they share.
+        /// Empty: comments stay in the database. Nodes that share a database need a place that they share: there, a directory
+        /// in server.data counts as empty.
         url: String = "file:archive";
         /// Days after its end when a session leaves the database; 0 is at once.
         after_days: u32 = 7, In(0..=36_500);

@@ -321,6 +321,15 @@ fn object_store(config: &Config) -> Check {
         Some(Ok(directory)) => Some(format!("{} can be written", directory.display())),
         None => None,
     };
+    if config::archive_is_one_nodes(config) {
+        let found = format!("{} is a directory of each node alone, so nothing is archived", config.archive.url);
+        return Check::warn(
+            NAME,
+            found,
+            WHY,
+            "archive.url = \"s3://…\", a directory that all nodes mount, or \"\"".into(),
+        );
+    }
     let found: Vec<_> = [archive, uploads].into_iter().flatten().collect();
     if found.is_empty() {
         Check::skip(NAME, "comments stay in the database")

@@ -80,6 +80,7 @@ spec:
         - name: {{ $name }}
           valueFrom: { secretKeyRef: { name: {{ include "barrage.secret" $root }}, key: {{ $key }} } }
         {{- end }}
+        - { name: BARRAGE__ARCHIVE__URL, value: {{ $root.Values.archive.url | quote }} }
         {{- with $root.Values.uploads.existingClaim }}
         - { name: BARRAGE__UPLOADS__DIRECTORY, value: /var/lib/uploads }
         {{- end }}
