@@ -137,7 +137,7 @@ async fn without_mysql_a_room_that_nobody_has_open_on_the_node_is_entered_withou
     // Nobody could say what they missed.
     bo.refused(json!({ "type": "join_room", "room_id": "attic", "since_id": before }), "unavailable").await;
     nodes[1].user("bo").get("rooms/attic/comments").await.fails(503, "unavailable");
-    ann.say("meanwhile").await;
+    nodes[0].user("carl").say("hall", "meanwhile").await;
     bo.sees("meanwhile").await;
 
     mysql.restart();
