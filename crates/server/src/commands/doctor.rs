@@ -323,12 +323,7 @@ fn object_store(config: &Config) -> Check {
     };
     if config::archive_is_one_nodes(config) {
         let found = format!("{} is a directory of each node alone, so nothing is archived", config.archive.url);
-        return Check::warn(
-            NAME,
-            found,
-            WHY,
-            "archive.url = \"s3://…\", a directory that all nodes mount, or \"\"".into(),
-        );
+        return Check::warn(NAME, found, WHY, "archive.url = \"s3://…\", a directory that all nodes mount, or \"\"");
     }
     let found: Vec<_> = [archive, uploads].into_iter().flatten().collect();
     if found.is_empty() {
