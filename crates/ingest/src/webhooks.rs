@@ -3,17 +3,23 @@
 //! Owns this node's copy of the subscriptions. What happens in rooms is seen on its way to the log ([`WebhookLog`]); what
 //! moderators decide is queued by [`crate::moderation`]. A call is a document of the store; the crate `webhook` posts it. Without
 //! a subscription the log is not touched.
+//!
+//! What happened has one id, the `webhook-id` of its calls. A comment's is made of its sender and `client_msg_id`: a repeat that
+//! another node took, while this one was frozen, is the same call. Queueing it again, after a store that did not answer, is too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use log::{Log, Record, Submission};
 use model::{Audience, Clock, Comment, EventBody, Metrics, RoomId, Snowflake, SnowflakeGenerator, UserId, rfc3339_ms};
 use protocol::comment::CommentJson;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use store::{Document, DocumentQuery, Store, StoreError};
 use tokio::sync::{Notify, mpsc};
 
@@ -98,6 +104,7 @@ pub struct Call {
 
 /// Something that happened, on its way into the queue.
 struct Happened {
+    id: String,
     kind: &'static str,
     room: Option<RoomId>,
     data: Value,
@@ -184,10 +191,20 @@ impl Webhooks {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());
         }
-        for subscription in self.subscriptions().iter().filter(|one| one.wants(kind, room)) {
-            self.queue(subscription.id, kind, room, &data).await?;
+        let happened = Happened { id: self.unique_id()?, kind, room: room.cloned(), data };
+        self.queue_for_all(&happened).await
+    }
+
+    async fn queue_for_all(&self, Happened { id, kind, room, data }: &Happened) -> Result<(), StoreError> {
+        for subscription in self.subscriptions().iter().filter(|one| one.wants(kind, room.as_ref())) {
+            self.queue_as(id, subscription.id, kind, room.as_ref(), data).await?;
         }
         Ok(())
+    }
+
+    fn unique_id(&self) -> Result<String, StoreError> {
+        let id = self.ids.next().map_err(|error| StoreError(error.to_string()))?;
+        Ok(format!("evt_{id}"))
     }
 
     /// Queues one call. Returns its `webhook-id`.
@@ -201,14 +218,26 @@ impl Webhooks {
         room: Option<&RoomId>,
         data: &Value,
     ) -> Result<String, StoreError> {
-        let (now_ms, id) = (self.clock.now_ms(), self.ids.next());
-        let id = id.map_err(|error| StoreError(error.to_string()))?;
-        let message_id = format!("evt_{id}");
+        let message_id = self.unique_id()?;
+        self.queue_as(&message_id, subscription, kind, room, data).await?;
+        Ok(message_id)
+    }
+
+    /// Queues the call of this id for a subscription, unless it waits already.
+    async fn queue_as(
+        &self,
+        message_id: &str,
+        subscription: Snowflake,
+        kind: &str,
+        room: Option<&RoomId>,
+        data: &Value,
+    ) -> Result<(), StoreError> {
+        let now_ms = self.clock.now_ms();
         let payload = json!({ "type": kind, "timestamp": rfc3339_ms(now_ms), "data": data });
-        let call = Call { message_id: message_id.clone(), payload, attempts: 0, error: None };
+        let call = Call { message_id: message_id.to_owned(), payload, attempts: 0, error: None };
         let call = Document {
             kind: CALL,
-            id: id.to_string(),
+            id: format!("{message_id}-{subscription}"),
             room_id: room.cloned(),
             state: subscription.to_string(),
             due_ms: now_ms,
@@ -219,23 +248,26 @@ impl Webhooks {
         };
         self.store.add_document(&call).await?;
         self.queued.notify_one();
-        Ok(message_id)
+        Ok(())
     }
 
-    fn happened(&self, kind: &'static str, room: &RoomId, data: impl FnOnce() -> Value) {
+    /// Takes note of what happened in a room; without an `id` it gets one.
+    fn happened(&self, id: Option<String>, kind: &'static str, room: &RoomId, data: impl FnOnce() -> Value) {
         if !self.subscriptions.load().iter().any(|one| one.wants(kind, Some(room))) {
             return;
         }
-        if self.happened.try_send(Happened { kind, room: Some(room.clone()), data: data() }).is_err() {
+        let happened = id.map_or_else(|| self.unique_id(), Ok);
+        let happened = happened.map(|id| Happened { id, kind, room: Some(room.clone()), data: data() });
+        if !happened.is_ok_and(|happened| self.happened.try_send(happened).is_ok()) {
             model::metrics::count(&self.metrics.webhook_calls, "outcome", "dropped");
         }
     }
 }
 
 async fn store_happened(webhooks: std::sync::Weak<Webhooks>, mut waiting: mpsc::Receiver<Happened>) {
-    while let Some(Happened { kind, room, data }) = waiting.recv().await {
+    while let Some(happened) = waiting.recv().await {
         let Some(webhooks) = webhooks.upgrade() else { return };
-        while webhooks.emit(kind, room.as_ref(), data.clone()).await.is_err() {
+        while webhooks.queue_for_all(&happened).await.is_err() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
@@ -295,10 +327,17 @@ impl Log for WebhookLog {
     }
 }
 
+/// The same for each repeat of what a user sends under one `client_msg_id`, on every node.
+fn repeat_id(user: &UserId, client_msg_id: &str) -> String {
+    let digest = Sha256::new().chain_update(user.as_str()).chain_update([0]).chain_update(client_msg_id).finalize();
+    format!("evt_{}", URL_SAFE_NO_PAD.encode(&digest[..18]))
+}
+
 fn tell(webhooks: &Webhooks, room: &RoomId, record: &Record) {
     match record {
-        Record::Comment { comment, .. } if !comment.shadow => {
-            webhooks.happened("comment", room, || comment_data(comment));
+        Record::Comment { comment, client_msg_id, .. } if !comment.shadow => {
+            let id = client_msg_id.as_deref().map(|client_msg_id| repeat_id(&comment.user_id, client_msg_id));
+            webhooks.happened(id, "comment", room, || comment_data(comment));
         }
         Record::Event(event) => match &event.body {
             // Of a delayed comment services were not told either.
@@ -306,17 +345,64 @@ fn tell(webhooks: &Webhooks, room: &RoomId, record: &Record) {
                 if event.audience == Audience::Everyone =>
             {
                 let data = || json!({ "room_id": room, "comment_id": comment_ids.first(), "comment_ids": comment_ids });
-                webhooks.happened("comment_deleted", room, data);
+                webhooks.happened(None, "comment_deleted", room, data);
             }
-            EventBody::Gift(gift) => webhooks.happened("gift", room, || {
+            EventBody::Gift(gift) => webhooks.happened(None, "gift", room, || {
                 json!({ "room_id": room, "gift": gift.gift, "user_id": gift.user_id, "username": gift.username,
                     "count": gift.count, "value": gift.value })
             }),
-            EventBody::RoomState { state, accepts_comments, session_id, .. } => webhooks.happened("room_state", room, || {
+            EventBody::RoomState { state, accepts_comments, session_id, .. } => webhooks.happened(None, "room_state", room, || {
                 json!({ "room_id": room, "state": state, "accepts_comments": accepts_comments, "session_id": session_id })
             }),
             _ => {}
         },
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::clock::SystemClock;
+    use prometheus_client::registry::Registry;
+    use store::DocumentStore;
+    use store::sqlite::SqliteStore;
+
+    use super::*;
+
+    fn said(id: u64, client_msg_id: Option<&str>) -> Record {
+        let comment = Arc::new(testkit::comments::comment(id));
+        Record::Comment { comment, client_msg_id: client_msg_id.map(Into::into), keep: true }
+    }
+
+    #[tokio::test]
+    async fn what_two_nodes_took_under_one_client_msg_id_is_one_call() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let metrics = Arc::new(Metrics::new(&mut Registry::default()));
+        let store = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).expect("a store"));
+        let (clock, url) = (Arc::new(SystemClock), "http://127.0.0.1:9/in".to_owned());
+        let (secret, kinds, room_ids) = ("whsec_x".to_owned(), Vec::new(), Vec::new());
+        let id = Snowflake(7);
+        let one = Subscription { id, url, kinds, room_ids, secret, previous: None, created_at_ms: 0 };
+        assert!(store.add_document(&one.document(0)).await.expect("added"));
+        let mut nodes = Vec::new();
+        for node in [1_u16, 2] {
+            let ids = Arc::new(SnowflakeGenerator::new(clock.clone(), node, None));
+            nodes.push(Webhooks::open(store.clone(), ids, clock.clone(), metrics.clone()).await.expect("open"));
+        }
+        let room = RoomId::new("lobby").expect("a room");
+        tell(&nodes[0], &room, &said(1, Some("a")));
+        tell(&nodes[1], &room, &said(2, Some("a")));
+        tell(&nodes[0], &room, &said(3, Some("b")));
+        tell(&nodes[0], &room, &said(4, None));
+        tell(&nodes[1], &room, &said(5, None));
+        nodes[1].emit("nuke", Some(&room), json!({})).await.expect("queued");
+        let query = || DocumentQuery { kind: CALL, limit: 100, ..DocumentQuery::default() };
+        let calls = testkit::eventually("the calls", async || {
+            Some(store.documents(query()).await.expect("read")).filter(|calls| calls.len() >= 5)
+        });
+        let calls = calls.await;
+        let ids: std::collections::BTreeSet<_> =
+            calls.iter().map(|call| serde_json::from_str::<Call>(&call.body).expect("a call").message_id).collect();
+        assert_eq!((calls.len(), ids.len()), (5, 5), "the comments a, b and two without, and the nuke: {ids:?}");
     }
 }
