@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 
 use crate::Ingest;
 use crate::events::Importance;
-use crate::moderation::listed_rooms;
 use crate::moderation::{ModerationError, Moderator};
 use crate::rights::Action;
 
@@ -196,10 +195,10 @@ impl Ingest {
         room: Option<&RoomId>,
         limit: usize,
     ) -> Result<Vec<Raid>, ModerationError> {
-        let scope = self.list_scope(who, room).await?;
+        let rooms = self.listed_rooms(who, room).await?;
         let query = DocumentQuery {
             kind: KIND,
-            rooms: listed_rooms(&scope),
+            rooms: rooms.as_deref(),
             state: Some(OPEN),
             limit: ROOMS_MAX,
             ..DocumentQuery::default()

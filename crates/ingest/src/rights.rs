@@ -27,7 +27,7 @@ use crate::Ingest;
 use crate::moderation::{ModerationError, Moderator};
 
 /// Rooms of one owner in a list.
-const OWNED_MAX: usize = 1_000;
+pub(crate) const OWNED_MAX: usize = 1_000;
 /// For how long a helper may mute, in seconds.
 const HELPER_MUTE_S_MAX: u64 = 600;
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::{Document, DocumentQuery, Review, ReviewStatus};
 
 use super::reasons::Detail;
-use super::{ModerationError, ModerationResult, Moderator, listed_rooms};
+use super::{ModerationError, ModerationResult, Moderator};
 use crate::events::Importance;
 use crate::rights::Action;
 use crate::{Ingest, Refusal};
@@ -117,11 +117,11 @@ impl Ingest {
         after: Option<Snowflake>,
         limit: usize,
     ) -> ModerationResult<Vec<Appeal>> {
-        let scope = self.list_scope(who, room).await?;
+        let rooms = self.listed_rooms(who, room).await?;
         let after = after.map(|id| id.to_string());
         let query = DocumentQuery {
             kind: KIND,
-            rooms: listed_rooms(&scope),
+            rooms: rooms.as_deref(),
             state: Some(status.as_str()),
             after: after.as_deref(),
             limit,

@@ -31,7 +31,7 @@ pub use self::nuke::{NukeMatch, NukeReport, NukeRequest};
 pub use self::roles::RoleGiven;
 pub use self::webhooks::DeadLetter;
 use crate::events::PublishError;
-use crate::rights::{self, Action};
+use crate::rights::{self, Action, OWNED_MAX};
 use crate::rooms::ChangeError;
 use crate::{Ingest, Refusal};
 
@@ -152,15 +152,6 @@ impl From<Refusal> for ModerationError {
 /// Result of a moderator's request.
 type ModerationResult<T> = Result<T, ModerationError>;
 
-/// The rooms of a list that [`Ingest::list_scope`] allows; `None` for all. A scope by owner has to be listed first.
-pub(crate) fn listed_rooms(scope: &RoomScope) -> Option<&[RoomId]> {
-    match scope {
-        RoomScope::All => None,
-        RoomScope::Listed(rooms) => Some(rooms),
-        RoomScope::OwnedBy { .. } => Some(&[]),
-    }
-}
-
 impl Ingest {
     /// Refuses a moderator who may not act in a room or, without a room, in the whole deployment.
     ///
@@ -198,6 +189,22 @@ impl Ingest {
                 Ok(RoomScope::Listed(vec![room.clone()]))
             }
             None => self.read_scope(who).await,
+        }
+    }
+
+    /// The same as a list of rooms, `None` for all: documents know nothing of owners.
+    pub(crate) async fn listed_rooms(
+        &self,
+        who: &Moderator,
+        room: Option<&RoomId>,
+    ) -> ModerationResult<Option<Vec<RoomId>>> {
+        match self.list_scope(who, room).await? {
+            RoomScope::All => Ok(None),
+            RoomScope::Listed(rooms) => Ok(Some(rooms)),
+            owned @ RoomScope::OwnedBy { .. } => {
+                let owned = self.store.rooms_of(&owned, OWNED_MAX).await?;
+                Ok(Some(owned.into_iter().map(|row| row.room_id).collect()))
+            }
         }
     }
 

@@ -72,6 +72,9 @@ async fn many_newcomers_are_told_to_moderators_and_the_shield_is_proposed() {
     assert_eq!(trail["entries"][0]["action"], "raid.alarm", "{trail}");
 
     server.user("ned").get("admin/raids?room_id=lobby").await.fails(403, "forbidden");
+    server.admin().put("admin/rooms/lobby", json!({ "owner_id": "olga" })).await.is(200);
+    let owners = server.user("olga").get("admin/raids").await.expect(200);
+    assert_eq!(owners["raids"], json!([raid]), "an owner sees the raids of all own rooms");
     server.admin().post("admin/rooms/lobby/shield", json!({ "on": true, "preset": raid["preset"] })).await.is(200);
     assert_eq!(raids(&server).await, Vec::<Value>::new(), "the shield is the answer");
 }
