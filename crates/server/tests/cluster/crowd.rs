@@ -231,15 +231,15 @@ async fn watches(hall: Arc<Hall>, user: String, mut turn: usize, mut said: watch
             continue;
         };
         hall.watching.fetch_add(1, Ordering::Relaxed);
-        let mut pushed = Ids::new();
+        let mut given = Ids::new();
         while !socket.is_closed() {
             for message in socket.take(&["room_joined", "comments"]) {
                 assert_eq!(message["omitted"].as_u64().unwrap_or(0), 0, "{message}");
-                let live = message["type"] == "comments";
-                let comments = if live { &message["comments"] } else { &message["history"] };
+                let part = if message["type"] == "comments" { "comments" } else { "history" };
+                let comments = &message[part];
                 for comment in comments.as_array().unwrap() {
                     since = id(comment);
-                    assert!(!live || pushed.insert(since.clone()), "{since} is pushed twice to {user}");
+                    assert!(given.insert(since.clone()), "{since} is given twice to {user}, now as one of the {part}");
                     shown.insert(since.clone());
                 }
             }

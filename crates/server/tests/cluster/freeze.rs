@@ -1,6 +1,8 @@
 //! A node that freezes for longer than each of its leases, as a virtual machine that migrates or a disk that stalls, while people
 //! repeat what was not answered: afterwards everything that was acknowledged is in the replay and on screens once.
 
+mod visitors;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +14,7 @@ use testkit::{Cluster, Http, OwnServer, Server, Viewer, kill_kafka_brokers, now_
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::visitors::Visitors;
 use crate::BINARY;
 
 const ROOMS: usize = 3;
@@ -40,6 +43,8 @@ struct Crowd {
     closing: Arc<AtomicBool>,
     /// The longest that a comment took to be acknowledged, in milliseconds.
     slowest_ms: Arc<AtomicU64>,
+    /// How often a writer was told that a part of the service is away.
+    refused: Arc<AtomicU64>,
     writers: Vec<JoinHandle<BTreeMap<String, Acknowledged>>>,
     readers: Vec<Reader>,
 }
@@ -64,7 +69,8 @@ struct Reader {
 
 impl Crowd {
     async fn begin(gateways: &[&Server]) -> Self {
-        let (closing, slowest_ms) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (closing, slowest_ms, refused) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut readers = Vec::new();
         for room in 0..ROOMS {
             for (n, gateway) in gateways.iter().enumerate() {
@@ -77,10 +83,11 @@ impl Crowd {
             }
         }
         let addresses: Vec<_> = gateways.iter().map(|gateway| gateway.url()).collect();
-        let writers = (0..WRITERS)
-            .map(|writer| tokio::spawn(write(addresses.clone(), writer, closing.clone(), slowest_ms.clone())))
-            .collect();
-        let crowd = Self { closing, slowest_ms, writers, readers };
+        let begin = |writer| {
+            tokio::spawn(write(addresses.clone(), writer, closing.clone(), slowest_ms.clone(), refused.clone()))
+        };
+        let writers = (0..WRITERS).map(begin).collect();
+        let crowd = Self { closing, slowest_ms, refused, writers, readers };
         crowd.all_are_shown_more().await;
         crowd
     }
@@ -104,8 +111,9 @@ impl Crowd {
     }
 
     /// Ends it: each comment that was acknowledged is in the replay once, where `exactly` under the id of its acknowledgement
-    /// unless it was repeated, and no reader was shown one twice, nor missed one that was not counted.
-    async fn end(mut self, reader: &Server, exactly: bool) {
+    /// unless it was repeated, and no reader was shown one twice, missed one that was not counted, nor was told of more than it
+    /// missed. Returns the texts of the first room.
+    async fn end(mut self, reader: &Server, exactly: bool) -> BTreeSet<String> {
         self.closing.store(true, Ordering::Relaxed);
         let mut rooms = vec![BTreeMap::new(); ROOMS];
         for (writer, said) in join_all(std::mem::take(&mut self.writers)).await.into_iter().enumerate() {
@@ -154,9 +162,16 @@ impl Crowd {
                 "frost-{}: never acknowledged",
                 reader.room
             );
+            let (omitted, missed) = (reader.omitted.load(Ordering::Relaxed), said.len() - shown.len());
+            assert_eq!(
+                omitted, missed as u64,
+                "frost-{}, gateway {}: told of, and missed",
+                reader.room, reader.gateway
+            );
             reader.task.abort();
         }
         eprintln!("FIGURE {said} acknowledged, each once in the replay and on {} screens", self.readers.len());
+        rooms.swap_remove(0).into_keys().collect()
     }
 }
 
@@ -185,6 +200,7 @@ async fn write(
     writer: usize,
     closing: Arc<AtomicBool>,
     slowest_ms: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
 ) -> BTreeMap<String, Acknowledged> {
     let (token, room, mut said, mut turn) =
         (token_of(&format!("writer-{writer}")), writer % ROOMS, BTreeMap::new(), writer);
@@ -213,7 +229,10 @@ async fn write(
                 Ok(Ok(answer)) if answer.status() != 503 => {
                     panic!("{content}: {}: {}", answer.status(), answer.text().await.unwrap());
                 }
-                Ok(_) => sleep(LOOK).await,
+                Ok(_) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    sleep(LOOK).await;
+                }
                 Err(_) => {}
             }
             turn += 1;
@@ -250,22 +269,27 @@ async fn freeze(node: &Server, length: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_node_doubles_nothing_where_each_has_a_log_of_its_own() {
-    let Some(nodes) = Cluster::redis(BINARY, 3).await else { return };
-    let crowd = Crowd::begin(&[&nodes[0], &nodes[1], &nodes[2]]).await;
+    let (Some(redis), Some(mysql)) = (service("BARRAGE_TEST_REDIS"), service("BARRAGE_TEST_MYSQL")) else { return };
+    let nodes = Cluster::start(BINARY, 3, &redis, &mysql, "[webhooks]\nallow_private = true").await;
+    let gateways = [&nodes[0], &nodes[1], &nodes[2]];
+    let (crowd, visitors) = (Crowd::begin(&gateways).await, Visitors::begin(&gateways, "frost-0").await);
     for node in [0, 1] {
         freeze(&nodes[node], FROZEN).await;
         crowd.all_are_shown_more().await;
         eprintln!("FIGURE node {node} frozen: the slowest acknowledgement took {:.1} s", crowd.slowest().as_secs_f64());
     }
-    crowd.end(&nodes[2], true).await;
+    let said = crowd.end(&nodes[2], true).await;
+    visitors.end(&nodes[2], &said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_node_doubles_nothing_whatever_its_role() {
     let _brokers = crate::kafka::BROKERS.read().await;
     let roles = ["gateway,api", "gateway,api", "ingest", "ingest", "worker", "worker", "persist", "persist"];
-    let Some(nodes) = Cluster::kafka(BINARY, &roles).await else { return };
-    let crowd = Crowd::begin(&[&nodes[0], &nodes[1]]).await;
+    let may_be_told = [("BARRAGE__WEBHOOKS__ALLOW_PRIVATE", "true")];
+    let Some(nodes) = Cluster::kafka_with(BINARY, &roles, &may_be_told).await else { return };
+    let gateways = [&nodes[0], &nodes[1]];
+    let (crowd, visitors) = (Crowd::begin(&gateways).await, Visitors::begin(&gateways, "frost-0").await);
     for (node, role) in [(2, "ingest"), (3, "ingest"), (4, "worker"), (6, "persist"), (1, "gateway")] {
         crowd.slowest();
         freeze(&nodes[node], FROZEN).await;
@@ -274,7 +298,8 @@ async fn a_frozen_node_doubles_nothing_whatever_its_role() {
         eprintln!("FIGURE {role} frozen: the slowest acknowledgement took {:.1} s", slowest.as_secs_f64());
     }
     // A gateway repeats by itself what a node does not answer in time.
-    crowd.end(&nodes[0], false).await;
+    let said = crowd.end(&nodes[0], false).await;
+    visitors.end(&nodes[0], &said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,10 +317,15 @@ async fn without_kafka_and_later_without_redis_nothing_is_shown_twice_and_each_i
     redis.kill();
     sleep(Duration::from_secs(8)).await;
     crowd.slowest();
+    crowd.refused.store(0, Ordering::Relaxed);
     redis.restart();
     sleep(Duration::from_secs(10)).await;
     let slowest = crowd.slowest();
-    eprintln!("FIGURE Redis is back: the slowest acknowledgement took {:.1} s", slowest.as_secs_f64());
+    let refused = crowd.refused.swap(0, Ordering::Relaxed);
+    eprintln!(
+        "FIGURE Redis is back: the slowest acknowledgement took {:.1} s, {refused} refused",
+        slowest.as_secs_f64()
+    );
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     // While the log and the reservations are away, the attempt that is answered may not be the one that is kept.
     crowd.end(&nodes[0], false).await;

@@ -8,6 +8,9 @@ use super::{LONG, recovered, stands};
 use crate::BINARY;
 use crate::crowd::{By, Crowd, keeps};
 
+/// In a node's log, of all that a master's death lets fail: a line or two a cause. The clients write thousands.
+const COMPLAINTS_MAX: usize = 60;
+
 async fn a_redis_master_may_die(name: &'static str, address: &str) {
     let (Some(redis), Some(mysql)) = (service(address), service("BARRAGE_TEST_MYSQL")) else { return };
     let nodes = Cluster::start(BINARY, 2, &redis, &mysql, "").await;
@@ -43,6 +46,14 @@ async fn a_redis_master_may_die(name: &'static str, address: &str) {
     killed.bring_back();
     let said = crowd.leaves().await;
     keeps(&nodes[0], &said).await;
+    for node in &nodes.nodes {
+        let log = node.log();
+        let complaints =
+            log.lines().filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#));
+        let complaints = complaints.count();
+        eprintln!("{name}: {complaints} complaints in a node's log");
+        assert!((1..=COMPLAINTS_MAX).contains(&complaints), "{complaints} complaints of a master's death:\n{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
