@@ -10,6 +10,7 @@ import { launch } from "./browser.mjs";
 import { startServer } from "./server.mjs";
 
 const PATIENCE_MS = 30_000;
+const PIXEL = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let server;
@@ -163,6 +164,12 @@ const VIEWS = {
     (page) => page.fill(".thread textarea", "an answer"),
     (page) => page.keyboard.press("Enter"),
     (page) => page.locator(".quote").first().waitFor(),
+  ),
+  "messenger, a picture": thenIn(
+    group,
+    (page) => page.locator('.composer input[type="file"]').setInputFiles({ name: "dot.png", mimeType: "image/png", buffer: PIXEL }),
+    (page) => page.getByRole("button", { name: "Show dot.png" }).last().click(),
+    (page) => page.locator(".lightbox img").waitFor(),
   ),
   "messenger, search": thenIn(chat("#direct%3Abob"), (page) => button(page, "Search messages").click(), dialog),
   "messenger, search everywhere": thenIn(chat(), (page) => page.getByLabel("Search conversations and messages").fill("e"), (page) => page.locator(".finds button").first().waitFor()),

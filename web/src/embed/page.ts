@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   });
   const address = await videoAddress(query.get("video"), roomId, token ?? undefined);
   if (address) room.append(h("video", { src: address, controls: true, playsinline: true, muted: true, autoplay: true }));
-  document.body.append(h("main", {}, room));
+  document.body.append(h("main", {}, h("h1", {}, roomId), room));
 }
 
 /** Asks the page around this one. Without an answer in time there is none. */
