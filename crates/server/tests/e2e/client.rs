@@ -269,7 +269,9 @@ async fn a_ban_closes_for_good_and_a_full_server_is_tried_again() {
     second.connect();
     lost(&second).await;
     first.close();
-    within("the free place", second.states().wait_for(|state| *state == State::Connected)).await.unwrap();
+    // The server orders a pause of about ten seconds, which clients spread.
+    let (mut states, free) = (second.states(), |state: &State| *state == State::Connected);
+    timeout(3 * PATIENCE, states.wait_for(free)).await.expect("the free place").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,12 +5,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Server, now_s, token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::{NO_LIMITS, configured, fast_server};
 
 /// The status of a request whose body is announced and never sent.
 async fn refused_unread(server: &Server, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
+    status(&mut announce(server, method, path, token).await, Duration::from_secs(5)).await
+}
+
+/// Sends the head of a request, and asks whether its body is wanted.
+async fn announce(server: &Server, method: &str, path: &str, token: Option<&str>) -> TcpStream {
     let mut socket = server.raw().await;
     let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
@@ -18,8 +24,13 @@ async fn refused_unread(server: &Server, method: &str, path: &str, token: Option
         server.address()
     );
     socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+/// The status that comes within this time.
+async fn status(socket: &mut TcpStream, patience: Duration) -> Option<u16> {
     let mut answer = [0; 12];
-    timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await.ok()?.ok()?;
+    timeout(patience, socket.read_exact(&mut answer)).await.ok()?.ok()?;
     std::str::from_utf8(&answer).unwrap().split(' ').nth(1)?.parse().ok()
 }
 
@@ -69,6 +80,27 @@ async fn who_may_not_moderate_is_refused_before_the_body_is_read() {
     }
     // And whoever may is asked for the body.
     assert_eq!(refused_unread(&server, "POST", "admin/rooms/lobby/import", Some(&mo)).await, Some(100));
+}
+
+#[tokio::test]
+async fn two_imports_are_read_at_once_and_a_third_is_asked_for_its_body_when_one_has_ended() {
+    const SOON: Duration = Duration::from_secs(5);
+    let server = fast_server().await;
+    let admin = token(&json!({ "sub": "root", "level": "admin", "exp": now_s() + 60 }));
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(announce(&server, "POST", "admin/rooms/lobby/import", Some(&admin)).await);
+    }
+    let mut wanted = Vec::new();
+    for (n, socket) in sockets.iter_mut().enumerate() {
+        wanted.extend((status(socket, SOON).await == Some(100)).then_some(n));
+    }
+    assert_eq!(wanted.len(), 2, "{wanted:?} of three are asked for their bodies");
+    let ended = sockets.remove(wanted[0]);
+    drop(ended);
+    let waited = (0..3).find(|n| !wanted.contains(n)).unwrap();
+    let waited = waited - usize::from(waited > wanted[0]);
+    assert_eq!(status(&mut sockets[waited], SOON).await, Some(100));
 }
 
 #[tokio::test]

@@ -81,6 +81,9 @@ async fn guesses_of_the_admin_key_count_the_forwarded_address() {
     }
     assert_eq!(ask(server.admin(), "203.0.113.9").await, 429, "the right one comes too late");
     assert_eq!(ask(server.admin(), "203.0.113.10").await, 200, "another administrator is not kept out");
+    let log = server.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("too many wrong admin keys")).collect();
+    assert!(told.len() == 1 && told[0].contains("203.0.113.9"), "{log}");
 }
 
 #[tokio::test]
