@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn what_two_nodes_took_under_one_client_msg_id_is_one_call() {
         let dir = tempfile::tempdir().expect("a directory");
-        let metrics = Arc::new(Metrics::new(&mut Registry::default()));
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let store = Arc::new(SqliteStore::open(&dir.path().join("db"), metrics.clone()).expect("a store"));
         let (clock, url) = (Arc::new(SystemClock), "http://127.0.0.1:9/in".to_owned());
         let (secret, kinds, room_ids) = ("whsec_x".to_owned(), Vec::new(), Vec::new());
