@@ -315,7 +315,8 @@ mod tests {
 
     #[test]
     fn nodes_that_share_a_database_archive_nothing_into_a_directory_of_their_own() {
-        let shared = "[redis]\nurl = \"redis://h:6379\"\n[store]\nurl = \"mysql://u@h/d\"\n";
+        let shared = "[auth]\nhmac_secret = \"the same on all nodes\"\n[redis]\nurl = \"redis://h:6379\"\n\
+                      [store]\nurl = \"mysql://u@h/d\"\n";
         let location = |text: &str| archive_location(&from(text, &[]).expect(text));
         assert_eq!(location(""), Some(Location::Directory("./data/archive".into())));
         assert_eq!(location(shared), None);
