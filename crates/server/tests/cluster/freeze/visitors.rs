@@ -79,11 +79,16 @@ impl Visitors {
         let received = received(&node.user("pal")).await;
         assert_eq!(received, messages, "received and sent");
 
-        let told = within(2 * PATIENCE, "the service to be told of all", async || {
+        let untold = || {
             let told = self.told.lock().unwrap();
-            said.iter().all(|content| told.contains_key(content)).then(|| told.clone())
-        });
-        for (content, ids) in told.await {
+            said.iter().filter(|content| !told.contains_key(*content)).cloned().collect::<Vec<_>>()
+        };
+        let all_told =
+            within(3 * PATIENCE, "the service to be told of all", async || untold().is_empty().then_some(()));
+        if timeout(2 * PATIENCE, all_told).await.is_err() {
+            panic!("of {} the service was never told of {:?}", said.len(), untold());
+        }
+        for (content, ids) in &*self.told.lock().unwrap() {
             assert_eq!(ids.len(), 1, "{content}: {ids:?}");
         }
         eprintln!("FIGURE {gifts} gifts, {likes} likes, {} messages, {} calls, each once", messages.len(), said.len());
