@@ -274,7 +274,7 @@ async fn a_frozen_node_doubles_nothing_where_each_has_a_log_of_its_own() {
     let (Some(redis), Some(mysql)) = (service("BARRAGE_TEST_REDIS"), service("BARRAGE_TEST_MYSQL")) else { return };
     let nodes = Cluster::start(BINARY, 3, &redis, &mysql, "[webhooks]\nallow_private = true").await;
     let gateways = [&nodes[0], &nodes[1], &nodes[2]];
-    let (crowd, visitors) = (Crowd::begin(&gateways).await, Visitors::begin(&gateways, "frost-0").await);
+    let (visitors, crowd) = (Visitors::begin(&gateways, "frost-0").await, Crowd::begin(&gateways).await);
     for node in [0, 1] {
         freeze(&nodes[node], FROZEN).await;
         crowd.all_are_shown_more().await;
@@ -293,7 +293,7 @@ async fn a_frozen_node_doubles_nothing_whatever_its_role() {
     let may_be_told = [("BARRAGE__WEBHOOKS__ALLOW_PRIVATE", "true")];
     let Some(nodes) = Cluster::kafka_with(BINARY, &roles, &may_be_told).await else { return };
     let gateways = [&nodes[0], &nodes[1]];
-    let (crowd, visitors) = (Crowd::begin(&gateways).await, Visitors::begin(&gateways, "frost-0").await);
+    let (visitors, crowd) = (Visitors::begin(&gateways, "frost-0").await, Crowd::begin(&gateways).await);
     for (node, role) in [(2, "ingest"), (3, "ingest"), (4, "worker"), (6, "persist"), (1, "gateway")] {
         crowd.slowest();
         freeze(&nodes[node], FROZEN).await;
