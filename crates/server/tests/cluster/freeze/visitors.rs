@@ -21,6 +21,9 @@ const PACE: Duration = Duration::from_millis(300);
 /// The room where gifts are given and one comment is liked.
 const ROOM: &str = "stall";
 
+/// Comments of a writer until every node has learnt of a new subscription, which takes seconds.
+const UNKNOWN_FOR: usize = 30;
+
 /// They visit until [`Visitors::end`].
 pub struct Visitors {
     closing: Arc<AtomicBool>,
@@ -92,22 +95,13 @@ impl Visitors {
     }
 }
 
-/// What the service was not told of, although it had been told of an earlier comment of the same writer: nodes learn of a
-/// subscription within seconds.
+/// What the service was not told of, from the moment when every node surely knows it.
 fn untold(told: &BTreeMap<String, BTreeSet<String>>, said: &BTreeSet<String>) -> Vec<String> {
-    let place = |content: &String| {
-        let (writer, number) = content.rsplit_once(' ').unwrap();
-        (writer.to_owned(), number.parse::<usize>().unwrap())
+    let is_later = |content: &str| {
+        let (_, number) = content.rsplit_once(' ').unwrap();
+        number.parse::<usize>().unwrap() >= UNKNOWN_FOR
     };
-    let mut first = BTreeMap::new();
-    for (writer, number) in told.keys().map(place) {
-        first.entry(writer).and_modify(|first: &mut usize| *first = number.min(*first)).or_insert(number);
-    }
-    let expected = |content: &&String| {
-        let (writer, number) = place(content);
-        first.get(&writer).is_none_or(|first| *first < number) && !told.contains_key(*content)
-    };
-    said.iter().filter(expected).cloned().collect()
+    said.iter().filter(|content| is_later(content) && !told.contains_key(*content)).cloned().collect()
 }
 
 /// The address of a service that writes down what it is told.
