@@ -6,8 +6,9 @@
 use std::hash::Hash;
 
 use hashlink::LinkedHashMap;
-use hashlink::linked_hash_map::Entry;
+use hashlink::linked_hash_map;
 use log::record::Batch;
+use log::{Entry, hlc};
 use model::RoomId;
 
 use crate::outbox::Portion;
@@ -15,9 +16,16 @@ use crate::outbox::Portion;
 /// Rooms, or pairs of room and source, remembered.
 const KEYS_MAX: usize = 100_000;
 
-/// The number of each key with the moment of its last use, least recently used first.
+/// The number of each key with the moment up to which it told what there was, least recently used first.
 pub(crate) struct SequenceTracker<K> {
     numbers: LinkedHashMap<K, (BatchNumber, i64)>,
+}
+
+/// The moment of the last record of a batch, at the latest now; `None` when it carries none. When the batch is heard says
+/// nothing: a node that was frozen hears what others told long ago, and what is missing behind it is as old.
+pub(crate) fn told_ms(entries: &[Entry], now_ms: i64) -> Option<i64> {
+    let last = entries.iter().map(|entry| entry.position.offset).max().filter(|offset| *offset > 0)?;
+    Some(hlc::moment_ms(last).min(now_ms))
 }
 
 /// A batch's number within an epoch of its source.
@@ -52,17 +60,19 @@ impl<K: Hash + Eq + Clone> SequenceTracker<K> {
     /// The next number of this key. An unknown key begins an epoch at `now_ms`.
     pub(crate) fn next(&mut self, key: &K, now_ms: i64) -> BatchNumber {
         let fresh = BatchNumber { epoch: now_ms.max(0).unsigned_abs(), seq: 0 };
-        let (number, used_ms) = self.slot(key, fresh);
+        let (number, told_ms) = self.slot(key, fresh);
         number.seq += 1;
-        *used_ms = now_ms;
+        *told_ms = now_ms;
         *number
     }
 
-    /// Notes a number that arrived. After a gap it returns the moment of the last number before it, 0 when none is known. For a
-    /// new key or epoch, any number but the first is a gap.
-    pub(crate) fn observe(&mut self, key: &K, number: BatchNumber, now_ms: i64) -> Option<i64> {
+    /// Notes a number that arrived, of a batch that was [told](told_ms) at a moment, or of one that carries nothing. After a gap
+    /// it returns the moment of what came before it, 0 when none is known. For a new key or epoch, any number but the first is
+    /// a gap.
+    pub(crate) fn observe(&mut self, key: &K, number: BatchNumber, told_ms: Option<i64>) -> Option<i64> {
         let slot = self.slot(key, BatchNumber { epoch: number.epoch, seq: 0 });
-        let (before, before_ms) = std::mem::replace(slot, (number, now_ms));
+        let (before, before_ms) = *slot;
+        *slot = (number, told_ms.unwrap_or(before_ms));
         let expected = if before.epoch == number.epoch { before.seq + 1 } else { 1 };
         (number.seq > expected).then_some(before_ms)
     }
@@ -79,18 +89,18 @@ impl<K: Hash + Eq + Clone> SequenceTracker<K> {
             self.numbers.pop_front();
         }
         match self.numbers.entry(key.clone()) {
-            Entry::Occupied(mut known) => {
+            linked_hash_map::Entry::Occupied(mut known) => {
                 known.to_back();
                 known.into_mut()
             }
-            Entry::Vacant(new) => new.insert((fresh, 0)),
+            linked_hash_map::Entry::Vacant(new) => new.insert((fresh, 0)),
         }
     }
 
-    /// The remembered keys that match, each with the moment of its last use.
+    /// The remembered keys that match, each with the moment of what came last.
     pub(crate) fn used(&self, whether: impl Fn(&K) -> bool) -> Vec<(K, i64)> {
         let asked = self.numbers.iter().filter(|(key, _)| whether(key));
-        asked.map(|(key, (_, used_ms))| (key.clone(), *used_ms)).collect()
+        asked.map(|(key, (_, told_ms))| (key.clone(), *told_ms)).collect()
     }
 
     /// Forgets the keys that match.
@@ -113,19 +123,45 @@ mod tests {
     fn holes_are_noticed_and_nothing_else() {
         let mut heard = SequenceTracker::new();
         let numbers = [(1, 1), (1, 2), (1, 4), (1, 5), (2, 1), (2, 2), (3, 2), (3, 3), (3, 3)];
-        let came = (100..).zip(numbers).map(|(now_ms, (epoch, seq))| heard.observe(&"room", at(epoch, seq), now_ms));
+        let came =
+            (100..).zip(numbers).map(|(told_ms, (epoch, seq))| heard.observe(&"room", at(epoch, seq), Some(told_ms)));
         assert_eq!(came.collect::<Vec<_>>(), [None, None, Some(101), None, None, None, Some(105), None, None]);
-        assert_eq!(heard.observe(&"another", at(1, 7), 109), Some(0), "whoever comes late has missed what was before");
+        assert_eq!(
+            heard.observe(&"another", at(1, 7), Some(109)),
+            Some(0),
+            "whoever comes late has missed what was before"
+        );
+    }
+
+    #[test]
+    fn what_is_heard_late_is_missing_since_it_was_told() {
+        let entry = |offset| Entry {
+            room_id: RoomId::new("hall").expect("an id"),
+            position: log::Position { epoch: 1, offset },
+            record: log::conformance::marked("x"),
+        };
+        assert_eq!(
+            told_ms(&[entry(hlc::at(7_000) + 5), entry(hlc::at(6_000))], 42_000),
+            Some(7_000),
+            "the node was frozen"
+        );
+        assert_eq!(told_ms(&[entry(hlc::at(43_000))], 42_000), Some(42_000), "the other's clock is ahead");
+        assert_eq!((told_ms(&[entry(0)], 42_000), told_ms(&[], 42_000)), (None, None), "snapshots have no moment");
+
+        let mut heard = SequenceTracker::new();
+        let came = [(1, Some(7_000)), (2, None), (4, Some(9_000)), (5, None), (7, None)];
+        let since = came.map(|(seq, told_ms)| heard.observe(&"room", at(1, seq), told_ms));
+        assert_eq!(since, [None, None, Some(7_000), None, Some(9_000)]);
     }
 
     #[test]
     fn a_source_that_says_how_far_it_is_shows_the_last_hole() {
         let mut heard = SequenceTracker::new();
         assert!(!heard.observe_last(&"quiet", at(1, 0), 0));
-        assert!(heard.observe(&"quiet", at(1, 1), 0).is_none());
+        assert!(heard.observe(&"quiet", at(1, 1), Some(0)).is_none());
         assert!(!heard.observe_last(&"quiet", at(1, 1), 0));
         assert!(heard.observe_last(&"quiet", at(1, 2), 0), "the second did not come");
-        assert!(heard.observe(&"quiet", at(1, 3), 0).is_none(), "and is told of once");
+        assert!(heard.observe(&"quiet", at(1, 3), Some(0)).is_none(), "and is told of once");
         assert!(!heard.observe_last(&"quiet", at(2, 0), 0), "it begins anew");
         assert!(heard.observe_last(&"another", at(1, 7), 0), "whoever comes late has missed what was before");
     }
@@ -144,7 +180,7 @@ mod tests {
                     continue;
                 }
                 let number = at(1, seq);
-                let told = if batch { heard.observe(&"source", number, 0).is_some() } else { heard.observe_last(&"source", number, 0) };
+                let told = if batch { heard.observe(&"source", number, Some(0)).is_some() } else { heard.observe_last(&"source", number, 0) };
                 prop_assert_eq!(told, std::mem::take(&mut lost));
             }
         }

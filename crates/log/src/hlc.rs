@@ -55,6 +55,12 @@ pub fn at(ms: i64) -> u64 {
     ms.max(0).unsigned_abs() << TIME_SHIFT
 }
 
+/// The moment of a timestamp, Unix milliseconds by the clock of its node.
+#[must_use]
+pub fn moment_ms(stamp: u64) -> i64 {
+    (stamp >> TIME_SHIFT).cast_signed()
+}
+
 /// The position `ms` milliseconds before a timestamp, below all timestamps of that moment.
 #[must_use]
 pub fn earlier(stamp: u64, ms: u64) -> u64 {

@@ -13,7 +13,7 @@ use crate::OnGap;
 use crate::proto::cluster::v1::gateway_server::Gateway;
 use crate::proto::cluster::v1::{PushRequest, PushResponse};
 use crate::room::Fanout;
-use crate::sequence::{BatchNumber, SequenceTracker};
+use crate::sequence::{BatchNumber, SequenceTracker, told_ms};
 use log::record::Batch;
 
 /// Receives batches, passes their entries on, and detects gaps.
@@ -55,7 +55,7 @@ impl GrpcInbox {
     fn take(&self, batch: Batch) {
         let Batch { source, epoch, seq, room_id, entries, .. } = batch;
         let (key, number) = ((room_id.clone(), source), BatchNumber { epoch, seq });
-        let hole = self.heard.lock().observe(&key, number, self.clock.now_ms());
+        let hole = self.heard.lock().observe(&key, number, told_ms(&entries, self.clock.now_ms()));
         if let Some(since_ms) = hole {
             count(&self.metrics.fanout_lost, "reason", "hole");
             (self.missed)(&room_id, since_ms);

@@ -187,7 +187,7 @@ impl Reader {
         let gap = if entries.is_empty() {
             self.received.observe_last(&source, number, 0)
         } else {
-            self.received.observe(&source, number, 0).is_some()
+            self.received.observe(&source, number, Some(0)).is_some()
         };
         if gap {
             count(&self.metrics.fanout_lost, "reason", "hole");

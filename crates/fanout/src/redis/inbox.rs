@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::channel;
 use crate::room::{Fanout, OnGap, RoomSubscriptions};
-use crate::sequence::{BatchNumber, SequenceTracker};
+use crate::sequence::{BatchNumber, SequenceTracker, told_ms};
 use log::record::Batch;
 
 /// Messages that may wait. Further ones are dropped and counted, and show as a gap.
@@ -144,7 +144,8 @@ impl Reader {
 
     fn take(&self, batch: Batch) {
         let Batch { source, epoch, seq, room_id, entries, kept_late_since_ms } = batch;
-        if let Some(since_ms) = self.hole(&room_id, source, BatchNumber { epoch, seq }) {
+        let told_ms = told_ms(&entries, self.clock.now_ms());
+        if let Some(since_ms) = self.hole(&room_id, source, BatchNumber { epoch, seq }, told_ms) {
             count(&self.metrics.fanout_lost, "reason", "hole");
             (self.missed)(&room_id, since_ms);
         }
@@ -157,9 +158,9 @@ impl Reader {
     }
 
     /// The moment since which something before this batch is missing: at the earliest when the room was first held.
-    fn hole(&self, room_id: &RoomId, source: String, number: BatchNumber) -> Option<i64> {
+    fn hole(&self, room_id: &RoomId, source: String, number: BatchNumber, told_ms: Option<i64>) -> Option<i64> {
         let mut heard = self.heard.lock();
-        let since_ms = heard.numbers.observe(&(room_id.clone(), source), number, self.clock.now_ms())?;
+        let since_ms = heard.numbers.observe(&(room_id.clone(), source), number, told_ms)?;
         let held = heard.rooms.get(&self.redis.key(&channel(room_id)));
         Some(held.map_or(since_ms, |(_, held_ms)| since_ms.max(*held_ms)))
     }
