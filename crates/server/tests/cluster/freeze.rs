@@ -49,6 +49,7 @@ struct Crowd {
     refused: Arc<AtomicU64>,
     writers: Vec<JoinHandle<BTreeMap<String, Acknowledged>>>,
     readers: Vec<Reader>,
+    gateways: Vec<Http>,
 }
 
 /// What a writer was answered.
@@ -89,7 +90,8 @@ impl Crowd {
             tokio::spawn(write(addresses.clone(), writer, closing.clone(), slowest_ms.clone(), refused.clone()))
         };
         let writers = (0..WRITERS).map(begin).collect();
-        let crowd = Self { closing, slowest_ms, refused, writers, readers };
+        let gateways = gateways.iter().map(|gateway| gateway.admin()).collect();
+        let crowd = Self { closing, slowest_ms, refused, writers, readers, gateways };
         crowd.all_are_shown_more().await;
         crowd
     }
@@ -155,7 +157,15 @@ impl Crowd {
             if timeout(PATIENCE, within(2 * PATIENCE, "every reader to be shown all", is_shown_all)).await.is_err() {
                 let shown: BTreeSet<_> = reader.shown.lock().unwrap().iter().cloned().collect();
                 let missed: Vec<_> = said.iter().filter(|(content, _)| !shown.contains(*content)).collect();
-                panic!("frost-{}, gateway {}: never shown, nor counted: {missed:?}", reader.room, reader.gateway);
+                let (given, omitted) = (shown.len(), reader.omitted.load(Ordering::Relaxed));
+                let metrics = self.gateways[reader.gateway].get("/metrics").await.text;
+                let lost: Vec<_> = metrics.lines().filter(|line| line.starts_with("barrage_fanout_lost")).collect();
+                panic!(
+                    "frost-{}, gateway {}: {given} shown and {omitted} counted of {}; the node says {lost:?}; not shown: {missed:?}",
+                    reader.room,
+                    reader.gateway,
+                    said.len()
+                );
             }
             let shown = reader.shown.lock().unwrap();
             assert_eq!(twice(shown.iter()), Vec::<String>::new(), "frost-{}: shown twice", reader.room);

@@ -42,7 +42,13 @@ impl Visitors {
     /// One who gives gifts, one who likes under another name each time, one who writes to a friend; and a service that is told
     /// of the comments of `told_room`. They take one gateway after the other.
     pub async fn begin(gateways: &[&Server], told_room: &str) -> Self {
-        let liked = gateways[0].user("owner").say(ROOM, "like me").await;
+        // A node that has just started may not have found Kafka yet.
+        let owner = gateways[0].user("owner");
+        let liked = within(PATIENCE, "the first comment", async || {
+            let answer = owner.comment(ROOM, "like me").await;
+            (answer.status == 201).then(|| text(&answer.body, "id"))
+        });
+        let liked = liked.await;
         let told = Told::default();
         let hook = json!({ "url": listen(told.clone()).await, "kinds": ["comment"], "room_ids": [told_room] });
         gateways[0].admin().post("admin/webhooks", hook).await.is(201);
